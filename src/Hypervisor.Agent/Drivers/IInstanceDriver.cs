@@ -1,0 +1,102 @@
+using Hypervisor.Agent.Networking;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Drivers;
+
+/// <summary>
+/// Makes instances of one type real on this node. A driver decides nothing: the runner of an instance calls it, one call at
+/// a time per instance, any number of instances at once.
+/// </summary>
+/// <remarks>
+/// Every method is idempotent and may be repeated after a crash at any point in it. What a driver needs to know after a
+/// restart of the agent (uid, epoch, name, project, generation) it keeps in the runtime itself. A call whose epoch is lower
+/// than that of what is there fails with <see cref="DriverException"/>, reason <c>StaleEpoch</c>, and changes nothing.
+/// </remarks>
+internal interface IInstanceDriver
+{
+    InstanceType Type { get; }
+
+    /// <summary>As shown on the node, for example "containerd".</summary>
+    string Name { get; }
+
+    /// <summary>Whether the runtime is there and works; never throws for a runtime that is not.</summary>
+    Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken);
+
+    /// <summary>Everything of ours that the runtime holds, also half-made. Throws when the runtime cannot say.</summary>
+    Task<IReadOnlyList<DriverInstance>> ListAsync(CancellationToken cancellationToken);
+
+    /// <summary>One instance as <see cref="ListAsync"/> would show it, or null when nothing of it exists.</summary>
+    Task<DriverInstance?> GetAsync(InstanceId id, CancellationToken cancellationToken);
+
+    /// <summary>Prepares everything up to, but without, a running process. What is already there at the same epoch is kept.</summary>
+    Task CreateAsync(InstanceDefinition definition, CancellationToken cancellationToken);
+
+    /// <summary>Starts what was created or has stopped; nothing when it runs.</summary>
+    Task StartAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+
+    /// <summary>Signal, grace period, kill; nothing when it does not run. Keeps its disks.</summary>
+    Task StopAsync(InstanceId id, Epoch epoch, StopPolicy policy, CancellationToken cancellationToken);
+
+    Task PauseAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+
+    Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+
+    /// <summary>Kills what runs and removes every trace; nothing when there is none.</summary>
+    Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+
+    /// <summary>Ids of instances whose state may have changed: a hint to look. Ends with an exception when the runtime goes away.</summary>
+    IAsyncEnumerable<InstanceId> WatchAsync(CancellationToken cancellationToken);
+}
+
+/// <summary>What the driver is asked to make.</summary>
+/// <param name="ImageDigest">"sha256:..." of the image's manifest, already present on the node.</param>
+/// <param name="Network">Null for an instance without a network.</param>
+internal sealed record InstanceDefinition(Assignment Assignment, string ImageDigest, NetworkAttachment? Network)
+{
+    public InstanceId Id => new(Assignment.Uid);
+
+    public Epoch Epoch => new(Assignment.Epoch);
+}
+
+/// <summary>What the runtime holds of one instance.</summary>
+/// <param name="ProcessId">Of the main process on the host, while there is one.</param>
+/// <param name="Exit">Of the last run, once it ended.</param>
+/// <param name="RestartGeneration">The spec's restart_generation that the present process was started for.</param>
+internal sealed record DriverInstance(
+    InstanceId Id,
+    Epoch Epoch,
+    string Name,
+    string Project,
+    long Generation,
+    long RestartGeneration,
+    DriverState State,
+    int? ProcessId = null,
+    DateTimeOffset? StartedAt = null,
+    DateTimeOffset? FinishedAt = null,
+    ExitStatus? Exit = null);
+
+/// <summary>What a runtime can say of an instance.</summary>
+internal enum DriverState
+{
+    /// <summary>Parts are missing: create again or remove.</summary>
+    Partial,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+/// <param name="Signal">Signal number.</param>
+internal readonly record struct StopPolicy(int Signal, TimeSpan GracePeriod);
+
+/// <summary>Why a driver could not do what it was asked.</summary>
+/// <param name="reason">CamelCase, shown as the instance's status.reason.</param>
+/// <param name="message">A sentence for the user: what, with which value, and what to do.</param>
+/// <param name="permanent">Trying again changes nothing until the user changes something.</param>
+internal sealed class DriverException(string reason, string message, bool permanent, Exception? inner = null) : Exception(message, inner)
+{
+    public string Reason { get; } = reason;
+
+    public bool Permanent { get; } = permanent;
+}

@@ -1,0 +1,12 @@
+namespace Hypervisor.Agent.Instances;
+
+/// <summary>Brings images onto the node. One download serves all who wait for the same digest.</summary>
+internal interface IImageProvider
+{
+    /// <summary>
+    /// Makes the image present and unpacked, and answers the manifest's digest.
+    /// </summary>
+    /// <param name="digest">As the control plane resolved it; empty means resolve <paramref name="reference"/> now.</param>
+    /// <exception cref="Drivers.DriverException">ImageNotFound, ImageInvalid, DiskFull.</exception>
+    Task<string> EnsureAsync(string project, string reference, string digest, CancellationToken cancellationToken);
+}

@@ -1,0 +1,29 @@
+using System.Net;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Networking;
+
+/// <summary>The node's own network: bridge, addresses, translation, published ports. All methods are idempotent.</summary>
+internal interface INodeNetwork
+{
+    /// <summary>
+    /// Makes the kernel match: bridge, addressing, forwarding, base rules, and everything attached so far. Called at start,
+    /// periodically and when the kernel reports that something of ours changed; rebuilds only what is missing.
+    /// </summary>
+    Task EnsureAsync(IPNetwork subnet, CancellationToken cancellationToken);
+
+    /// <summary>Gives an instance its namespace, interface, address and published ports, or finds what it has already.</summary>
+    /// <exception cref="Drivers.DriverException">PortInUse, AddressesExhausted.</exception>
+    Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken);
+
+    /// <summary>Removes everything that <see cref="AttachAsync"/> made for it.</summary>
+    Task DetachAsync(InstanceId id, CancellationToken cancellationToken);
+
+    /// <summary>Every instance that has anything here.</summary>
+    Task<IReadOnlyList<InstanceId>> ListAsync(CancellationToken cancellationToken);
+}
+
+/// <summary>How an instance is connected.</summary>
+/// <param name="NamespacePath">Path of its network namespace.</param>
+internal sealed record NetworkAttachment(string NamespacePath, IPAddress Address, int PrefixLength, IPAddress Gateway);

@@ -1,0 +1,52 @@
+using Hypervisor.Protocol;
+
+namespace Hypervisor.Server.Stores;
+
+/// <summary>Every key of the store. Names and references contain no '/'.</summary>
+internal static class Keys
+{
+    public const string ClusterIdentity = "cluster/identity";
+    public const string Specs = "instances/spec/";
+    public const string Placements = "instances/placement/";
+    public const string Statuses = "instances/status/";
+    public const string Receipts = "instances/receipt/";
+    public const string Names = "instances/name/";
+    public const string Tombstones = "instances/tombstone/";
+    public const string NodeSpecs = "nodes/spec/";
+    public const string NodeRegistrations = "nodes/registration/";
+    public const string NodeHealths = "nodes/health/";
+    public const string NodeNames = "nodes/name/";
+    public const string NodeSubnets = "nodes/subnet/";
+    public const string Images = "images/";
+    public const string Leaders = "leaders/";
+
+    /// <summary>The election whose winner runs the controllers.</summary>
+    public const string ControllerElection = "controllers";
+
+    public static string Spec(InstanceId id) => Specs + id.Value;
+
+    public static string Placement(InstanceId id) => Placements + id.Value;
+
+    public static string Status(InstanceId id) => Statuses + id.Value;
+
+    public static string Receipt(InstanceId id) => Receipts + id.Value;
+
+    public static string Name(string project, string name) => $"{Names}{project}/{name}";
+
+    public static string Tombstone(InstanceId id) => Tombstones + id.Value;
+
+    public static string NodeSpec(NodeId id) => NodeSpecs + id.Value;
+
+    public static string NodeRegistration(NodeId id) => NodeRegistrations + id.Value;
+
+    public static string NodeHealth(NodeId id) => NodeHealths + id.Value;
+
+    public static string NodeName(string name) => NodeNames + name;
+
+    /// <summary>The CIDR's '/' is written '_'.</summary>
+    public static string NodeSubnet(string cidr) => NodeSubnets + cidr.Replace('/', '_');
+
+    public static string Image(string project, string reference) => $"{Images}{project}/{reference}";
+
+    public static string Leader(string election) => Leaders + election;
+}
