@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# build.sh CONFIGURATION RID: the three programs into bin/.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+command -v dotnet > /dev/null || PATH="$PATH:$HOME/.dotnet"
+configuration=$1 rid=$2
+mkdir -p bin
+staging=$(mktemp -d bin/.staging.XXXXXX)
+trap 'rm -rf "$staging"' EXIT
+
+publish() { dotnet publish "src/Hypervisor.$1" -c "$configuration" -r "$rid" -v q -o "$staging/$1" "${@:2}"; }
+say "Building hypervisor-server"
+publish Server --self-contained false -p:PublishSingleFile=true -p:PublishReadyToRun=true
+say "Building hypervisor-agent (native)"
+publish Agent
+say "Building hypervisor-ctl (native)"
+publish Ctl
+
+# Renamed into place: a running program keeps its own file.
+for file in Server/hypervisor-server Server/libe_sqlite3.so Agent/hypervisor-agent Ctl/hypervisor-ctl; do
+  mv -f "$staging/$file" "bin/$(basename "$file")"
+done
+touch bin/.built

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing for the named purposes (build, run, test). Nothing is started, nothing that is
+# already on the host is changed: service starts are denied while packages unpack, and units that come with new packages are
+# left disabled.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+declare -A wanted=(
+  # gcc and libc6-dev link the NativeAOT programs; the rest is what the .NET SDK itself loads.
+  [build]="gcc libc6-dev zlib1g-dev ca-certificates libssl3 libstdc++6"
+  # The container runtime, its default seccomp profile, the network tools, and what the first image is packed from.
+  [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps"
+  [test]="shellcheck systemd strace util-linux"
+)
+
+missing=()
+for purpose in "$@"; do
+  for package in ${wanted[$purpose]}; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null)" = installed ] || missing+=("$package")
+  done
+done
+command -v dotnet > /dev/null || [ -x "$(getent passwd "${SUDO_UID:-0}" | cut -d: -f6)/.dotnet/dotnet" ] ||
+  die "the .NET SDK $(sed -n 's/.*"version": "\([^"]*\)".*/\1/p' "$ROOT/global.json") or later is not on PATH; see https://dot.net"
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+say "Missing Debian packages: ${missing[*]}"
+need_root "installing them" deps
+
+policy=/usr/sbin/policy-rc.d
+saved=$policy.before-hypervisor
+restore_policy() {
+  if [ -e "$saved" ] || [ -L "$saved" ]; then mv -f "$saved" "$policy"; else rm -f "$policy"; fi
+}
+# A run that was killed in between left the host's own policy aside: it is the one to come back.
+if [ ! -e "$saved" ] && [ ! -L "$saved" ] && { [ -e "$policy" ] || [ -L "$policy" ]; }; then mv "$policy" "$saved"; fi
+trap restore_policy EXIT
+printf '#!/bin/sh\nexit 101\n' > "$policy"
+chmod 755 "$policy"
+
+installed() { dpkg-query -W -f '${Package} ${db:Status-Status}\n' | sed -n 's/ installed$//p' | sort; }
+before=$(installed)
+
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@"; }
+log=$(mktemp)
+apt_install() { apt install --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}" > "$log" 2>&1 < /dev/null; }
+if ! apt-cache policy "${missing[@]}" 2> /dev/null | grep -q Candidate || ! apt_install; then
+  say "Updating the package lists"
+  apt update > "$log" 2>&1 || { tail -n 20 "$log" >&2; die "apt-get update failed; is the network there? (log: $log)"; }
+  apt_install || { tail -n 20 "$log" >&2; die "apt-get install failed (log: $log)"; }
+fi
+rm -f "$log"
+
+new=$(comm -13 <(printf '%s\n' "$before") <(installed))
+for package in $new; do
+  say "Installed $package $(dpkg-query -W -f '${Version}' "$package" | head -n 1)"
+  dpkg -L "$package" | sed -n 's|^\(/usr\)\?/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\|path\)\)$|\2|p' | while read -r unit; do
+    case $unit in *@.*) continue ;; esac
+    # deb-systemd-helper also works where systemd is not installed (yet).
+    if command -v deb-systemd-helper > /dev/null; then deb-systemd-helper disable "$unit" > /dev/null 2>&1 || true; fi
+    if command -v systemctl > /dev/null; then systemctl --root=/ disable "$unit" > /dev/null 2>&1 || true; fi
+    say "  $unit is left disabled and stopped"
+  done
+done

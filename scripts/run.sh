@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Starts a one-machine cluster in the background and a first container in it. Running it again is harmless.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+need_root "running instances" run
+
+ctl() { "$ROOT/bin/hypervisor-ctl" --server "127.0.0.1:$SERVER_PORT" "$@"; }
+
+# Only one cluster per machine can own the bridge and the volatile directory.
+if [ -f "$VOLATILE_DIR/owner" ] && [ "$(cat "$VOLATILE_DIR/owner")" != "$RUN_DIR" ]; then
+  die "$VOLATILE_DIR belongs to the cluster of $(cat "$VOLATILE_DIR/owner"); run 'make stop' there first"
+fi
+
+# Whoever listens on a port that we need is named before anything is started.
+require_port() {
+  local listener
+  listener=$(ss -Hltnp "sport = :$2" | head -n 1)
+  [ -z "$listener" ] || die "port $2, which the $1 needs, is in use by $(sed -n 's/.*users:((\"\([^\"]*\)\",pid=\([0-9]*\).*/\1 (pid \2)/p' <<< "$listener"); end it, or choose another: make run $3=NUMBER"
+}
+running server > /dev/null || { require_port server "$SERVER_PORT" SERVER_PORT; require_port server "$HTTP_PORT" HTTP_PORT; }
+running agent > /dev/null || require_port agent "$AGENT_PORT" AGENT_PORT
+
+mkdir -p "$RUN_DIR/log" "$RUN_DIR/cache"
+give_to_caller "$RUN_DIR" "$RUN_DIR/log" "$RUN_DIR/cache"
+# What was there before us stays when we go.
+if [ ! -f "$RUN_DIR/before" ]; then
+  for path in /run/containerd /run/containerd/s /run/containerd/fifo /run/containerd/runc /opt/containerd /run/netns; do
+    if [ -e "$path" ]; then echo "$path"; fi
+  done > "$RUN_DIR/before"
+fi
+mkdir -p "$VOLATILE_DIR"
+chmod 711 "$VOLATILE_DIR"
+echo "$RUN_DIR" > "$VOLATILE_DIR/owner"
+
+# start NAME COMMAND...: in a session of its own, output to its log.
+start() {
+  local name=$1; shift
+  setsid "$@" >> "$RUN_DIR/log/$name.log" 2>&1 < /dev/null &
+  remember "$name" $!
+  disown
+}
+# ready NAME SECONDS COMMAND...: waits for the command to succeed while the process lives; else shows its log.
+ready() {
+  local name=$1 seconds=$2 deadline; shift 2
+  deadline=$((SECONDS + seconds))
+  until "$@" > /dev/null 2>&1; do
+    if ! running "$name" > /dev/null || [ "$SECONDS" -ge "$deadline" ]; then
+      tail -n 20 "$RUN_DIR/log/$name.log" >&2
+      die "$name did not get ready within $seconds s; its log: $RUN_DIR/log/$name.log"
+    fi
+    sleep 0.05
+  done
+}
+
+if [ "$CONTAINERD_ADDRESS" = "$VOLATILE_DIR/containerd/containerd.sock" ] && ! running containerd > /dev/null; then
+  mkdir -p "$RUN_DIR/containerd" "$VOLATILE_DIR/containerd"
+  cat > "$RUN_DIR/containerd/config.toml" <<TOML
+version = 2
+root = "$RUN_DIR/containerd/root"
+state = "$VOLATILE_DIR/containerd/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.internal.v1.tracing"]
+[grpc]
+  address = "$CONTAINERD_ADDRESS"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$RUN_DIR/containerd/opt"
+TOML
+  start containerd containerd --config "$RUN_DIR/containerd/config.toml" --log-level warn
+  ready containerd 20 test -S "$CONTAINERD_ADDRESS"
+fi
+
+# The overlay driver refuses an upper directory that itself lies on an overlay.
+snapshotter=overlayfs
+probe=$RUN_DIR/cache/overlay
+mkdir -p "$probe"/{lower,upper,work,merged}
+if mount -t overlay overlay -o "lowerdir=$probe/lower,upperdir=$probe/upper,workdir=$probe/work" "$probe/merged" 2> /dev/null; then
+  umount "$probe/merged"
+else
+  snapshotter=native
+fi
+rm -rf "$probe"
+
+if ! running server > /dev/null; then
+  cat > "$RUN_DIR/server.yaml" <<YAML
+grpc_addr: "127.0.0.1:$SERVER_PORT"
+http_addr: "127.0.0.1:$HTTP_PORT"
+data_dir: "$RUN_DIR/server"
+YAML
+  start server "$ROOT/bin/hypervisor-server" --config "$RUN_DIR/server.yaml"
+fi
+ready server 20 ctl cluster info
+
+if ! running agent > /dev/null; then
+  cat > "$RUN_DIR/agent.yaml" <<YAML
+port: $AGENT_PORT
+server_addr: "127.0.0.1:$SERVER_PORT"
+data_dir: "$RUN_DIR/agent"
+run_dir: "$VOLATILE_DIR"
+containerd:
+  address: "$CONTAINERD_ADDRESS"
+  snapshotter: $snapshotter
+  cgroup_parent: "$CGROUP_PARENT"
+network:
+  bridge: $BRIDGE
+YAML
+  start agent "$ROOT/bin/hypervisor-agent" --config "$RUN_DIR/agent.yaml"
+fi
+node_ready() { ctl node list -o json | grep -q '"NODE_LIVENESS_READY"'; }
+ready agent 30 node_ready
+
+if ! ctl image list -o name | grep -q '^busybox:latest$'; then
+  [ -f "$RUN_DIR/cache/busybox.tar" ] || scripts/image.sh "$RUN_DIR/cache/busybox.tar"
+  ctl image import "$RUN_DIR/cache/busybox.tar" --name busybox > /dev/null
+fi
+if ! ctl instance get hello > /dev/null 2>&1; then
+  ctl instance create --name hello --type container --image busybox --cpus 0.1 --memory 64 --publish "$HELLO_PORT:80" --no-wait \
+    -- httpd -f -p 80 -h /var/www > /dev/null
+fi
+ctl instance start hello --wait --timeout 60s > /dev/null
+
+address=$(ctl instance get hello -o json | tr -d ' \n' | sed -n 's/.*"ipAddresses":\["\([^"/]*\).*/\1/p')
+page=""
+fetch() { page=$(busybox wget -q -T 2 -O - "http://$address/"); }
+wait_until 10 fetch || die "hello runs at $address and does not answer HTTP; see: bin/hypervisor-ctl instance get hello"
+fetch
+
+ctl instance list
+flags=""
+[ "$SERVER_PORT" = 50051 ] || flags=" --server 127.0.0.1:$SERVER_PORT"
+cat <<TEXT
+
+http://$address/ answered: $(sed -n 's/.*<h1>\(.*\)<\/h1>.*/\1/p' <<< "$page")   (also http://127.0.0.1:$HELLO_PORT/)
+API   127.0.0.1:$SERVER_PORT (gRPC)
+Logs  $RUN_DIR/log/
+
+Try next:
+  bin/hypervisor-ctl$flags instance create --name mine --type container --image busybox -- sleep 1h
+  bin/hypervisor-ctl$flags instance list --watch
+  bin/hypervisor-ctl$flags instance why mine
+  bin/hypervisor-ctl$flags instance delete mine
+  make stop
+TEXT

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Takes down everything that run.sh started and what its instances left, also after all of it was killed. Only the logs stay.
+set -uo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT" || exit 1
+
+if [ ! -d "$RUN_DIR" ] && [ ! -d "$VOLATILE_DIR" ]; then say "Nothing is running."; exit 0; fi
+need_root "stopping instances" stop
+if [ -f "$VOLATILE_DIR/owner" ] && [ "$(cat "$VOLATILE_DIR/owner")" != "$RUN_DIR" ]; then
+  die "$VOLATILE_DIR belongs to the cluster of $(cat "$VOLATILE_DIR/owner"); run 'make stop' there"
+fi
+if [ ! -f "$VOLATILE_DIR/owner" ] && [ ! -f "$RUN_DIR/before" ]; then say "Nothing is running."; exit 0; fi
+existed() { grep -qx "$1" "$RUN_DIR/before" 2> /dev/null; }
+
+# The agent and the server go first: nothing is started again behind our back.
+for name in agent server; do
+  pid=$(running $name) && end_process "$pid" 15
+done
+
+# Every process of an instance is in a cgroup under ours. Frozen ones cannot die, so they are thawed.
+mapfile -t cgroups < <(find /sys/fs/cgroup -maxdepth 4 -type d -path "*$CGROUP_PARENT" 2> /dev/null)
+for cgroup in "${cgroups[@]}"; do
+  find "$cgroup" -name freezer.state -exec sh -c 'echo THAWED > "$1"' _ {} \; 2> /dev/null
+done
+members() { for cgroup in "${cgroups[@]}"; do find "$cgroup" -name cgroup.procs -exec cat {} + 2> /dev/null; done | sort -u; }
+shims() { pgrep -f "^[^ ]*containerd-shim-runc-v2 -namespace hypervisor .*-address $CONTAINERD_ADDRESS" 2> /dev/null; }
+instances_gone() {
+  local pids
+  pids=$(members)
+  [ -n "$pids" ] || return 0
+  # shellcheck disable=SC2086 # a list of numbers
+  kill -KILL $pids 2> /dev/null
+  return 1
+}
+wait_until 15 instances_gone || say "warning: processes of instances do not die: $(members | tr '\n' ' ')" >&2
+for pid in $(shims); do end_process "$pid" 3; done
+pid=$(running containerd) && end_process "$pid" 15
+for pid in $(shims); do end_process "$pid" 1; done
+
+# Links, address translation and sysctls: the agent knows what it changed.
+if [ -f "$RUN_DIR/agent.yaml" ] && [ -x bin/hypervisor-agent ]; then
+  timeout 30 bin/hypervisor-agent --config "$RUN_DIR/agent.yaml" --teardown-network >> "$RUN_DIR/log/agent.log" 2>&1 ||
+    say "warning: the network was not taken down completely; see $RUN_DIR/log/agent.log" >&2
+fi
+
+# Deepest mounts first.
+awk -v run="$RUN_DIR/" -v volatile="$VOLATILE_DIR/" 'index($5, run) == 1 || index($5, volatile) == 1 { print $5 }' /proc/self/mountinfo |
+  sort -r | while read -r mount; do umount -l "$mount" 2> /dev/null; done
+for cgroup in "${cgroups[@]}"; do find "$cgroup" -depth -type d -exec rmdir {} \; 2> /dev/null; done
+
+# Sockets and state that containerd's shims and runc keep outside of its own folders.
+for bundle in "$VOLATILE_DIR"/containerd/state/io.containerd.runtime.v2.task/*/*/; do
+  [ -f "$bundle/address" ] && socket=$(sed 's|^unix://||' "$bundle/address") && case $socket in /run/containerd/s/*) rm -f "$socket" ;; esac
+done
+rm -rf "/run/containerd/runc/hypervisor"
+for path in /run/containerd/runc /run/containerd/fifo /run/containerd/s /run/containerd /opt/containerd; do
+  existed "$path" || [ "$CONTAINERD_ADDRESS" != "$VOLATILE_DIR/containerd/containerd.sock" ] || rm -rf "$path"
+done
+rm -rf "$VOLATILE_DIR"
+find "$RUN_DIR" -mindepth 1 -maxdepth 1 ! -name log -exec rm -rf {} +
+give_to_caller -R "$RUN_DIR"
+say "Stopped. The logs are kept in $RUN_DIR/log/."
