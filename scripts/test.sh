@@ -14,6 +14,7 @@ scripts/as-caller.sh dotnet build Hypervisor.slnx -c Debug -v q || die "the buil
 passed=0 failed=0 skipped=0 broken=0
 for project in test/*/*.csproj; do
   name=$(basename "$project" .csproj)
+  grep -q IsTestProject "$project" || continue
   report=$results/$name.trx
   say "── $name"
   (cd "test/$name/bin/Debug/net10.0" && timeout --kill-after=30s 40m "./$name" -noLogo -noColor -trx "$report" "$@")

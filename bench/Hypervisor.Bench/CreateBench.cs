@@ -1,0 +1,215 @@
+using Grpc.Core;
+using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
+
+namespace Hypervisor.Bench;
+
+/// <summary>
+/// From the API call until a watcher sees RUNNING, with address and seccomp, against <c>ctr run -d</c> of the same image on the
+/// same containerd (which gives neither), one of each in turn.
+/// </summary>
+internal static class CreateBench
+{
+    private const int Pairs = 50;
+    private const int Warmups = 5;
+    private const int Parallel = 30;
+    private const int AtATime = 8;
+    private const int ParallelRounds = 5;
+
+    public static async Task RunAsync()
+    {
+        await RunAsync(shimGroup: true, "create");
+        await RunAsync(shimGroup: false, "create.single_shims");
+    }
+
+    private static async Task RunAsync(bool shimGroup, string prefix)
+    {
+        await using var cluster = await LocalCluster.StartAsync(new LocalClusterOptions { ShimGroup = shimGroup });
+        await cluster.ImportBusyboxAsync();
+        var peer = new Containerd(cluster);
+        await using var watcher = await RunningWatcher.StartAsync(cluster);
+
+        // The first instance brings the image onto the node; both sides then use the same snapshots.
+        await CreateAsync(cluster, watcher, "first");
+        await DeleteAsync(cluster, "first");
+        await peer.FindImageAsync();
+
+        var ours = new List<double>();
+        var theirs = new List<double>();
+        for (var pair = 0; pair < Pairs + Warmups; pair++)
+        {
+            var name = $"pair-{pair}";
+            var own = await Metric.TimeAsync(() => CreateAsync(cluster, watcher, name));
+            await RequireAsRunningAsync(cluster, name);
+            await DeleteAsync(cluster, name);
+            var other = await Metric.TimeAsync(() => peer.RunAsync(name));
+            await peer.RemoveAsync(name);
+            if (pair >= Warmups)
+            {
+                ours.Add(own);
+                theirs.Add(other);
+            }
+        }
+
+        Metric.Print($"{prefix}.p50_ms", Metric.Median(ours), "ms");
+        Metric.Print($"{prefix}.p99_ms", Metric.Percentile(ours, 0.99), "ms");
+        Metric.Print($"{prefix}.ctr_p50_ms", Metric.Median(theirs), "ms");
+        Metric.Print($"{prefix}.p50_ratio_ctr", Metric.Median(ours) / Metric.Median(theirs), "ratio");
+
+        var ownRates = new List<double>();
+        var otherRates = new List<double>();
+        for (var round = 0; round < ParallelRounds; round++)
+        {
+            string[] names = [.. Enumerable.Range(0, Parallel).Select(index => $"par-{round}-{index}")];
+            ownRates.Add(Parallel / await Metric.TimeAsync(() => EachAsync(names, name => CreateAsync(cluster, watcher, name))) * 1000);
+            await EachAsync(names, name => DeleteAsync(cluster, name));
+            otherRates.Add(Parallel / await Metric.TimeAsync(() => EachAsync(names, peer.RunAsync)) * 1000);
+            await EachAsync(names, peer.RemoveAsync);
+        }
+
+        Metric.Print($"{prefix}.parallel_rate_per_s", Metric.Median(ownRates), "1/s");
+        Metric.Print($"{prefix}.parallel_ctr_rate_per_s", Metric.Median(otherRates), "1/s");
+        Metric.Print($"{prefix}.parallel_rate_ratio_ctr", Metric.Median(ownRates) / Metric.Median(otherRates), "ratio");
+    }
+
+    private static Task EachAsync(IEnumerable<string> names, Func<string, Task> action) =>
+        System.Threading.Tasks.Parallel.ForEachAsync(
+            names, new ParallelOptions { MaxDegreeOfParallelism = AtATime }, async (name, _) => await action(name));
+
+    private static async Task CreateAsync(LocalCluster cluster, RunningWatcher watcher, string name)
+    {
+        var running = watcher.ExpectAsync(name);
+        await cluster.Compute.CreateInstanceAsync(
+            new CreateInstanceRequest
+            {
+                Name = name,
+                Spec = new InstanceSpec
+                {
+                    Type = InstanceType.Container,
+                    Image = "busybox",
+                    Resources = new Resources { CpuMillicores = 10, MemoryBytes = 16 << 20 },
+                    Process = new ProcessSpec { Command = { "sleep", "3600" } },
+                    Stop = new StopSpec { Signal = "SIGKILL" },
+                },
+            },
+            deadline: LocalCluster.Deadline(30));
+        await running;
+    }
+
+    private static async Task DeleteAsync(LocalCluster cluster, string name)
+    {
+        await cluster.Compute.DeleteInstanceAsync(new DeleteInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(10));
+        await RealTime.UntilAsync($"{name} is gone", TimeSpan.FromSeconds(30), async () =>
+        {
+            try
+            {
+                await cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(5));
+                return false;
+            }
+            catch (RpcException exception) when (exception.StatusCode == StatusCode.NotFound)
+            {
+                return true;
+            }
+        });
+    }
+
+    /// <summary>What RUNNING claims is so: a live process with a seccomp filter, and an address.</summary>
+    private static async Task RequireAsRunningAsync(LocalCluster cluster, string name)
+    {
+        var instance = await cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(5));
+        var processes = new Leftovers(cluster).InstanceProcesses();
+        var filtered = processes.Any(pid => File.ReadAllText($"/proc/{pid}/status").Contains("Seccomp:\t2", StringComparison.Ordinal));
+        if (instance.Status.IpAddresses.Count == 0 || !filtered)
+        {
+            throw new InvalidOperationException($"{name} is RUNNING without address or seccomp: {instance}");
+        }
+    }
+
+    /// <summary>The peer: containerd's own command line on the same daemon, image and snapshotter.</summary>
+    private sealed class Containerd(LocalCluster cluster)
+    {
+        private string _image = "";
+
+        public async Task FindImageAsync() =>
+            _image = (await new Leftovers(cluster).ContainerdAsync("images", "list", "-q")).Split('\n', StringSplitOptions.RemoveEmptyEntries)[0];
+
+        public Task<double> RunAsync(string name) =>
+            ProcessTimer.MillisecondsAsync("ctr", [.. Address, "run", "-d", _image, $"ctr-{name}", "/bin/sleep", "3600"]);
+
+        public async Task RemoveAsync(string name)
+        {
+            await Shell.RunAsync("ctr", [.. Address, "task", "kill", "-s", "KILL", $"ctr-{name}"]);
+            await RealTime.UntilAsync($"ctr-{name} stops", TimeSpan.FromSeconds(10), async () =>
+                (await Shell.TryRunAsync("ctr", [.. Address, "task", "delete", $"ctr-{name}"])).ExitCode == 0);
+            await Shell.RunAsync("ctr", [.. Address, "container", "delete", $"ctr-{name}"]);
+        }
+
+        private string[] Address => ["--address", cluster.ContainerdSocket, "--namespace", "hypervisor"];
+    }
+
+    /// <summary>One watch for all instances; tells when each is seen RUNNING.</summary>
+    private sealed class RunningWatcher : IAsyncDisposable
+    {
+        private readonly Dictionary<string, TaskCompletionSource> _expected = [];
+        private readonly CancellationTokenSource _stop = new();
+        private readonly TaskCompletionSource _caughtUp = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private Task _loop = Task.CompletedTask;
+
+        public static async Task<RunningWatcher> StartAsync(LocalCluster cluster)
+        {
+            var watcher = new RunningWatcher();
+            watcher._loop = watcher.RunAsync(new ComputeService.ComputeServiceClient(cluster.OpenChannel()));
+            await watcher._caughtUp.Task.WaitAsync(TimeSpan.FromSeconds(10), RealTime.Clock);
+            return watcher;
+        }
+
+        public Task ExpectAsync(string name)
+        {
+            var seen = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            lock (_expected)
+            {
+                _expected[name] = seen;
+            }
+
+            return seen.Task.WaitAsync(TimeSpan.FromSeconds(30), RealTime.Clock);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _stop.CancelAsync();
+            await _loop;
+            _stop.Dispose();
+        }
+
+        private async Task RunAsync(ComputeService.ComputeServiceClient client)
+        {
+            try
+            {
+                using var call = client.WatchInstances(new WatchInstancesRequest(), cancellationToken: _stop.Token);
+                await foreach (var change in call.ResponseStream.ReadAllAsync(_stop.Token))
+                {
+                    if (change.Type == WatchEventType.Bookmark)
+                    {
+                        _caughtUp.TrySetResult();
+                    }
+                    else if (change.Instance?.Status?.State == InstanceState.Running)
+                    {
+                        lock (_expected)
+                        {
+                            if (_expected.Remove(change.Instance.Metadata.Name, out var seen))
+                            {
+                                seen.SetResult();
+                            }
+                        }
+                    }
+                }
+            }
+            catch (RpcException) when (_stop.IsCancellationRequested)
+            {
+            }
+            catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+            {
+            }
+        }
+    }
+}

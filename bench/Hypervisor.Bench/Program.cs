@@ -1,0 +1,21 @@
+using Hypervisor.Bench;
+
+// Each benchmark starts the shipped programs, measures, and prints `metric NAME VALUE UNIT`.
+var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal)
+{
+    ["cli"] = CliBench.RunAsync,
+    ["create"] = CreateBench.RunAsync,
+    ["memory"] = MemoryBench.RunAsync,
+};
+if (args is not [var name] || (name != "all" && !benchmarks.ContainsKey(name)))
+{
+    Console.Error.WriteLine($"usage: Hypervisor.Bench all|{string.Join('|', benchmarks.Keys)}");
+    return 2;
+}
+
+foreach (var (_, run) in benchmarks.Where(entry => name == "all" || name == entry.Key))
+{
+    await run();
+}
+
+return 0;

@@ -1,0 +1,78 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+
+namespace Hypervisor.TestCluster;
+
+/// <summary>The system calls that tests need and .NET does not offer.</summary>
+internal static partial class Linux
+{
+    public const int SignalKill = 9;
+    public const int SignalTerminate = 15;
+    public const int SignalContinue = 18;
+    public const int SignalStop = 19;
+
+    private const int CloneNewNetwork = 0x40000000;
+
+    public static void Signal(int processId, int signal)
+    {
+        if (Kill(processId, signal) != 0 && Marshal.GetLastPInvokeError() != 3 /* ESRCH */)
+        {
+            throw new InvalidOperationException($"kill({processId}, {signal}): {Marshal.GetLastPInvokeErrorMessage()}");
+        }
+    }
+
+    /// <summary>Connects from inside a network namespace; the socket stays there whatever thread uses it.</summary>
+    public static Task<Socket> ConnectInsideAsync(string namespacePath, EndPoint endPoint, TimeSpan timeout) =>
+        OnOwnThreadAsync(namespacePath, () =>
+        {
+            var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+            try
+            {
+                var connect = socket.BeginConnect(endPoint, null, null);
+                if (!connect.AsyncWaitHandle.WaitOne(timeout))
+                {
+                    throw new SocketException((int)SocketError.TimedOut);
+                }
+
+                socket.EndConnect(connect);
+                return socket;
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
+        });
+
+    /// <summary>Runs on a thread that enters the namespace and ends afterwards, so that no pooled thread stays behind in it.</summary>
+    public static Task<T> OnOwnThreadAsync<T>(string namespacePath, Func<T> action)
+    {
+        var completion = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        new Thread(() =>
+        {
+            try
+            {
+                using var handle = File.OpenHandle(namespacePath);
+                if (SetNamespace((int)handle.DangerousGetHandle(), CloneNewNetwork) != 0)
+                {
+                    throw new InvalidOperationException($"setns({namespacePath}): {Marshal.GetLastPInvokeErrorMessage()}");
+                }
+
+                completion.SetResult(action());
+            }
+            catch (Exception exception)
+            {
+                completion.SetException(exception);
+            }
+        })
+        { IsBackground = true }.Start();
+        return completion.Task;
+    }
+
+    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
+    private static partial int Kill(int pid, int signal);
+
+    [LibraryImport("libc", EntryPoint = "setns", SetLastError = true)]
+    private static partial int SetNamespace(int fd, int type);
+}

@@ -1,0 +1,242 @@
+using System.Net;
+using System.Net.Sockets;
+using Grpc.Net.Client;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.TestCluster;
+
+/// <summary>
+/// A whole cluster of one machine from the shipped binaries: server, agent and a containerd of its own, in a network namespace
+/// and folders that exist for it alone. Disposing ends every process it started and removes what they left.
+/// </summary>
+internal sealed class LocalCluster : IAsyncDisposable
+{
+    public static readonly TimeSpan ReadyTimeout = TimeSpan.FromSeconds(60);
+
+    private readonly List<GrpcChannel> _channels = [];
+    private GrpcChannel? _channel;
+
+    private LocalCluster(string id, LocalClusterOptions options)
+    {
+        Id = id;
+        Options = options;
+        Folder = $"/tmp/{id}";
+        RunFolder = $"/run/{id}";
+        NetworkNamespace = $"/run/netns/{id}";
+        CgroupParent = $"/{id}";
+        ContainerdSocket = $"{RunFolder}/containerd.sock";
+        Containerd = Inside("containerd", "containerd", "--config", $"{Folder}/containerd.toml", "--log-level", "warn");
+        Server = Inside("server", $"{Binaries}/hypervisor-server", "--config", $"{Folder}/server.yaml");
+        Agent = Inside("agent", $"{Binaries}/hypervisor-agent", "--config", $"{Folder}/agent.yaml");
+    }
+
+    /// <summary>Where the shipped programs are; <c>make build</c> puts them there.</summary>
+    public static string Binaries => $"{Repository}/bin";
+
+    public static string Repository { get; } = FindRepository();
+
+    public string Id { get; }
+
+    public LocalClusterOptions Options { get; }
+
+    public string Folder { get; }
+
+    public string RunFolder { get; }
+
+    public string NetworkNamespace { get; }
+
+    public string CgroupParent { get; }
+
+    public string ContainerdSocket { get; }
+
+    public RealProcess Containerd { get; }
+
+    public RealProcess Server { get; }
+
+    public RealProcess Agent { get; }
+
+    public ComputeService.ComputeServiceClient Compute => new(Channel);
+
+    public ClusterService.ClusterServiceClient Nodes => new(Channel);
+
+    public GrpcChannel Channel => _channel ??= OpenChannel();
+
+    /// <summary>Starts everything and waits until the node is Ready with a working container runtime.</summary>
+    public static async Task<LocalCluster> StartAsync(LocalClusterOptions? options = null)
+    {
+        var id = $"hvt-{Environment.ProcessId:x}-{Interlocked.Increment(ref _count):x}";
+        var cluster = new LocalCluster(id, options ?? new LocalClusterOptions());
+        try
+        {
+            await cluster.PrepareAsync();
+            cluster.Containerd.Start();
+            cluster.Server.Start();
+            cluster.Agent.Start();
+            await cluster.NodeReadyAsync();
+            return cluster;
+        }
+        catch (Exception exception)
+        {
+            var logs = cluster.Logs();
+            await cluster.DisposeAsync();
+            throw new InvalidOperationException($"The cluster did not start: {exception.Message}\n{logs}", exception);
+        }
+    }
+
+    /// <summary>A new connection, not shared with <see cref="Compute"/>.</summary>
+    public GrpcChannel OpenChannel()
+    {
+        var channel = GrpcChannel.ForAddress("http://server", new GrpcChannelOptions
+        {
+            HttpHandler = new SocketsHttpHandler
+            {
+                ConnectCallback = async (_, _) => new NetworkStream(
+                    await ConnectAsync(new IPEndPoint(IPAddress.Loopback, 50051)), ownsSocket: true),
+            },
+            DisposeHttpClient = true,
+        });
+        lock (_channels)
+        {
+            _channels.Add(channel);
+        }
+
+        return channel;
+    }
+
+    /// <summary>A TCP connection made on the cluster's machine.</summary>
+    public Task<Socket> ConnectAsync(EndPoint endPoint) => Linux.ConnectInsideAsync(NetworkNamespace, endPoint, TimeSpan.FromSeconds(5));
+
+    public Task NodeReadyAsync() => RealTime.UntilAsync("the node is Ready and runs containers", ReadyTimeout, async () =>
+    {
+        foreach (var process in new[] { Containerd, Server, Agent })
+        {
+            if (!process.IsRunning)
+            {
+                throw new InvalidOperationException($"{process.Name} ended");
+            }
+        }
+
+        var nodes = await Nodes.ListNodesAsync(new ListNodesRequest(), deadline: Deadline(5));
+        return nodes.Nodes.Any(node => node.Status.Liveness == NodeLiveness.Ready
+            && node.Status.Inventory.Runtimes.Any(runtime => runtime is { Type: InstanceType.Container, Available: true }));
+    });
+
+    /// <summary>Packs and imports the busybox image under the name "busybox".</summary>
+    public async Task ImportBusyboxAsync()
+    {
+        var archive = $"{Folder}/busybox.tar";
+        if (!File.Exists(archive))
+        {
+            await Shell.RunAsync($"{Repository}/scripts/image.sh", archive);
+        }
+
+        using var call = Compute.ImportImage(deadline: Deadline(60));
+        await call.RequestStream.WriteAsync(new ImportImageRequest { Header = new ImportImageHeader { Name = "busybox" } });
+        foreach (var chunk in File.ReadAllBytes(archive).Chunk(512 * 1024))
+        {
+            await call.RequestStream.WriteAsync(new ImportImageRequest { Chunk = Google.Protobuf.ByteString.CopyFrom(chunk) });
+        }
+
+        await call.RequestStream.CompleteAsync();
+        await call;
+    }
+
+    /// <summary>Waits until the instance is as wished, or fails showing how it is.</summary>
+    public async Task<Instance> InstanceAsync(string name, string wish, Func<Instance, bool> condition, double seconds = 30)
+    {
+        Instance? last = null;
+        try
+        {
+            await RealTime.UntilAsync(wish, TimeSpan.FromSeconds(seconds), async () =>
+            {
+                last = await Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: Deadline(5));
+                return condition(last);
+            });
+        }
+        catch (TimeoutException exception)
+        {
+            throw new TimeoutException($"{exception.Message}; {name} is {last}", exception);
+        }
+
+        return last!;
+    }
+
+    public static DateTime Deadline(double seconds) => RealTime.Clock.GetUtcNow().UtcDateTime.AddSeconds(seconds);
+
+    public string Logs() => string.Concat(new[] { Containerd, Server, Agent }.Select(process => $"── {process.Name}\n{process.Log}\n"));
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var channel in _channels)
+        {
+            channel.Dispose();
+        }
+
+        await Agent.DisposeAsync();
+        await Server.DisposeAsync();
+        await new Leftovers(this).RemoveAsync();
+    }
+
+    private static int _count;
+
+    private static string FindRepository()
+    {
+        var folder = new DirectoryInfo(AppContext.BaseDirectory);
+        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Hypervisor.slnx")))
+        {
+            folder = folder.Parent;
+        }
+
+        return folder?.FullName ?? throw new InvalidOperationException("The tests run from inside the source tree.");
+    }
+
+    // nsenter, not `ip netns exec`: the latter gives each program a mount namespace of its own, and what the agent mounts for an
+    // instance's network would be invisible to containerd.
+    private RealProcess Inside(string name, string program, params string[] arguments) =>
+        new(name, "nsenter", [$"--net={NetworkNamespace}", "--", program, .. arguments], $"{Folder}/{name}.log");
+
+    private async Task PrepareAsync()
+    {
+        Directory.CreateDirectory(Folder);
+        Directory.CreateDirectory(RunFolder);
+        await Shell.RunAsync("ip", "netns", "add", Id);
+        await Shell.RunAsync("ip", "-n", Id, "link", "set", "lo", "up");
+        await File.WriteAllTextAsync($"{Folder}/containerd.toml", $"""
+            version = 2
+            root = "{Folder}/containerd"
+            state = "{RunFolder}/containerd"
+            disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+              "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.tracing",
+              "io.containerd.tracing.processor.v1.otlp"]
+            [grpc]
+              address = "{ContainerdSocket}"
+            [plugins."io.containerd.internal.v1.opt"]
+              path = "{Folder}/opt"
+            """);
+        await File.WriteAllTextAsync($"{Folder}/server.yaml", $"""
+            data_dir: {Folder}/server
+            heartbeat:
+              interval: {Options.HeartbeatInterval.TotalMilliseconds}ms
+              timeout: {Options.HeartbeatTimeout.TotalMilliseconds}ms
+            """);
+        await File.WriteAllTextAsync($"{Folder}/agent.yaml", $"""
+            hostname: n1
+            data_dir: {Folder}/agent
+            run_dir: {RunFolder}/agent
+            containerd:
+              address: {ContainerdSocket}
+              cgroup_parent: {CgroupParent}
+              shim_group: {(Options.ShimGroup ? "true" : "false")}
+            """);
+    }
+}
+
+/// <summary>What differs between test clusters.</summary>
+internal sealed record LocalClusterOptions
+{
+    public bool ShimGroup { get; init; } = true;
+
+    public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromMilliseconds(500);
+
+    public TimeSpan HeartbeatTimeout { get; init; } = TimeSpan.FromSeconds(3);
+}
