@@ -1,0 +1,145 @@
+using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
+using Xunit;
+
+namespace Hypervisor.ClusterTests.Spine;
+
+/// <summary>Protects the spine: what is asked for through the API becomes a real process, and nothing of it is left after deletion.</summary>
+public sealed class EndToEndTests(EndToEndTests.Fixture fixture) : IClassFixture<EndToEndTests.Fixture>
+{
+    private LocalCluster Cluster => fixture.Cluster;
+
+    [Fact]
+    public async Task A_container_runs_answers_and_disappears()
+    {
+        await CreateAsync("web", "httpd", "-f", "-p", "80", "-h", "/var/www");
+        var running = await Cluster.InstanceAsync("web", "runs", instance => instance.Status.State == InstanceState.Running);
+        var page = await FetchAsync(running.Status.IpAddresses.Single());
+        await DeleteAsync("web");
+
+        Assert.Contains("It runs.", page, StringComparison.Ordinal);
+        Assert.Equal("n1", running.Placement.Node);
+        Assert.Equal(running.Metadata.Generation, running.Status.ObservedGeneration);
+        await NothingIsLeftAsync();
+    }
+
+    [Theory]
+    [InlineData("exit 0", InstanceState.Stopped, 0)]
+    [InlineData("exit 3", InstanceState.Failed, 3)]
+    public async Task How_the_process_ended_is_in_the_status(string script, InstanceState state, int code)
+    {
+        await CreateAsync("ends", "sh", "-c", script);
+        var ended = await Cluster.InstanceAsync("ends", "ends", instance => instance.Status.Exit is not null);
+        await DeleteAsync("ends");
+
+        Assert.Equal(state, ended.Status.State);
+        Assert.Equal(code, ended.Status.Exit.Code);
+        await NothingIsLeftAsync();
+    }
+
+    [Fact]
+    public async Task A_missing_image_fails_with_its_name_and_leaves_nothing()
+    {
+        await CreateAsync("lost", image: "no-such-image");
+        var failed = await Cluster.InstanceAsync("lost", "fails", instance => instance.Status.State == InstanceState.Failed);
+        await DeleteAsync("lost");
+
+        Assert.Equal("ImageNotFound", failed.Status.Reason);
+        Assert.Contains("no-such-image", failed.Status.Message, StringComparison.Ordinal);
+        await NothingIsLeftAsync();
+    }
+
+    [Fact]
+    public async Task A_command_that_the_image_does_not_have_fails_with_its_name_and_leaves_nothing()
+    {
+        await CreateAsync("typo", "no-such-command");
+        var failed = await Cluster.InstanceAsync("typo", "fails", instance => instance.Status.State == InstanceState.Failed);
+        await DeleteAsync("typo");
+
+        Assert.Equal("CommandNotFound", failed.Status.Reason);
+        Assert.Contains("no-such-command", failed.Status.Message, StringComparison.Ordinal);
+        await NothingIsLeftAsync();
+    }
+
+    [Fact]
+    public async Task Stop_start_restart_pause_and_resume_reach_the_process()
+    {
+        await CreateAsync("cycle", "sleep", "3600");
+        await Cluster.InstanceAsync("cycle", "runs", instance => instance.Status.State == InstanceState.Running);
+        var first = Assert.Single(new Leftovers(Cluster).InstanceProcesses());
+
+        await Cluster.Compute.RestartInstanceAsync(new RestartInstanceRequest { Instance = "cycle" });
+        await ReachedAsync(InstanceState.Running);
+        var second = Assert.Single(new Leftovers(Cluster).InstanceProcesses());
+        Assert.NotEqual(first, second);
+
+        await Cluster.Compute.PauseInstanceAsync(new PauseInstanceRequest { Instance = "cycle" });
+        await ReachedAsync(InstanceState.Paused);
+        await Cluster.Compute.ResumeInstanceAsync(new ResumeInstanceRequest { Instance = "cycle" });
+        await ReachedAsync(InstanceState.Running);
+        Assert.Equal(second, Assert.Single(new Leftovers(Cluster).InstanceProcesses()));
+
+        await Cluster.Compute.StopInstanceAsync(new StopInstanceRequest { Instance = "cycle" });
+        await ReachedAsync(InstanceState.Stopped);
+        Assert.Empty(new Leftovers(Cluster).InstanceProcesses());
+        await Cluster.Compute.StopInstanceAsync(new StopInstanceRequest { Instance = "cycle" });
+
+        await Cluster.Compute.StartInstanceAsync(new StartInstanceRequest { Instance = "cycle" });
+        await ReachedAsync(InstanceState.Running);
+        await Cluster.Compute.StartInstanceAsync(new StartInstanceRequest { Instance = "cycle" });
+        await DeleteAsync("cycle");
+        await NothingIsLeftAsync();
+
+        Task<Instance> ReachedAsync(InstanceState state) => Cluster.InstanceAsync("cycle", $"becomes {state}", instance =>
+            instance.Status.State == state && instance.Status.ObservedGeneration == instance.Metadata.Generation);
+    }
+
+    private async Task CreateAsync(string name, params string[] command) => await CreateAsync(name, "busybox", command);
+
+    private async Task CreateAsync(string name, string image, string[]? command = null) => await Cluster.Compute.CreateInstanceAsync(new CreateInstanceRequest
+    {
+        Name = name,
+        Spec = new InstanceSpec
+        {
+            Type = InstanceType.Container,
+            Image = image,
+            Resources = new Resources { CpuMillicores = 100, MemoryBytes = 32 << 20 },
+            Process = new ProcessSpec { Command = { command ?? [] } },
+            Stop = new StopSpec { GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(TimeSpan.FromMilliseconds(200)) },
+        },
+    }, deadline: LocalCluster.Deadline(10));
+
+    private async Task DeleteAsync(string name)
+    {
+        await Cluster.Compute.DeleteInstanceAsync(new DeleteInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(10));
+        await RealTime.UntilAsync($"{name} is gone", TimeSpan.FromSeconds(30), async () =>
+            (await Cluster.Compute.ListInstancesAsync(new ListInstancesRequest(), deadline: LocalCluster.Deadline(5)))
+                .Instances.All(instance => instance.Metadata.Name != name));
+    }
+
+    private async Task NothingIsLeftAsync() => Assert.Empty(await new Leftovers(Cluster).ListAsync());
+
+    private async Task<string> FetchAsync(string address)
+    {
+        using var client = new HttpClient(new SocketsHttpHandler
+        {
+            ConnectCallback = async (context, _) => new System.Net.Sockets.NetworkStream(
+                await Cluster.ConnectAsync(new System.Net.IPEndPoint(System.Net.IPAddress.Parse(context.DnsEndPoint.Host), context.DnsEndPoint.Port)),
+                ownsSocket: true),
+        });
+        return await client.GetStringAsync($"http://{address}/");
+    }
+
+    public sealed class Fixture : IAsyncLifetime
+    {
+        internal LocalCluster Cluster { get; private set; } = null!;
+
+        public async ValueTask InitializeAsync()
+        {
+            Cluster = await LocalCluster.StartAsync();
+            await Cluster.ImportBusyboxAsync();
+        }
+
+        public ValueTask DisposeAsync() => Cluster?.DisposeAsync() ?? ValueTask.CompletedTask;
+    }
+}
