@@ -50,7 +50,7 @@ internal static class Machine
     private static Task<string> InsideAsync(string[] enter, string program, params string[] arguments) =>
         Shell.RunAsync("nsenter", [.. enter, "--", program, .. arguments]);
 
-    private static IEnumerable<string> Lines(string text) => text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+    private static string[] Lines(string text) => text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
 
     private static string Read(string file)
     {
