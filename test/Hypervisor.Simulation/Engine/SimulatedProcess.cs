@@ -6,15 +6,13 @@ namespace Hypervisor.Simulation.Engine;
 /// </summary>
 internal sealed class SimulatedProcess : SynchronizationContext
 {
-    private static int _count;
-
     private readonly SimulationLoop _loop;
 
     public SimulatedProcess(SimulationLoop loop, string name)
     {
         _loop = loop;
         Name = name;
-        Number = Interlocked.Increment(ref _count) & 0xFFFF;
+        Number = loop.NextProcessNumber();
         Clock = new SimulatedClock(loop, this);
     }
 

@@ -11,6 +11,7 @@ internal sealed class SimulationLoop
     private readonly int _thread = Environment.CurrentManagedThreadId;
     private volatile string? _escape;
     private long _order;
+    private int _processes;
 
     public SimulationLoop(ulong seed)
     {
@@ -71,6 +72,8 @@ internal sealed class SimulationLoop
             SynchronizationContext.SetSynchronizationContext(previous);
         }
     }
+
+    internal int NextProcessNumber() => ++_processes;
 
     internal void Enqueue(WorkItem item)
     {
