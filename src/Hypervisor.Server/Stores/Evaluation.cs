@@ -1,0 +1,44 @@
+namespace Hypervisor.Server.Stores;
+
+/// <summary>The key's value before the transaction; null when absent.</summary>
+/// <param name="withValue">False if the bytes are not needed and may be left out.</param>
+internal delegate KeyValue? KeyLookup(string key, bool withValue);
+
+/// <summary>Which branches of a transaction run, found before anything is changed.</summary>
+internal sealed class Evaluation
+{
+    private readonly bool _succeeded;
+    private readonly List<Evaluation>? _nested;
+
+    private Evaluation(StoreTransaction transaction, KeyLookup current, List<StoreOperation> effects)
+    {
+        _succeeded = transaction.Compares.All(compare => Holds(compare, current(compare.Key, compare.Target == CompareTarget.Value)));
+        foreach (var operation in _succeeded ? transaction.Then : transaction.Else)
+        {
+            if (operation is StoreOperation.Nested nested)
+            {
+                (_nested ??= []).Add(new Evaluation(nested.Transaction, current, effects));
+            }
+            else
+            {
+                effects.Add(operation);
+            }
+        }
+    }
+
+    /// <summary>Evaluates all compares against the current state; <paramref name="effects"/> gets the puts and deletes to apply, in order.</summary>
+    public static Evaluation Of(StoreTransaction transaction, KeyLookup current, List<StoreOperation> effects) =>
+        new(transaction, current, effects);
+
+    /// <param name="revision">The store's revision after the transaction.</param>
+    public TransactionResult ToResult(long revision) =>
+        new(_succeeded, revision, _nested is null ? [] : _nested.ConvertAll(nested => nested.ToResult(revision)));
+
+    private static bool Holds(Compare compare, KeyValue? current) => compare.Target switch
+    {
+        CompareTarget.CreateRevision => (current?.CreateRevision ?? 0) == compare.Revision,
+        CompareTarget.ModRevision => (current?.ModRevision ?? 0) == compare.Revision,
+        CompareTarget.Value => current is { } existing && existing.Value.Span.SequenceEqual(compare.Value.Span),
+        _ => throw new ArgumentException($"Unknown compare target {compare.Target}."),
+    };
+}
