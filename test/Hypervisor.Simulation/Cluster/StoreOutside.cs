@@ -1,0 +1,34 @@
+using Hypervisor.Server.Stores;
+using Hypervisor.Simulation.Engine;
+
+namespace Hypervisor.Simulation.Cluster;
+
+/// <summary>
+/// The store as something outside of the server: a commit takes its time, and one that was sent takes effect although the
+/// server that sent it is killed.
+/// </summary>
+internal sealed class StoreOutside(IClusterStore store, SimulationLoop loop) : IClusterStore
+{
+    public string Kind => store.Kind;
+
+    public ValueTask<long> GetRevisionAsync(CancellationToken cancellationToken) => store.GetRevisionAsync(cancellationToken);
+
+    public ValueTask<RangeResult> RangeAsync(RangeQuery query, CancellationToken cancellationToken) => store.RangeAsync(query, cancellationToken);
+
+    public ValueTask<TransactionResult> TransactAsync(StoreTransaction transaction, CancellationToken cancellationToken) => new(loop.Outside.RunAsync(async () =>
+    {
+        await Task.Delay(loop.Random.Between(TimeSpan.FromTicks(1000), TimeSpan.FromMilliseconds(3)), loop.Outside.Clock);
+        return await store.TransactAsync(transaction, CancellationToken.None);
+    }));
+
+    public IAsyncEnumerable<ChangeBatch> WatchAsync(string prefix, long fromRevision, CancellationToken cancellationToken) =>
+        store.WatchAsync(prefix, fromRevision, cancellationToken);
+
+    public ValueTask CompactAsync(long revision, CancellationToken cancellationToken) => store.CompactAsync(revision, cancellationToken);
+
+    public Task<ILeadership> CampaignAsync(string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken) =>
+        store.CampaignAsync(election, candidate, leaseDuration, cancellationToken);
+
+    /// <summary>The store outlives its servers.</summary>
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+}
