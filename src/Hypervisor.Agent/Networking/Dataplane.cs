@@ -50,6 +50,8 @@ internal sealed class Dataplane : IDisposable
             Errno.Check(Libc.SetNamespace(other, Libc.CloneNewNet), $"cannot enter network namespace {path}");
         }
 
+        // First of all: a node without the library asks again and again, and nothing shall be left open each time.
+        _nft = Nft.Open();
         _host = Errno.Handle(Libc.Open("/proc/thread-self/ns/net", Libc.OpenReadOnlyCloexec, 0), "cannot open the host's network namespace");
         _route = NetlinkSocket.Open();
         Monitor = NetlinkSocket.Open(MulticastGroup.Link | MulticastGroup.Ipv4Address);
@@ -58,7 +60,6 @@ internal sealed class Dataplane : IDisposable
         _settings = new(Path.Combine(options.StateDirectory, "settings.json"), "/proc/sys", KernelSettings.CurrentBootId());
         _bridge = new(options.Bridge, _route, _settings);
         _wiring = new(_route, _namespaces);
-        _nft = Nft.Open();
         _firewall = new(_nft);
         Directory.CreateDirectory(options.StateDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         Load();
