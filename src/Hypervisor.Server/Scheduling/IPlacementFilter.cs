@@ -7,7 +7,7 @@ internal interface IPlacementFilter
     string Name { get; }
 
     /// <summary>Null when the node passes.</summary>
-    Rejection? Judge(PlacementRequest request, NodeView node);
+    Rejection? Judge(PlacementRequest request, CandidateNode node);
 }
 
 /// <summary>Why a node was refused, so that it can be said of one node and of many.</summary>

@@ -7,5 +7,5 @@ internal interface IPlacementScorer
     string Name { get; }
 
     /// <summary>0-1; higher is better.</summary>
-    double Score(PlacementRequest request, NodeView node);
+    double Score(PlacementRequest request, CandidateNode node);
 }

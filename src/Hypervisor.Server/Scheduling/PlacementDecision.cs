@@ -6,4 +6,4 @@ namespace Hypervisor.Server.Scheduling;
 /// <param name="Node">Null when nothing fits.</param>
 /// <param name="Reason">While nothing fits: CamelCase, for programs. Empty otherwise.</param>
 /// <param name="Receipt">Without epoch, which only the commit knows.</param>
-internal sealed record PlacementDecision(NodeView? Node, string Reason, string Message, PlacementReceipt Receipt);
+internal sealed record PlacementDecision(CandidateNode? Node, string Reason, string Message, PlacementReceipt Receipt);

@@ -15,7 +15,7 @@ internal sealed class RejectionTally(IReadOnlyList<IPlacementFilter> filters)
     private readonly List<Group> _groups = [];
 
     /// <summary>True when a filter refused the node.</summary>
-    public bool Judge(PlacementRequest request, NodeView node)
+    public bool Judge(PlacementRequest request, CandidateNode node)
     {
         for (var i = 0; i < filters.Count; i++)
         {

@@ -44,7 +44,7 @@ internal sealed class Reservations
     public void Release(InstanceId instance) => _held.Remove(instance);
 
     /// <summary>Adds to each node what is reserved on it, after forgetting what a view at <paramref name="revision"/> includes.</summary>
-    public IReadOnlyList<NodeView> Overlay(long revision, IReadOnlyList<NodeView> nodes)
+    public IReadOnlyList<CandidateNode> Overlay(long revision, IReadOnlyList<CandidateNode> nodes)
     {
         var included = _held.Where(entry => entry.Value.CommittedAt <= revision).Select(entry => entry.Key).ToList();
         foreach (var instance in included)
@@ -61,7 +61,7 @@ internal sealed class Reservations
         return [.. nodes.Select(node => byNode.Contains(node.Id) ? Add(node, byNode[node.Id]) : node)];
     }
 
-    private static NodeView Add(NodeView node, IEnumerable<Reservation> reservations)
+    private static CandidateNode Add(CandidateNode node, IEnumerable<Reservation> reservations)
     {
         foreach (var reservation in reservations)
         {

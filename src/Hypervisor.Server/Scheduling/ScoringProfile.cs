@@ -11,7 +11,7 @@ internal sealed record ScoringProfile(PlacementStrategy Strategy, IReadOnlyList<
     /// <summary>"bin-pack" or "spread", for people.</summary>
     public string Name => Strategy == PlacementStrategy.Spread ? "spread" : "bin-pack";
 
-    public ScoredNode Score(PlacementRequest request, NodeView node)
+    public ScoredNode Score(PlacementRequest request, CandidateNode node)
     {
         var parts = new (string Name, double Score)[Scorers.Count];
         double sum = 0, weights = 0;
@@ -28,7 +28,7 @@ internal sealed record ScoringProfile(PlacementStrategy Strategy, IReadOnlyList<
 }
 
 /// <summary>A node that fits, with its score and what it is made of.</summary>
-internal readonly record struct ScoredNode(NodeView Node, double Score, (string Name, double Score)[] Parts)
+internal readonly record struct ScoredNode(CandidateNode Node, double Score, (string Name, double Score)[] Parts)
 {
     /// <summary>
     /// Higher scores first; then fewer instances, then names: equal inputs give equal answers on every replica and in every

@@ -5,7 +5,7 @@ internal sealed class HostPortsFilter : IPlacementFilter
 {
     public string Name => "HostPorts";
 
-    public Rejection? Judge(PlacementRequest request, NodeView node)
+    public Rejection? Judge(PlacementRequest request, CandidateNode node)
     {
         foreach (var wanted in request.Ports)
         {

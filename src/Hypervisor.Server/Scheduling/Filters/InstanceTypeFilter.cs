@@ -7,7 +7,7 @@ internal sealed class InstanceTypeFilter : IPlacementFilter
 {
     public string Name => "InstanceType";
 
-    public Rejection? Judge(PlacementRequest request, NodeView node)
+    public Rejection? Judge(PlacementRequest request, CandidateNode node)
     {
         RuntimeInfo? unavailable = null;
         foreach (var runtime in node.Inventory.Runtimes)

@@ -11,7 +11,7 @@ internal sealed class LivenessFilter : IPlacementFilter
 
     public string Name => "Liveness";
 
-    public Rejection? Judge(PlacementRequest request, NodeView node) => node.Liveness switch
+    public Rejection? Judge(PlacementRequest request, CandidateNode node) => node.Liveness switch
     {
         NodeLiveness.Ready => null,
         NodeLiveness.Suspect => Suspect,

@@ -5,7 +5,7 @@ internal sealed class LocationFilter : IPlacementFilter
 {
     public string Name => "Location";
 
-    public Rejection? Judge(PlacementRequest request, NodeView node)
+    public Rejection? Judge(PlacementRequest request, CandidateNode node)
     {
         if (request.Region.Length > 0 && request.Region != node.Inventory.Region)
         {

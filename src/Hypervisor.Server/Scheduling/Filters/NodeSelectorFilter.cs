@@ -5,7 +5,7 @@ internal sealed class NodeSelectorFilter : IPlacementFilter
 {
     public string Name => "NodeSelector";
 
-    public Rejection? Judge(PlacementRequest request, NodeView node)
+    public Rejection? Judge(PlacementRequest request, CandidateNode node)
     {
         if (request.NodeSelector.Count == 0)
         {

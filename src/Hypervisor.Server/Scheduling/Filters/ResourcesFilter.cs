@@ -7,7 +7,7 @@ internal sealed class ResourcesFilter : IPlacementFilter
 
     public string Name => FilterName;
 
-    public Rejection? Judge(PlacementRequest request, NodeView node)
+    public Rejection? Judge(PlacementRequest request, CandidateNode node)
     {
         var (free, asked) = (node.Free, request.Reserve);
         if (asked.FitsIn(free))

@@ -11,7 +11,7 @@ internal sealed class SchedulingFilter : IPlacementFilter
 
     public string Name => "Scheduling";
 
-    public Rejection? Judge(PlacementRequest request, NodeView node) => node.Scheduling switch
+    public Rejection? Judge(PlacementRequest request, CandidateNode node) => node.Scheduling switch
     {
         NodeScheduling.Unspecified or NodeScheduling.Schedulable => null,
         NodeScheduling.Draining => Draining,

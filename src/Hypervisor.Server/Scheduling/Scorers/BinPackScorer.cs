@@ -5,5 +5,5 @@ internal sealed class BinPackScorer : IPlacementScorer
 {
     public string Name => "BinPack";
 
-    public double Score(PlacementRequest request, NodeView node) => Utilisation.After(request, node);
+    public double Score(PlacementRequest request, CandidateNode node) => Utilisation.After(request, node);
 }

@@ -5,5 +5,5 @@ internal sealed class SpreadScorer : IPlacementScorer
 {
     public string Name => "Spread";
 
-    public double Score(PlacementRequest request, NodeView node) => 1 - Utilisation.After(request, node);
+    public double Score(PlacementRequest request, CandidateNode node) => 1 - Utilisation.After(request, node);
 }

@@ -7,7 +7,7 @@ internal static class Utilisation
     /// Mean of the CPU and memory shares in use once the instance is there, 0-1. Disk is left out: most instances ask for
     /// none, and then it would only blur the other two.
     /// </summary>
-    public static double After(PlacementRequest request, NodeView node)
+    public static double After(PlacementRequest request, CandidateNode node)
     {
         var used = node.Allocated + request.Reserve;
         var cpu = Share(used.CpuMillicores, node.Capacity.CpuMillicores);

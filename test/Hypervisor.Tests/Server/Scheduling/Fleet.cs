@@ -11,7 +11,7 @@ internal static class Fleet
 
     public static readonly DateTimeOffset Now = new(2030, 1, 2, 3, 4, 5, TimeSpan.Zero);
 
-    public static NodeView Node(
+    public static CandidateNode Node(
         string name,
         NodeScheduling scheduling = NodeScheduling.Schedulable,
         NodeLiveness liveness = NodeLiveness.Ready,
@@ -46,6 +46,6 @@ internal static class Fleet
         new(new InstanceId(uid), type, new(cpu, memory, disk), region, zone,
             (selector ?? []).ToDictionary(label => label.Key, label => label.Value), ports ?? [], strategy);
 
-    public static PlacementDecision Decide(PlacementRequest request, params NodeView[] nodes) =>
+    public static PlacementDecision Decide(PlacementRequest request, params CandidateNode[] nodes) =>
         Scheduler.Default.Decide(request, new(ResourceVersion.Of(Incarnation.First, 7), nodes), Now);
 }

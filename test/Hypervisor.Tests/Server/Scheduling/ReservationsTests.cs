@@ -65,7 +65,7 @@ public sealed class ReservationsTests
         static void Run((Step Step, int Amount, int Pick)[] script)
         {
             var reservations = new Reservations();
-            NodeView[] empty = [Node("a", capacity: new(4000, 4000, 0)), Node("b", capacity: new(7000, 7000, 0))];
+            CandidateNode[] empty = [Node("a", capacity: new(4000, 4000, 0)), Node("b", capacity: new(7000, 7000, 0))];
             var committed = new List<(long Revision, NodeId Node, ResourceAmount Amount)>();
             var inFlight = new List<(InstanceId Id, NodeId Node, ResourceAmount Amount)>();
             long revision = 0, view = 0;

@@ -65,7 +65,7 @@ public sealed class SchedulerTests
     [Fact]
     public void Spread_takes_the_emptiest_and_bin_pack_the_fullest_that_fits()
     {
-        NodeView[] nodes =
+        CandidateNode[] nodes =
         [
             Node("empty"),
             Node("half", allocated: new(2000, 4 * GiB, 0), instances: 1),
