@@ -49,4 +49,80 @@ internal static class Limits
         /// <summary>Bounds how late a replica notices that the store is back.</summary>
         public static readonly TimeSpan RetryMaximum = TimeSpan.FromSeconds(5);
     }
+
+    /// <summary>Bounds of leadership, controllers and nodes.</summary>
+    internal static class Control
+    {
+        /// <summary>etcd's smallest lease is about 2 s; three renewals fit, so that one slow fsync deposes nobody.</summary>
+        public static readonly TimeSpan LeaderLease = TimeSpan.FromSeconds(5);
+
+        /// <summary>Between two campaigns or two terms when the store is away or a controller failed.</summary>
+        public static readonly TimeSpan CampaignRetry = TimeSpan.FromMilliseconds(500);
+
+        /// <summary>What every reconciler looks at everything again after, whatever it was told in between.</summary>
+        public static readonly TimeSpan ReconcilePeriod = TimeSpan.FromSeconds(30);
+
+        /// <summary>After a failed write the reconciler looks again, without waiting for a change that may never come.</summary>
+        public static readonly TimeSpan ReconcileRetry = TimeSpan.FromMilliseconds(200);
+
+        /// <summary>
+        /// Least time between two looks at instances that wait for room: a busy fleet changes many times a millisecond, and
+        /// each look judges every node.
+        /// </summary>
+        public static readonly TimeSpan PendingPause = TimeSpan.FromMilliseconds(50);
+
+        /// <summary>Writes of one controller in flight: one full store batch.</summary>
+        public const int WritesInFlight = 64;
+
+        /// <summary>Clients repeat requests for at most so long; then nothing needs the tombstone's answers.</summary>
+        public static readonly TimeSpan TombstoneLifetime = TimeSpan.FromMinutes(15);
+
+        /// <summary>Tombstones looked at per pass; the rest follows in the next one.</summary>
+        public const int TombstonesPerPass = 1024;
+
+        /// <summary>How often tombstones and superseded revisions are collected.</summary>
+        public static readonly TimeSpan CollectionPeriod = TimeSpan.FromMinutes(1);
+
+        /// <summary>Superseded revisions stay readable for so long: a watch cut for less resumes without reading everything.</summary>
+        public static readonly TimeSpan HistoryKept = TimeSpan.FromMinutes(10);
+
+        /// <summary>But never more of them: at some 500 bytes each this bounds the history to about 100 MB.</summary>
+        public const long RevisionsKept = 200_000;
+
+        /// <summary>Waiting for this replica's view to include a write; longer means that the store hangs.</summary>
+        public static readonly TimeSpan ViewDeadline = TimeSpan.FromSeconds(10);
+
+        /// <summary>A compare-and-swap that loses so often in a row is answered with ABORTED.</summary>
+        public const int WriteAttempts = 8;
+    }
+
+    /// <summary>Bounds of what agents send.</summary>
+    internal static class Agents
+    {
+        /// <summary>As the contract says; one store batch takes 60 of them.</summary>
+        public const int ReportsPerCall = 256;
+
+        /// <summary>A machine that runs more things that nobody knows needs a person; the list is stored with the node.</summary>
+        public const int Unclaimed = 1024;
+
+        /// <summary>CamelCase words and sentences; longer ones are cut, since the status matters more than its prose.</summary>
+        public const int ReasonCharacters = 128;
+
+        public const int MessageCharacters = 2048;
+
+        public const int Conditions = 16;
+
+        public const int Addresses = 16;
+
+        /// <summary>Text of an inventory: versions and names, a sentence at most.</summary>
+        public const int InventoryCharacters = 1024;
+
+        public const int Runtimes = 16;
+
+        /// <summary>As for every object.</summary>
+        public const int Labels = 64;
+
+        /// <summary>Nothing to say for so long: the stream is looked at, so that a dead one ends.</summary>
+        public static readonly TimeSpan AssignmentIdle = TimeSpan.FromSeconds(30);
+    }
 }

@@ -43,6 +43,28 @@ internal sealed class Reservations
     /// <summary>The commit did not happen.</summary>
     public void Release(InstanceId instance) => _held.Remove(instance);
 
+    /// <summary>Nobody knows whether the commit happened.</summary>
+    public void Doubt(InstanceId instance)
+    {
+        if (_held.TryGetValue(instance, out var reservation))
+        {
+            reservation.Doubtful = true;
+        }
+    }
+
+    public bool HasDoubts => _held.Values.Any(reservation => reservation.Doubtful);
+
+    /// <summary>
+    /// A store revision read after the doubts arose: whatever became of those commits, a view that includes it shows.
+    /// </summary>
+    public void ResolveDoubts(long revision)
+    {
+        foreach (var reservation in _held.Values.Where(reservation => reservation.Doubtful))
+        {
+            (reservation.Doubtful, reservation.CommittedAt) = (false, revision);
+        }
+    }
+
     /// <summary>Adds to each node what is reserved on it, after forgetting what a view at <paramref name="revision"/> includes.</summary>
     public IReadOnlyList<CandidateNode> Overlay(long revision, IReadOnlyList<CandidateNode> nodes)
     {
@@ -85,5 +107,7 @@ internal sealed class Reservations
         public IReadOnlyList<PortClaim> Ports { get; } = ports;
 
         public long CommittedAt { get; set; } = long.MaxValue;
+
+        public bool Doubtful { get; set; }
     }
 }
