@@ -43,6 +43,9 @@ internal static class Limits
         /// <summary>Stores report progress every few seconds; a watch silent for longer may be dead (dotnet-etcd issue 264).</summary>
         public static readonly TimeSpan WatchSilence = TimeSpan.FromSeconds(30);
 
+        /// <summary>How long a read or a finished write waits for the view to catch up; a healthy one needs milliseconds.</summary>
+        public static readonly TimeSpan ReadDeadline = TimeSpan.FromSeconds(5);
+
         /// <summary>Short: a store that restarts is back within a second.</summary>
         public static readonly TimeSpan RetryMinimum = TimeSpan.FromMilliseconds(50);
 
@@ -124,5 +127,15 @@ internal static class Limits
 
         /// <summary>Nothing to say for so long: the stream is looked at, so that a dead one ends.</summary>
         public static readonly TimeSpan AssignmentIdle = TimeSpan.FromSeconds(30);
+    }
+
+    /// <summary>Bounds of what clients may ask for.</summary>
+    internal static class Api
+    {
+        /// <summary>Violations listed in one answer: gRPC headers, which carry them, are bounded at 8 KiB by many clients.</summary>
+        public const int FieldViolations = 32;
+
+        /// <summary>When to come back while the store or the view is away: about the time of a failover's first retry.</summary>
+        public static readonly TimeSpan RetryUnavailable = TimeSpan.FromSeconds(1);
     }
 }
