@@ -1,7 +1,7 @@
 using Google.Protobuf;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 
@@ -143,7 +143,7 @@ internal sealed partial class PlacementController(
 
         var write = new StoreWrite(
             [
-                .. plan.Compares,
+                .. plan.Guards,
                 Compare.Modified(Keys.Spec(instance.Id), instance.SpecRevision),
                 Compare.Modified(Keys.Placement(instance.Id), instance.PlacementRevision),
             ],
@@ -152,23 +152,23 @@ internal sealed partial class PlacementController(
         {
             if (await TryWriteAsync(write, cancellationToken) is { } revision)
             {
-                plan.Committed(revision);
+                plan.Settle(PlacementOutcome.Committed, revision);
                 LogDecided(instance, plan);
                 return placed ? PassOutcome.Done : PassOutcome.Waiting;
             }
         }
         catch (StoreBusyException)
         {
-            plan.Abandoned();
+            plan.Settle(PlacementOutcome.Refused, 0);
             throw;
         }
         catch (Exception exception) when (exception is StoreUnavailableException or OperationCanceledException)
         {
-            plan.Doubtful();
+            plan.Settle(PlacementOutcome.Unknown, 0);
             throw;
         }
 
-        plan.Abandoned();
+        plan.Settle(PlacementOutcome.Refused, 0);
         return PassOutcome.Unfinished;
     }
 

@@ -15,7 +15,8 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
     /// A plan, which also exists when nothing fits: then it records why. Null while an earlier plan for the instance is not settled.
     /// </summary>
     /// <param name="last">The epoch of the instance's last placement.</param>
-    public PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last)
+    /// <param name="reserve">False for a dry run: the plan is shown and never settled.</param>
+    public PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last, bool reserve = true)
     {
         var request = PlacementRequest.Of(instance, spec, clusterDefault);
         lock (term.Reservations.Gate)
@@ -34,7 +35,11 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
                 return Unplaced(term, instance, last, decision.Reason, decision.Message, decision.Receipt);
             }
 
-            term.Reservations.Reserve(node.Id, request);
+            if (reserve)
+            {
+                term.Reservations.Reserve(node.Id, request);
+            }
+
             var epoch = Epoch.After(last, view.Incarnation);
             decision.Receipt.Epoch = epoch.Value;
             var placement = new Placement
@@ -52,15 +57,6 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
                 new ReceiptRecord { Receipt = decision.Receipt },
                 [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), entry.SpecRevision)]);
         }
-    }
-
-    /// <summary>What a dry run answers: the same decision, with nothing reserved.</summary>
-    public PlacementDecision Preview(InstanceId instance, InstanceSpec spec)
-    {
-        var request = PlacementRequest.Of(instance, spec, clusterDefault);
-        var view = state.View;
-        return scheduler.Decide(
-            request, new(view.ResourceVersion, Candidates(view, withPorts: request.Ports.Count > 0)), time.GetUtcNow());
     }
 
     /// <summary>An instance that stays where no scheduler may move it, for example since its local disk is gone.</summary>
