@@ -135,6 +135,51 @@ internal static class Limits
         /// <summary>Violations listed in one answer: gRPC headers, which carry them, are bounded at 8 KiB by many clients.</summary>
         public const int FieldViolations = 32;
 
+        /// <summary>Page size when none is asked for: a screenful of screens, some hundred KB.</summary>
+        public const int DefaultPageSize = 500;
+
+        /// <summary>Largest page of instances; summaries of so many are some 5 MB.</summary>
+        public const int MaxInstancePage = 10_000;
+
+        /// <summary>Largest page of nodes and images, which are shown in full.</summary>
+        public const int MaxPage = 1000;
+
+        /// <summary>Views kept for lists that are not finished. Views share what did not change between them.</summary>
+        public const int ListPins = 16;
+
+        /// <summary>Characters of a page token: two numbers and a key of two names and a separator, in base 64.</summary>
+        public const int PageTokenLength = 1024;
+
+        /// <summary>Characters of a label selector; what one line of a shell holds.</summary>
+        public const int SelectorLength = 4096;
+
+        /// <summary>Every watcher judges every change by all of them.</summary>
+        public const int SelectorRequirements = 32;
+
+        /// <summary>Values of one "in (…)".</summary>
+        public const int SelectorValues = 64;
+
+        /// <summary>Shortest beginning of a uid that is looked for: shorter ones are typing errors.</summary>
+        public const int UidPrefixLength = 4;
+
+        /// <summary>Holds a UUID with room; kept 16 times per instance.</summary>
+        public const int RequestIdLength = 64;
+
+        /// <summary>Watches at once; each costs some KB while idle.</summary>
+        public const int Watches = 10_000;
+
+        /// <summary>How long between two pages of a list: a person reading, not a night.</summary>
+        public static readonly TimeSpan ListPinTime = TimeSpan.FromSeconds(60);
+
+        /// <summary>How often an idle watch says how far it is: bounds what a client repeats after a broken connection.</summary>
+        public static readonly TimeSpan WatchBookmarkInterval = TimeSpan.FromSeconds(10);
+
+        /// <summary>How long a watch from a version that this replica has not reached waits: replicas lag by less.</summary>
+        public static readonly TimeSpan WatchFutureWait = TimeSpan.FromSeconds(10);
+
+        /// <summary>A client that takes no event for so long is gone or broken.</summary>
+        public static readonly TimeSpan WatchWriteDeadline = TimeSpan.FromSeconds(30);
+
         /// <summary>When to come back while the store or the view is away: about the time of a failover's first retry.</summary>
         public static readonly TimeSpan RetryUnavailable = TimeSpan.FromSeconds(1);
     }
