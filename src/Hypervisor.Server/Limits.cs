@@ -125,6 +125,12 @@ internal static class Limits
         /// <summary>As for every object.</summary>
         public const int Labels = 64;
 
+        /// <summary>Likewise.</summary>
+        public const int AnnotationCharacters = 16 * 1024;
+
+        /// <summary>Mutations remembered per node, so that repeating one has no second effect.</summary>
+        public const int RememberedRequests = 16;
+
         /// <summary>Nothing to say for so long: the stream is looked at, so that a dead one ends.</summary>
         public static readonly TimeSpan AssignmentIdle = TimeSpan.FromSeconds(30);
     }
@@ -213,5 +219,32 @@ internal static class Limits
 
         /// <summary>Revisions that one step of a watch takes from memory.</summary>
         public const int RevisionsPerStep = 64;
+    }
+
+    /// <summary>Bounds of what listens.</summary>
+    internal static class Server
+    {
+        /// <summary>One per agent and client: 5,000 nodes and as many watchers.</summary>
+        public const long Connections = 20_000;
+
+        /// <summary>Per connection; a program that watches many things shares one.</summary>
+        public const int StreamsPerConnection = 256;
+
+        /// <summary>1,000 creates of 8 KiB, or one chunk of an image with room.</summary>
+        public const int ReceivedMessageBytes = 8 * 1024 * 1024;
+
+        /// <summary>The largest page: 10,000 summaries, or 10,000 whole instances of 6 KiB.</summary>
+        public const int SentMessageBytes = 64 * 1024 * 1024;
+
+        /// <summary>A peer that vanished is noticed, and its watches end, within about this and the timeout.</summary>
+        public static readonly TimeSpan KeepAlivePing = TimeSpan.FromSeconds(30);
+
+        public static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(10);
+
+        /// <summary>Stores report progress every few seconds and a silent watch is renewed after 30 s; older is lost contact.</summary>
+        public static readonly TimeSpan ReadyViewAge = TimeSpan.FromSeconds(60);
+
+        /// <summary>Unary calls end within seconds; a supervisor kills after 90 s by default.</summary>
+        public static readonly TimeSpan ShutdownDeadline = TimeSpan.FromSeconds(10);
     }
 }

@@ -109,7 +109,7 @@ internal sealed partial class NodeHealthController(
         cancellationToken.ThrowIfCancellationRequested();
     }
 
-    private async Task ArrivalAsync(ChangeSubscription changes, CancellationToken cancellationToken)
+    private static async Task ArrivalAsync(ChangeSubscription changes, CancellationToken cancellationToken)
     {
         while (true)
         {

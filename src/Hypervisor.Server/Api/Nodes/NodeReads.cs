@@ -24,7 +24,7 @@ internal sealed class NodeReads(ViewReads reads, PagedReads pages)
     {
         var violations = new FieldViolations();
         var selector = RequestChecks.Selector(request.LabelSelector, violations);
-        var size = PagedReads.PageSize(request.PageSize, Limits.Api.NodesPageSize, violations);
+        var size = PagedReads.PageSize(request.PageSize, Limits.Api.MaxPage, violations);
         RequestChecks.CheckConsistency(request.Consistency, violations);
         violations.ThrowIfAny();
 
