@@ -207,7 +207,8 @@ internal sealed class MemoryStore : IClusterStore
                 }
             }
 
-            return (chunk, upTo);
+            // An empty store has a revision without a change.
+            return (chunk, _log.Count == 0 ? Math.Max(after, _revision) : upTo);
         }
     }
 

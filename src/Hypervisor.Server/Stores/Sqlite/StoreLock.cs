@@ -14,38 +14,36 @@ internal static class StoreLock
         FileStream file;
         try
         {
-            file = new FileStream(
-                path,
-                new FileStreamOptions
-                {
-                    Mode = FileMode.OpenOrCreate,
-                    Access = FileAccess.ReadWrite,
-                    Share = FileShare.None,
-                    UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-                });
+            file = new FileStream(path, Private(FileMode.OpenOrCreate, FileShare.None));
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             throw new StoreUnavailableException(
                 File.Exists(path) && exception is not UnauthorizedAccessException
-                    ? $"{databasePath} is in use by {Holder(path)}: stop that server, or give this one another data directory."
+                    ? $"{databasePath} is in use by {Holder(databasePath)}: stop that server, or give this one another data directory."
                     : $"{path} cannot be created ({exception.Message}): check that the folder exists and may be written.",
                 exception);
         }
 
-        file.SetLength(0);
-        file.Write(System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"));
-        file.Flush();
+        // Beside the lock, since reading a file that somebody has locked is refused as well.
+        using var owner = new FileStream(databasePath + ".pid", Private(FileMode.Create, FileShare.Read));
+        owner.Write(System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"));
         return file;
     }
 
-    private static string Holder(string path)
+    private static FileStreamOptions Private(FileMode mode, FileShare share) => new()
+    {
+        Mode = mode,
+        Access = FileAccess.ReadWrite,
+        Share = share,
+        UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+    };
+
+    private static string Holder(string databasePath)
     {
         try
         {
-            // Read access that shares everything takes no lock.
-            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            using var reader = new StreamReader(file);
+            using var reader = new StreamReader(databasePath + ".pid");
             return int.TryParse(reader.ReadLine(), out var process) ? $"process {process}" : "another process";
         }
         catch (IOException)
