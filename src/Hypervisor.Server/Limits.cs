@@ -115,13 +115,198 @@ internal static class Limits
         public static readonly TimeSpan RetryMaximum = TimeSpan.FromSeconds(5);
     }
 
+    /// <summary>Bounds of leadership, controllers and nodes.</summary>
+    internal static class Control
+    {
+        /// <summary>etcd's smallest lease is about 2 s; three renewals fit, so that one slow fsync deposes nobody.</summary>
+        public static readonly TimeSpan LeaderLease = TimeSpan.FromSeconds(5);
+
+        /// <summary>Between two campaigns or two terms when the store is away or a controller failed.</summary>
+        public static readonly TimeSpan CampaignRetry = TimeSpan.FromMilliseconds(500);
+
+        /// <summary>What every reconciler looks at everything again after, whatever it was told in between.</summary>
+        public static readonly TimeSpan ReconcilePeriod = TimeSpan.FromSeconds(30);
+
+        /// <summary>After a failed write the reconciler looks again, without waiting for a change that may never come.</summary>
+        public static readonly TimeSpan ReconcileRetry = TimeSpan.FromMilliseconds(200);
+
+        /// <summary>
+        /// Least time between two looks at instances that wait for room: a busy fleet changes many times a millisecond, and
+        /// each look judges every node.
+        /// </summary>
+        public static readonly TimeSpan PendingPause = TimeSpan.FromMilliseconds(50);
+
+        /// <summary>Writes of one controller in flight: one full store batch.</summary>
+        public const int WritesInFlight = 64;
+
+        /// <summary>Clients repeat requests for at most so long; then nothing needs the tombstone's answers.</summary>
+        public static readonly TimeSpan TombstoneLifetime = TimeSpan.FromMinutes(15);
+
+        /// <summary>Tombstones looked at per pass; the rest follows in the next one.</summary>
+        public const int TombstonesPerPass = 1024;
+
+        /// <summary>How often tombstones and superseded revisions are collected.</summary>
+        public static readonly TimeSpan CollectionPeriod = TimeSpan.FromMinutes(1);
+
+        /// <summary>Superseded revisions stay readable for so long: a watch cut for less resumes without reading everything.</summary>
+        public static readonly TimeSpan HistoryKept = TimeSpan.FromMinutes(10);
+
+        /// <summary>But never more of them: at some 500 bytes each this bounds the history to about 100 MB.</summary>
+        public const long RevisionsKept = 200_000;
+
+        /// <summary>Waiting for this replica's view to include a write; longer means that the store hangs.</summary>
+        public static readonly TimeSpan ViewDeadline = TimeSpan.FromSeconds(10);
+
+        /// <summary>A compare-and-swap that loses so often in a row is answered with ABORTED.</summary>
+        public const int WriteAttempts = 8;
+    }
+
+    /// <summary>Bounds of what agents send.</summary>
+    internal static class Agents
+    {
+        /// <summary>As the contract says; one store batch takes 60 of them.</summary>
+        public const int ReportsPerCall = 256;
+
+        /// <summary>A machine that runs more things that nobody knows needs a person; the list is stored with the node.</summary>
+        public const int Unclaimed = 1024;
+
+        /// <summary>CamelCase words and sentences; longer ones are cut, since the status matters more than its prose.</summary>
+        public const int ReasonCharacters = 128;
+
+        public const int MessageCharacters = 2048;
+
+        public const int Conditions = 16;
+
+        public const int Addresses = 16;
+
+        /// <summary>Text of an inventory: versions and names, a sentence at most.</summary>
+        public const int InventoryCharacters = 1024;
+
+        public const int Runtimes = 16;
+
+        /// <summary>As for every object.</summary>
+        public const int Labels = 64;
+
+        /// <summary>Likewise.</summary>
+        public const int AnnotationCharacters = 16 * 1024;
+
+        /// <summary>Mutations remembered per node, so that repeating one has no second effect.</summary>
+        public const int RememberedRequests = 16;
+
+        /// <summary>Nothing to say for so long: the stream is looked at, so that a dead one ends.</summary>
+        public static readonly TimeSpan AssignmentIdle = TimeSpan.FromSeconds(30);
+    }
+
     /// <summary>Bounds of what clients may ask for.</summary>
     internal static class Api
     {
         /// <summary>Violations listed in one answer: gRPC headers, which carry them, are bounded at 8 KiB by many clients.</summary>
         public const int FieldViolations = 32;
 
+        /// <summary>Page size when none is asked for: a screenful of screens, some hundred KB.</summary>
+        public const int DefaultPageSize = 500;
+
+        /// <summary>Largest page of instances; summaries of so many are some 5 MB.</summary>
+        public const int MaxInstancePage = 10_000;
+
+        /// <summary>Largest page of nodes and images, which are shown in full.</summary>
+        public const int MaxPage = 1000;
+
+        /// <summary>Views kept for lists that are not finished. Views share what did not change between them.</summary>
+        public const int ListPins = 16;
+
+        /// <summary>Characters of a page token: two numbers and a key of two names and a separator, in base 64.</summary>
+        public const int PageTokenLength = 1024;
+
+        /// <summary>Characters of a label selector; what one line of a shell holds.</summary>
+        public const int SelectorLength = 4096;
+
+        /// <summary>Every watcher judges every change by all of them.</summary>
+        public const int SelectorRequirements = 32;
+
+        /// <summary>Values of one "in (…)".</summary>
+        public const int SelectorValues = 64;
+
+        /// <summary>Shortest beginning of a uid that is looked for: shorter ones are typing errors.</summary>
+        public const int UidPrefixLength = 4;
+
+        /// <summary>Holds a UUID with room; kept 16 times per instance.</summary>
+        public const int RequestIdLength = 64;
+
+        /// <summary>Watches at once; each costs some KB while idle.</summary>
+        public const int Watches = 10_000;
+
+        /// <summary>How long between two pages of a list: a person reading, not a night.</summary>
+        public static readonly TimeSpan ListPinTime = TimeSpan.FromSeconds(60);
+
+        /// <summary>How often an idle watch says how far it is: bounds what a client repeats after a broken connection.</summary>
+        public static readonly TimeSpan WatchBookmarkInterval = TimeSpan.FromSeconds(10);
+
+        /// <summary>How long a watch from a version that this replica has not reached waits: replicas lag by less.</summary>
+        public static readonly TimeSpan WatchFutureWait = TimeSpan.FromSeconds(10);
+
+        /// <summary>A client that takes no event for so long is gone or broken.</summary>
+        public static readonly TimeSpan WatchWriteDeadline = TimeSpan.FromSeconds(30);
+
         /// <summary>When to come back while the store or the view is away: about the time of a failover's first retry.</summary>
         public static readonly TimeSpan RetryUnavailable = TimeSpan.FromSeconds(1);
+    }
+
+    /// <summary>Bounds of the embedded store.</summary>
+    internal static class Sqlite
+    {
+        /// <summary>Transactions that wait for the commit thread; further callers wait for a place. StoreWriter sends one at a time.</summary>
+        public const int QueuedTransactions = 1024;
+
+        /// <summary>Transactions that share one commit: enough to amortise the fsync, few enough to answer the first soon.</summary>
+        public const int TransactionsPerCommit = 128;
+
+        /// <summary>Bytes that share one commit; more would spill SQLite's page cache in the middle of it.</summary>
+        public const long BytesPerCommit = 4 * 1024 * 1024;
+
+        /// <summary>Reading connections. Each has its own page cache, and the machine has few cores.</summary>
+        public const int Readers = 4;
+
+        /// <summary>Revisions kept in memory for watches; a slower watch reads history from the file.</summary>
+        public const int RecentRevisions = 4096;
+
+        /// <summary>Bytes of changes kept in memory for watches: a tenth of the server's memory budget.</summary>
+        public const long RecentBytes = 8 * 1024 * 1024;
+
+        /// <summary>Rows that one step of a watch, or one step of compaction, reads: about a millisecond of work.</summary>
+        public const int RowsPerStep = 512;
+
+        /// <summary>Bytes of values after which a step of a watch ends at the next revision.</summary>
+        public const long BytesPerStep = 1024 * 1024;
+
+        /// <summary>Revisions that one step of a watch takes from memory.</summary>
+        public const int RevisionsPerStep = 64;
+    }
+
+    /// <summary>Bounds of what listens.</summary>
+    internal static class Server
+    {
+        /// <summary>One per agent and client: 5,000 nodes and as many watchers.</summary>
+        public const long Connections = 20_000;
+
+        /// <summary>Per connection; a program that watches many things shares one.</summary>
+        public const int StreamsPerConnection = 256;
+
+        /// <summary>1,000 creates of 8 KiB, or one chunk of an image with room.</summary>
+        public const int ReceivedMessageBytes = 8 * 1024 * 1024;
+
+        /// <summary>The largest page: 10,000 summaries, or 10,000 whole instances of 6 KiB.</summary>
+        public const int SentMessageBytes = 64 * 1024 * 1024;
+
+        /// <summary>A peer that vanished is noticed, and its watches end, within about this and the timeout.</summary>
+        public static readonly TimeSpan KeepAlivePing = TimeSpan.FromSeconds(30);
+
+        public static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(10);
+
+        /// <summary>Stores report progress every few seconds and a silent watch is renewed after 30 s; older is lost contact.</summary>
+        public static readonly TimeSpan ReadyViewAge = TimeSpan.FromSeconds(60);
+
+        /// <summary>Unary calls end within seconds; a supervisor kills after 90 s by default.</summary>
+        public static readonly TimeSpan ShutdownDeadline = TimeSpan.FromSeconds(10);
     }
 }
