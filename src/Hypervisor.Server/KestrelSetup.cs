@@ -1,8 +1,8 @@
 using System.Net;
+using Hypervisor.Hosting.Configuration;
 using Hypervisor.Server.Configuration;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
-using HostPort = Hypervisor.Hosting.Configuration.HostPort;
 
 namespace Hypervisor.Server;
 

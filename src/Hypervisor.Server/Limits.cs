@@ -193,6 +193,12 @@ internal static class Limits
         /// <summary>Mutations remembered per node, so that repeating one has no second effect.</summary>
         public const int RememberedRequests = 16;
 
+        /// <summary>
+        /// Incarnations an agent may be ahead of a restored store: more than anybody restores, and so few that a broken agent
+        /// cannot use up the 32,767 there are.
+        /// </summary>
+        public const int IncarnationLead = 256;
+
         /// <summary>Nothing to say for so long: the stream is looked at, so that a dead one ends.</summary>
         public static readonly TimeSpan AssignmentIdle = TimeSpan.FromSeconds(30);
     }

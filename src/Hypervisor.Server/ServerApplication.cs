@@ -1,13 +1,12 @@
 using Grpc.AspNetCore.Server;
 using Grpc.Core;
+using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server.Api;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Nodes;
 using Hypervisor.Server.State;
-using Hypervisor.Server.Stores;
-using HostPort = Hypervisor.Hosting.Configuration.HostPort;
 
 namespace Hypervisor.Server;
 

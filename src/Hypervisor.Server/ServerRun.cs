@@ -1,3 +1,4 @@
+using Hypervisor.Hosting.Configuration;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Stores;
 
@@ -16,7 +17,7 @@ internal static partial class ServerRun
         var store = app.Services.GetRequiredService<IClusterStore>();
         if (configuration.Insecure)
         {
-            LogInsecure(logger, configuration.GrpcAddress.ToString(), configuration.HttpAddress.ToString());
+            LogInsecure(logger, configuration.GrpcAddress, configuration.HttpAddress);
         }
 
         try
@@ -28,14 +29,14 @@ internal static partial class ServerRun
             throw KestrelSetup.BusyPort(configuration, exception);
         }
 
-        LogServing(logger, CommandLine.Version, configuration.GrpcAddress.ToString(), configuration.HttpAddress.ToString(), store.Kind);
+        LogServing(logger, CommandLine.Version, configuration.GrpcAddress, configuration.HttpAddress, store.Kind);
         await app.WaitForShutdownAsync();
         return HostedTask.AnyFailed ? 1 : 0;
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "hypervisor-server {Version}: gRPC on {Grpc}, health on http://{Http}, {Store} store")]
-    private static partial void LogServing(ILogger logger, string version, string grpc, string http, string store);
+    private static partial void LogServing(ILogger logger, string version, HostPort grpc, HostPort http, string store);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "insecure: true: nobody who reaches {Grpc} or {Http} is asked who they are; everybody may do everything")]
-    private static partial void LogInsecure(ILogger logger, string grpc, string http);
+    private static partial void LogInsecure(ILogger logger, HostPort grpc, HostPort http);
 }

@@ -1,5 +1,6 @@
 using Google.Protobuf;
 using Hypervisor.Protocol;
+using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
@@ -19,6 +20,7 @@ internal sealed partial class IncarnationKeeper(ClusterState state, IClusterStor
 {
     /// <summary>Returns once this replica's view is above everything in the arguments; 0 stands for "nothing seen".</summary>
     /// <returns>The view, which also includes every write acknowledged before the call.</returns>
+    /// <exception cref="Grpc.Core.RpcException">INVALID_ARGUMENT for what no sequence of restores explains.</exception>
     /// <exception cref="StoreUnavailableException"/>
     public async Task<ClusterView> CatchUpAsync(Epoch seenEpoch, ResourceVersion seenVersion, CancellationToken cancellationToken)
     {
@@ -32,10 +34,10 @@ internal sealed partial class IncarnationKeeper(ClusterState state, IClusterStor
                 return view;
             }
 
-            if (seen >= Incarnation.Maximum)
+            if (seen > view.Incarnation.Value + Limits.Agents.IncarnationLead || seen >= Incarnation.Maximum)
             {
-                // Nothing can be above it: a broken or hostile agent, not a restore.
-                throw new ArgumentOutOfRangeException(nameof(seenVersion), "names an incarnation that cannot exist.");
+                throw ApiErrors.InvalidArgument(
+                    "highest_epoch", $"is of incarnation {seen}, far above this store's {view.Incarnation}; is this agent's state of another cluster?");
             }
 
             await RaiseAsync(Math.Max(seen, view.Incarnation.Value) + 1, cancellationToken);
