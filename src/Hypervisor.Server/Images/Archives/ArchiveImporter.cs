@@ -15,8 +15,7 @@ internal sealed class ArchiveImporter(BlobStore blobs, ImagesConfiguration limit
     public async Task<VerifiedImage> ImportAsync(
         IAsyncEnumerable<ReadOnlyMemory<byte>> pieces, ImageReference? wanted, BlobLease lease, CancellationToken cancellationToken)
     {
-        await using var enumerator = pieces.GetAsyncEnumerator(cancellationToken);
-        await using var upload = new UploadStream(enumerator, limits.MaxArchiveBytes, time);
+        await using var upload = new UploadStream(pieces.GetAsyncEnumerator(cancellationToken), limits.MaxArchiveBytes, time);
         using var archive = await SpooledArchive.ReceiveAsync(upload, blobs, limits.MaxUnpackedBytes, cancellationToken);
         var images = OciLayoutReader.Applies(archive) ? new OciLayoutReader(archive).Read()
             : DockerSaveReader.Applies(archive) ? DockerSaveReader.Read(archive)
@@ -141,5 +140,5 @@ internal sealed class ArchiveImporter(BlobStore blobs, ImagesConfiguration limit
         JsonSerializer.SerializeToUtf8Bytes(
             new OciManifest(2, MediaTypes.Manifest, new OciDescriptor(MediaTypes.Config, config.Value, configSize),
                 [.. layers.Select(layer => new OciDescriptor(MediaTypes.LayerOf(layer.Kind), layer.Digest.Value, layer.Size))]),
-            OciJson.Default.OciManifest);
+            OciJson.Plain.OciManifest);
 }

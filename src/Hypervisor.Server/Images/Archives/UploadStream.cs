@@ -1,9 +1,10 @@
 namespace Hypervisor.Server.Images.Archives;
 
-/// <summary>An upload's pieces as one bounded stream, read asynchronously only.</summary>
+/// <summary>An upload's pieces as one bounded stream, read asynchronously only. Owns the enumerator.</summary>
 internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces, long maxBytes, TimeProvider time) : Stream
 {
     private ReadOnlyMemory<byte> _piece;
+    private Task<bool> _next = Task.FromResult(true);
     private bool _ended;
 
     public long BytesRead { get; private set; }
@@ -28,7 +29,8 @@ internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces
         {
             try
             {
-                _ended = !await pieces.MoveNextAsync().AsTask().WaitAsync(Limits.Images.UploadSilence, time, cancellationToken);
+                _next = pieces.MoveNextAsync().AsTask();
+                _ended = !await _next.WaitAsync(Limits.Images.UploadSilence, time, cancellationToken);
             }
             catch (TimeoutException exception)
             {
@@ -62,6 +64,9 @@ internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces
     public override void SetLength(long value) => throw new NotSupportedException();
 
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    /// <summary>An enumerator that still waits for a client cannot be disposed; it ends with the client's call.</summary>
+    public override ValueTask DisposeAsync() => _next.IsCompleted ? pieces.DisposeAsync() : ValueTask.CompletedTask;
 
     public override void Flush()
     {
