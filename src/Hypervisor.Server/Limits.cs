@@ -25,6 +25,239 @@ internal static class Limits
         public static readonly TimeSpan RetryAfter = TimeSpan.FromMilliseconds(250);
     }
 
+    /// <summary>Bounds of what an image archive may ask of the server; those that operators set are in the configuration.</summary>
+    internal static class Images
+    {
+        /// <summary>Files of an archive itself: a layer is one file, and images have at most some hundred.</summary>
+        public const int ArchiveEntries = 20_000;
+
+        /// <summary>Files of one layer: a full distribution has some hundred thousand.</summary>
+        public const int LayerEntries = 2_000_000;
+
+        /// <summary>What overlayfs takes as lower directories in one page of mount options, as with Docker.</summary>
+        public const int Layers = 127;
+
+        /// <summary>Extended headers of one entry: Linux bounds an extended attribute at 64 KiB, and a path at 4 KiB.</summary>
+        public const int TarMetadataBytes = 256 * 1024;
+
+        /// <summary>PATH_MAX with its terminator.</summary>
+        public const int PathBytes = 4096;
+
+        /// <summary>Index, manifest and configuration: registries refuse manifests above 4 MiB.</summary>
+        public const int JsonBytes = 4 * 1024 * 1024;
+
+        /// <summary>An index names manifests, which may be indices: real archives nest twice.</summary>
+        public const int IndexDepth = 4;
+
+        /// <summary>Manifests looked at in one archive.</summary>
+        public const int Manifests = 1000;
+
+        /// <summary>Environment entries, arguments and ports each: what fits the kernel's 128 KiB per string many times over.</summary>
+        public const int ConfigItems = 1024;
+
+        /// <summary>MAX_ARG_STRLEN: no process can be given a longer string.</summary>
+        public const int ConfigStringBytes = 128 * 1024;
+
+        /// <summary>Up to here nothing is called a bomb: small layers of zeros compress without end.</summary>
+        public const long RatioGraceBytes = 64L * 1024 * 1024;
+
+        /// <summary>Real layers stay below 20; gzip's utmost is 1032.</summary>
+        public const int CompressionRatio = 200;
+
+        /// <summary>Of one message of FetchBlob; agent.proto promises it.</summary>
+        public const int FetchChunkBytes = 1024 * 1024;
+
+        /// <summary>The next piece of an upload: longer means that the client is gone.</summary>
+        public static readonly TimeSpan UploadSilence = TimeSpan.FromSeconds(60);
+
+        /// <summary>Blobs of deleted images are removed at once; this catches what a crash left behind.</summary>
+        public static readonly TimeSpan CollectionInterval = TimeSpan.FromMinutes(10);
+
+        /// <summary>When to try again while all places for imports are taken: a small image needs about as long.</summary>
+        public static readonly TimeSpan RetryImport = TimeSpan.FromSeconds(5);
+
+        /// <summary>Answered deletions remembered for repeated requests.</summary>
+        public const int RememberedDeletions = 1024;
+
+        /// <summary>Requests kept in an image's record; records.proto promises 16.</summary>
+        public const int RememberedRequests = 16;
+
+        public const int DefaultPageSize = 500;
+
+        public const int MaxPageSize = 1000;
+    }
+
+    /// <summary>Bounds of the in-memory view and of what it feeds.</summary>
+    internal static class State
+    {
+        /// <summary>Revisions a watcher may be behind before it has to resync: at 1,000 writes a second some seconds.</summary>
+        public const int ChangeLogRevisions = 8192;
+
+        /// <summary>Changed entries held for watchers; at some 1.5 KB for each superseded one this bounds the log to 50 MB.</summary>
+        public const int ChangeLogEntries = 32768;
+
+        /// <summary>Keys read at a time when the view is loaded: a few MB.</summary>
+        public const int LoadPageKeys = 5000;
+
+        /// <summary>Reading 100,000 instances takes a few seconds; longer means that the store hangs.</summary>
+        public static readonly TimeSpan LoadDeadline = TimeSpan.FromSeconds(60);
+
+        /// <summary>Stores report progress every few seconds; a watch silent for longer may be dead (dotnet-etcd issue 264).</summary>
+        public static readonly TimeSpan WatchSilence = TimeSpan.FromSeconds(30);
+
+        /// <summary>How long a read or a finished write waits for the view to catch up; a healthy one needs milliseconds.</summary>
+        public static readonly TimeSpan ReadDeadline = TimeSpan.FromSeconds(5);
+
+        /// <summary>Short: a store that restarts is back within a second.</summary>
+        public static readonly TimeSpan RetryMinimum = TimeSpan.FromMilliseconds(50);
+
+        /// <summary>Bounds how late a replica notices that the store is back.</summary>
+        public static readonly TimeSpan RetryMaximum = TimeSpan.FromSeconds(5);
+    }
+
+    /// <summary>Bounds of leadership, controllers and nodes.</summary>
+    internal static class Control
+    {
+        /// <summary>etcd's smallest lease is about 2 s; three renewals fit, so that one slow fsync deposes nobody.</summary>
+        public static readonly TimeSpan LeaderLease = TimeSpan.FromSeconds(5);
+
+        /// <summary>Between two campaigns or two terms when the store is away or a controller failed.</summary>
+        public static readonly TimeSpan CampaignRetry = TimeSpan.FromMilliseconds(500);
+
+        /// <summary>What every reconciler looks at everything again after, whatever it was told in between.</summary>
+        public static readonly TimeSpan ReconcilePeriod = TimeSpan.FromSeconds(30);
+
+        /// <summary>After a failed write the reconciler looks again, without waiting for a change that may never come.</summary>
+        public static readonly TimeSpan ReconcileRetry = TimeSpan.FromMilliseconds(200);
+
+        /// <summary>
+        /// Least time between two looks at instances that wait for room: a busy fleet changes many times a millisecond, and
+        /// each look judges every node.
+        /// </summary>
+        public static readonly TimeSpan PendingPause = TimeSpan.FromMilliseconds(50);
+
+        /// <summary>Writes of one controller in flight: one full store batch.</summary>
+        public const int WritesInFlight = 64;
+
+        /// <summary>Clients repeat requests for at most so long; then nothing needs the tombstone's answers.</summary>
+        public static readonly TimeSpan TombstoneLifetime = TimeSpan.FromMinutes(15);
+
+        /// <summary>Tombstones looked at per pass; the rest follows in the next one.</summary>
+        public const int TombstonesPerPass = 1024;
+
+        /// <summary>How often tombstones and superseded revisions are collected.</summary>
+        public static readonly TimeSpan CollectionPeriod = TimeSpan.FromMinutes(1);
+
+        /// <summary>Superseded revisions stay readable for so long: a watch cut for less resumes without reading everything.</summary>
+        public static readonly TimeSpan HistoryKept = TimeSpan.FromMinutes(10);
+
+        /// <summary>But never more of them: at some 500 bytes each this bounds the history to about 100 MB.</summary>
+        public const long RevisionsKept = 200_000;
+
+        /// <summary>Waiting for this replica's view to include a write; longer means that the store hangs.</summary>
+        public static readonly TimeSpan ViewDeadline = TimeSpan.FromSeconds(10);
+
+        /// <summary>A compare-and-swap that loses so often in a row is answered with ABORTED.</summary>
+        public const int WriteAttempts = 8;
+    }
+
+    /// <summary>Bounds of what agents send.</summary>
+    internal static class Agents
+    {
+        /// <summary>As the contract says; one store batch takes 60 of them.</summary>
+        public const int ReportsPerCall = 256;
+
+        /// <summary>A machine that runs more things that nobody knows needs a person; the list is stored with the node.</summary>
+        public const int Unclaimed = 1024;
+
+        /// <summary>CamelCase words and sentences; longer ones are cut, since the status matters more than its prose.</summary>
+        public const int ReasonCharacters = 128;
+
+        public const int MessageCharacters = 2048;
+
+        public const int Conditions = 16;
+
+        public const int Addresses = 16;
+
+        /// <summary>Text of an inventory: versions and names, a sentence at most.</summary>
+        public const int InventoryCharacters = 1024;
+
+        public const int Runtimes = 16;
+
+        /// <summary>As for every object.</summary>
+        public const int Labels = 64;
+
+        /// <summary>Likewise.</summary>
+        public const int AnnotationCharacters = 16 * 1024;
+
+        /// <summary>Mutations remembered per node, so that repeating one has no second effect.</summary>
+        public const int RememberedRequests = 16;
+
+        /// <summary>
+        /// Incarnations an agent may be ahead of a restored store: more than anybody restores, and so few that a broken agent
+        /// cannot use up the 32,767 there are.
+        /// </summary>
+        public const int IncarnationLead = 256;
+
+        /// <summary>Nothing to say for so long: the stream is looked at, so that a dead one ends.</summary>
+        public static readonly TimeSpan AssignmentIdle = TimeSpan.FromSeconds(30);
+    }
+
+    /// <summary>Bounds of what clients may ask for.</summary>
+    internal static class Api
+    {
+        /// <summary>Violations listed in one answer: gRPC headers, which carry them, are bounded at 8 KiB by many clients.</summary>
+        public const int FieldViolations = 32;
+
+        /// <summary>Page size when none is asked for: a screenful of screens, some hundred KB.</summary>
+        public const int DefaultPageSize = 500;
+
+        /// <summary>Largest page of instances; summaries of so many are some 5 MB.</summary>
+        public const int MaxInstancePage = 10_000;
+
+        /// <summary>Largest page of nodes and images, which are shown in full.</summary>
+        public const int MaxPage = 1000;
+
+        /// <summary>Views kept for lists that are not finished. Views share what did not change between them.</summary>
+        public const int ListPins = 16;
+
+        /// <summary>Characters of a page token: two numbers and a key of two names and a separator, in base 64.</summary>
+        public const int PageTokenLength = 1024;
+
+        /// <summary>Characters of a label selector; what one line of a shell holds.</summary>
+        public const int SelectorLength = 4096;
+
+        /// <summary>Every watcher judges every change by all of them.</summary>
+        public const int SelectorRequirements = 32;
+
+        /// <summary>Values of one "in (…)".</summary>
+        public const int SelectorValues = 64;
+
+        /// <summary>Shortest beginning of a uid that is looked for: shorter ones are typing errors.</summary>
+        public const int UidPrefixLength = 4;
+
+        /// <summary>Holds a UUID with room; kept 16 times per instance.</summary>
+        public const int RequestIdLength = 64;
+
+        /// <summary>Watches at once; each costs some KB while idle.</summary>
+        public const int Watches = 10_000;
+
+        /// <summary>How long between two pages of a list: a person reading, not a night.</summary>
+        public static readonly TimeSpan ListPinTime = TimeSpan.FromSeconds(60);
+
+        /// <summary>How often an idle watch says how far it is: bounds what a client repeats after a broken connection.</summary>
+        public static readonly TimeSpan WatchBookmarkInterval = TimeSpan.FromSeconds(10);
+
+        /// <summary>How long a watch from a version that this replica has not reached waits: replicas lag by less.</summary>
+        public static readonly TimeSpan WatchFutureWait = TimeSpan.FromSeconds(10);
+
+        /// <summary>A client that takes no event for so long is gone or broken.</summary>
+        public static readonly TimeSpan WatchWriteDeadline = TimeSpan.FromSeconds(30);
+
+        /// <summary>When to come back while the store or the view is away: about the time of a failover's first retry.</summary>
+        public static readonly TimeSpan RetryUnavailable = TimeSpan.FromSeconds(1);
+    }
+
     /// <summary>Bounds of the embedded store.</summary>
     internal static class Sqlite
     {
@@ -54,5 +287,32 @@ internal static class Limits
 
         /// <summary>Revisions that one step of a watch takes from memory.</summary>
         public const int RevisionsPerStep = 64;
+    }
+
+    /// <summary>Bounds of what listens.</summary>
+    internal static class Server
+    {
+        /// <summary>One per agent and client: 5,000 nodes and as many watchers.</summary>
+        public const long Connections = 20_000;
+
+        /// <summary>Per connection; a program that watches many things shares one.</summary>
+        public const int StreamsPerConnection = 256;
+
+        /// <summary>1,000 creates of 8 KiB, or one chunk of an image with room.</summary>
+        public const int ReceivedMessageBytes = 8 * 1024 * 1024;
+
+        /// <summary>The largest page: 10,000 summaries, or 10,000 whole instances of 6 KiB.</summary>
+        public const int SentMessageBytes = 64 * 1024 * 1024;
+
+        /// <summary>A peer that vanished is noticed, and its watches end, within about this and the timeout.</summary>
+        public static readonly TimeSpan KeepAlivePing = TimeSpan.FromSeconds(30);
+
+        public static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(10);
+
+        /// <summary>Stores report progress every few seconds and a silent watch is renewed after 30 s; older is lost contact.</summary>
+        public static readonly TimeSpan ReadyViewAge = TimeSpan.FromSeconds(60);
+
+        /// <summary>Unary calls end within seconds; a supervisor kills after 90 s by default.</summary>
+        public static readonly TimeSpan ShutdownDeadline = TimeSpan.FromSeconds(10);
     }
 }

@@ -1,1 +1,43 @@
-return 0;
+using Hypervisor.Hosting.Configuration;
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Server;
+using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Stores;
+
+var commandLine = CommandLine.Parse(args);
+if (commandLine.Text is { } text)
+{
+    (commandLine.ExitCode == 0 ? Console.Out : Console.Error).WriteLine(text);
+    return commandLine.ExitCode;
+}
+
+try
+{
+    var configuration = ServerConfigurationLoader.Load(
+        commandLine.ConfigurationFile, ConfigurationReader.ProcessEnvironment(ServerConfigurationLoader.EnvironmentPrefix));
+    if (configuration.Etcd is not null)
+    {
+        throw new StartupException("etcd: this version has the embedded store only; remove the section, and state lives in data_dir");
+    }
+
+#pragma warning disable RS0030 // The composition root: here the real clock comes in.
+    var time = TimeProvider.System;
+#pragma warning restore RS0030
+    await using var app = ServerApplication.Build(
+        configuration, time, new SystemRandomSource(), services => services.AddStores(new(configuration.DataDirectory)));
+    return await ServerRun.RunAsync(app, configuration);
+}
+catch (ConfigurationException exception)
+{
+    foreach (var error in exception.Errors)
+    {
+        Console.Error.WriteLine($"hypervisor-server: {error}");
+    }
+
+    return 1;
+}
+catch (Exception exception) when (exception is StartupException or StoreUnavailableException)
+{
+    Console.Error.WriteLine($"hypervisor-server: {exception.Message}");
+    return 1;
+}

@@ -1,0 +1,48 @@
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Lists;
+using Hypervisor.Server.Api.Nodes;
+using Hypervisor.Server.Api.Watches;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+
+namespace Hypervisor.Server.Api;
+
+internal static class ApiServices
+{
+    /// <param name="replica">This server's name.</param>
+    /// <param name="address">Where it is called.</param>
+    public static IServiceCollection AddApi(this IServiceCollection services, string replica, string address)
+    {
+        services.AddSingleton<ErrorTranslation>();
+        services.AddSingleton<PagedReads>();
+        services.AddSingleton<WatchHub>();
+        services.AddSingleton<NodeReads>();
+        services.AddSingleton<NodeUpdates>();
+        services.AddSingleton(provider => new ClusterSummary(
+            provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), replica, address));
+
+        // Services hold no state of a call; one of each spares an allocation tree per call.
+        services.AddSingleton<ClusterService>();
+        services.AddSingleton<AssignmentService>();
+
+        services.AddGrpc(options =>
+        {
+            options.Interceptors.Add<ErrorInterceptor>();
+            options.MaxReceiveMessageSize = Limits.Server.ReceivedMessageBytes;
+            options.MaxSendMessageSize = Limits.Server.SentMessageBytes;
+        });
+        services.AddSingleton<ErrorInterceptor>();
+        services.AddSingleton<ReadinessCheck>();
+        services.AddGrpcReflection();
+        services.AddGrpcHealthChecks().AddCheck<ReadinessCheck>("ready");
+        return services;
+    }
+
+    public static void MapApi(this IEndpointRouteBuilder endpoints)
+    {
+        endpoints.MapGrpcService<ClusterService>();
+        endpoints.MapGrpcService<AssignmentService>();
+        endpoints.MapGrpcReflectionService();
+        endpoints.MapGrpcHealthChecksService();
+    }
+}

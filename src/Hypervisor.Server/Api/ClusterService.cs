@@ -1,0 +1,62 @@
+using Grpc.Core;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Nodes;
+using Hypervisor.Server.Api.Watches;
+using Hypervisor.Server.Nodes;
+
+namespace Hypervisor.Server.Api;
+
+/// <summary>Nodes and the cluster itself: a thin shell over plain classes.</summary>
+internal sealed class ClusterService(
+    NodeRegistry registry,
+    NodeReads reads,
+    NodeUpdates updates,
+    ClusterSummary summary,
+    HeartbeatIntake heartbeats,
+    WatchHub watches,
+    TimeProvider time) : Protocol.V1.ClusterService.ClusterServiceBase
+{
+    public override Task<RegisterNodeResponse> RegisterNode(RegisterNodeRequest request, ServerCallContext context) =>
+        registry.RegisterAsync(request, context.CancellationToken);
+
+    public override async Task<DeregisterNodeResponse> DeregisterNode(DeregisterNodeRequest request, ServerCallContext context)
+    {
+        await registry.DeregisterAsync(request.Node, request.Fenced, context.CancellationToken);
+        return new();
+    }
+
+    public override Task<Node> GetNode(GetNodeRequest request, ServerCallContext context) =>
+        reads.GetAsync(request, context.CancellationToken);
+
+    public override Task<ListNodesResponse> ListNodes(ListNodesRequest request, ServerCallContext context) =>
+        reads.ListAsync(request, context.CancellationToken);
+
+    public override Task<Node> UpdateNode(UpdateNodeRequest request, ServerCallContext context) =>
+        updates.UpdateAsync(request, context.CancellationToken);
+
+    public override Task WatchNodes(
+        WatchNodesRequest request, IServerStreamWriter<WatchNodesResponse> responseStream, ServerCallContext context) =>
+        WatchDelivery.WriteAsync(
+            watches.NodesAsync(request, context.CancellationToken), responseStream, time, context.CancellationToken);
+
+    public override async Task Heartbeat(
+        IAsyncStreamReader<HeartbeatRequest> requestStream, IServerStreamWriter<HeartbeatResponse> responseStream, ServerCallContext context)
+    {
+        var authorization = GrpcAuthorization.Of(context);
+        await foreach (var beat in requestStream.ReadAllAsync(context.CancellationToken))
+        {
+            await responseStream.WriteAsync(heartbeats.Beat(beat, authorization), context.CancellationToken);
+        }
+    }
+
+    public override Task<ClusterInfo> GetClusterInfo(GetClusterInfoRequest request, ServerCallContext context) =>
+        summary.GetAsync(context.CancellationToken);
+
+    public override Task<ListEventsResponse> ListEvents(ListEventsRequest request, ServerCallContext context) =>
+        throw ApiErrors.Unimplemented("ListEvents");
+
+    public override Task WatchEvents(
+        WatchEventsRequest request, IServerStreamWriter<WatchEventsResponse> responseStream, ServerCallContext context) =>
+        throw ApiErrors.Unimplemented("WatchEvents");
+}

@@ -1,0 +1,36 @@
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+
+namespace Hypervisor.Server.Controllers;
+
+internal static class ControllersServices
+{
+    /// <param name="candidate">This server's name in the election.</param>
+    /// <param name="strategy">For instances that name none.</param>
+    public static IServiceCollection AddControllers(this IServiceCollection services, string candidate, PlacementStrategy strategy)
+    {
+        services.AddSingleton(Scheduler.Default);
+        services.AddSingleton<CurrentTerm>();
+        services.AddSingleton(provider => new Placer(
+            provider.GetRequiredService<ClusterState>(), provider.GetRequiredService<Scheduler>(), strategy, provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<IFirstPlacement, FirstPlacement>();
+
+        services.AddSingleton<IController, PlacementController>();
+        services.AddSingleton<IController, NodeHealthController>();
+        services.AddSingleton<IController, TombstoneCollector>();
+        services.AddSingleton<IController, HistoryCompactor>();
+
+        services.AddSingleton(provider => new LeadershipHost(
+            provider.GetRequiredService<IClusterStore>(),
+            provider.GetRequiredService<ClusterState>(),
+            provider.GetRequiredService<CurrentTerm>(),
+            [.. provider.GetServices<IController>()],
+            candidate,
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<ILogger<LeadershipHost>>()));
+        return services;
+    }
+}

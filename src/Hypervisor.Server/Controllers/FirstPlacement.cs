@@ -1,0 +1,16 @@
+using Hypervisor.Protocol;
+using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores.Records;
+
+namespace Hypervisor.Server.Controllers;
+
+/// <summary>Places new instances in their create's own transaction while this replica leads.</summary>
+internal sealed class FirstPlacement(CurrentTerm current, Placer placer) : IFirstPlacement
+{
+    /// <remarks>
+    /// The view handed in may be older than one that reservations were already settled against; the placer takes the present one.
+    /// </remarks>
+    public PlacementProposal? Propose(InstanceId id, InstanceSpecRecord spec, ClusterView view, bool dryRun) =>
+        current.Value is { } term ? placer.Plan(term, id, spec.Spec, Epoch.None, reserve: !dryRun) : null;
+}

@@ -1,0 +1,41 @@
+using Google.Protobuf;
+using Hypervisor.Protocol;
+using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.Stores;
+using Hypervisor.Server.Stores.Records;
+
+namespace Hypervisor.Server.Controllers;
+
+/// <summary>A decision on its way into the store, with the room that it reserved.</summary>
+internal sealed record PlacementPlan(
+    LeaderTerm Term,
+    InstanceId Instance,
+    PlacementRecord Placement,
+    ReceiptRecord Receipt,
+    IReadOnlyList<Compare> Guards) : PlacementProposal(Placement, Receipt, Guards)
+{
+    public IReadOnlyList<StoreOperation> Operations { get; } =
+    [
+        new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray()),
+        new StoreOperation.Put(Keys.Receipt(Instance), Receipt.ToByteArray()),
+    ];
+
+    public override void Settle(PlacementOutcome outcome, long revision)
+    {
+        lock (Term.Reservations.Gate)
+        {
+            switch (outcome)
+            {
+                case PlacementOutcome.Committed:
+                    Term.Reservations.Commit(Instance, revision);
+                    break;
+                case PlacementOutcome.Refused:
+                    Term.Reservations.Release(Instance);
+                    break;
+                default:
+                    Term.Reservations.Doubt(Instance);
+                    break;
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+using Google.Protobuf.WellKnownTypes;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+using Hypervisor.Server.Stores.Records;
+
+namespace Hypervisor.Server.Controllers;
+
+/// <summary>Decides and reserves in one step, for creates and for the placement controller alike; the caller commits.</summary>
+internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementStrategy clusterDefault, TimeProvider time)
+{
+    /// <summary>
+    /// A plan, which also exists when nothing fits: then it records why. Null while an earlier plan for the instance is not settled.
+    /// </summary>
+    /// <param name="last">The epoch of the instance's last placement.</param>
+    /// <param name="reserve">False for a dry run: the plan is shown and never settled.</param>
+    public PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last, bool reserve = true)
+    {
+        var request = PlacementRequest.Of(instance, spec, clusterDefault);
+        lock (term.Reservations.Gate)
+        {
+            if (term.Reservations.Holds(instance))
+            {
+                return null;
+            }
+
+            // One view for both: a reservation is forgotten only where this very view already counts it.
+            var view = state.View;
+            var nodes = term.Reservations.Overlay(view.Revision, Candidates(view, withPorts: request.Ports.Count > 0));
+            var decision = scheduler.Decide(request, new(view.ResourceVersion, nodes), time.GetUtcNow());
+            if (decision.Node is not { } node || view.Node(node.Id) is not { } entry)
+            {
+                return Unplaced(term, instance, last, decision.Reason, decision.Message, decision.Receipt);
+            }
+
+            if (reserve)
+            {
+                term.Reservations.Reserve(node.Id, request);
+            }
+
+            var epoch = Epoch.After(last, view.Incarnation);
+            decision.Receipt.Epoch = epoch.Value;
+            var placement = new Placement
+            {
+                Node = node.Name,
+                NodeUid = node.Id.Value,
+                Epoch = epoch.Value,
+                PlacedAt = decision.Receipt.DecidedAt,
+            };
+
+            // The node's spec unchanged: neither cordoned nor deregistered since.
+            return new(
+                term, instance,
+                new PlacementRecord { Placement = placement, Reserved = request.Reserve.ToResources() },
+                new ReceiptRecord { Receipt = decision.Receipt },
+                [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), entry.SpecRevision)]);
+        }
+    }
+
+    /// <summary>An instance that stays where no scheduler may move it, for example since its local disk is gone.</summary>
+    public PlacementPlan Refuse(LeaderTerm term, InstanceId instance, Epoch last, string reason, string message) =>
+        Unplaced(term, instance, last, reason, message, new PlacementReceipt
+        {
+            InstanceUid = instance.Value,
+            ViewResourceVersion = state.View.ResourceVersion.Value,
+            DecidedAt = time.GetUtcNow().ToTimestamp(),
+            Message = message,
+        });
+
+    private static PlacementPlan Unplaced(
+        LeaderTerm term, InstanceId instance, Epoch last, string reason, string message, PlacementReceipt receipt)
+    {
+        // The epoch stays: the next placement has to be above it.
+        receipt.Epoch = last.Value;
+        var placement = new Placement { Epoch = last.Value, Reason = reason, Message = message };
+        return new(
+            term, instance, new PlacementRecord { Placement = placement }, new ReceiptRecord { Receipt = receipt }, [term.Guard]);
+    }
+
+    private static List<CandidateNode> Candidates(ClusterView view, bool withPorts)
+    {
+        var candidates = new List<CandidateNode>(view.NodeCount);
+        foreach (var node in view.Nodes)
+        {
+            if (node.Inventory is not { } inventory)
+            {
+                continue;
+            }
+
+            var allocated = node.Allocated;
+            candidates.Add(new(
+                node.Id, node.Name, node.Scheduling, node.Liveness, inventory, node.Labels,
+                ResourceAmount.Of(inventory.Capacity),
+                new(allocated.CpuMillicores, allocated.MemoryBytes, allocated.DiskBytes),
+                node.InstanceUids.Count,
+                withPorts ? [.. view.InstancesOn(node).SelectMany(PortsOf)] : []));
+        }
+
+        return candidates;
+    }
+
+    private static IEnumerable<PortClaim> PortsOf(InstanceEntry instance) => (instance.Spec.Network?.Ports ?? []).Select(PortClaim.Of);
+}

@@ -1,0 +1,169 @@
+using System.Runtime.CompilerServices;
+using Google.Rpc;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.State;
+
+namespace Hypervisor.Server.Nodes;
+
+/// <summary>
+/// The desired state of one node as a stream: all of it, <c>synced</c>, then every change. What is not mentioned is not
+/// touched (NoGhostKill): a removal is sent only where the store says so, with uid and epoch.
+/// </summary>
+internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incarnations)
+{
+    /// <param name="seen">The highest version the agent has applied: this replica waits until it knows as much.</param>
+    /// <exception cref="Grpc.Core.RpcException">UNAUTHENTICATED once the node is deregistered.</exception>
+    public async IAsyncEnumerable<AssignmentEvent> WatchAsync(
+        NodeId node, ResourceVersion seen, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var view = await incarnations.CatchUpAsync(Epoch.None, seen, cancellationToken);
+        while (true)
+        {
+            using var changes = state.Subscribe(view.Revision);
+            foreach (var assignment in Snapshot(view, node))
+            {
+                yield return assignment;
+            }
+
+            while (true)
+            {
+                var read = await changes.ReadAsync(Limits.Agents.AssignmentIdle, cancellationToken);
+                if (read.Kind == FeedReadKind.Resync)
+                {
+                    break;
+                }
+
+                if (read.Change is not { } change)
+                {
+                    continue;
+                }
+
+                var version = ResourceVersion.Of(state.Incarnation, change.Revision);
+                foreach (var (before, after) in change.Nodes)
+                {
+                    if (before?.Id == node && after is null)
+                    {
+                        throw ApiErrors.Error(Code.Unauthenticated, "The node was deregistered.");
+                    }
+
+                    if (after?.Id == node && before?.RegistrationRevision != after.RegistrationRevision)
+                    {
+                        foreach (var removal in UnclaimedLeftovers(state.View, after))
+                        {
+                            yield return Event(version, removal);
+                        }
+                    }
+                }
+
+                foreach (var (before, after) in change.Instances)
+                {
+                    if (EventFor(node, before, after) is { } difference)
+                    {
+                        difference.ResourceVersion = version.Value;
+                        yield return difference;
+                    }
+                }
+
+                foreach (var (before, after) in change.Tombstones)
+                {
+                    if (before is null && after is not null && after.Record.PendingNodeUids.Contains(node.Value))
+                    {
+                        yield return Event(version, new Removal { Uid = after.Id.Value, Epoch = after.Record.Epoch });
+                    }
+                }
+            }
+
+            // Too far behind: everything again. A put that the agent knows already changes nothing there.
+            view = state.View;
+        }
+    }
+
+    private static IEnumerable<AssignmentEvent> Snapshot(ClusterView view, NodeId id)
+    {
+        var version = view.ResourceVersion;
+        if (view.Node(id) is not { } node)
+        {
+            throw ApiErrors.Error(Code.Unauthenticated, "The node was deregistered.");
+        }
+
+        foreach (var instance in view.InstancesOn(node))
+        {
+            yield return instance.Deleting ? Event(version, RemovalOf(instance)) : Event(version, AssignmentOf(instance));
+        }
+
+        foreach (var tombstone in view.Tombstones.Where(tombstone => tombstone.Record.PendingNodeUids.Contains(id.Value)))
+        {
+            yield return Event(version, new Removal { Uid = tombstone.Id.Value, Epoch = tombstone.Record.Epoch });
+        }
+
+        foreach (var removal in UnclaimedLeftovers(view, node))
+        {
+            yield return Event(version, removal);
+        }
+
+        yield return new() { ResourceVersion = version.Value, Synced = new() };
+    }
+
+    /// <summary>
+    /// What the agent reported as unclaimed and the store knows to be over: deleted under that epoch or a later one, or placed
+    /// elsewhere under a later one. This is how a node learns of a move or deletion that it slept through.
+    /// </summary>
+    private static IEnumerable<Removal> UnclaimedLeftovers(ClusterView view, NodeEntry node)
+    {
+        foreach (var unclaimed in node.RegistrationRecord?.Unclaimed ?? [])
+        {
+            var id = new InstanceId(unclaimed.Uid);
+            var elsewhere = view.Instance(id) is { } instance && instance.NodeId is { } holder && holder != node.Id
+                && instance.Epoch.Value > unclaimed.Epoch;
+            var deleted = view.Tombstone(id) is { } tombstone && tombstone.Record.Epoch >= unclaimed.Epoch;
+            if (elsewhere || deleted)
+            {
+                yield return new() { Uid = unclaimed.Uid, Epoch = unclaimed.Epoch };
+            }
+        }
+    }
+
+    /// <summary>What a change of one instance means for one node; null when nothing.</summary>
+    internal static AssignmentEvent? EventFor(NodeId node, InstanceEntry? before, InstanceEntry? after)
+    {
+        var wasHere = before?.NodeId == node;
+        if (after?.NodeId == node)
+        {
+            var known = wasHere && before!.Epoch == after.Epoch && before.Deleting == after.Deleting;
+            if (after.Deleting)
+            {
+                return known ? null : new() { Remove = RemovalOf(after) };
+            }
+
+            // Status changes come from the agent itself and are no news to it.
+            return known && before!.SpecRevision == after.SpecRevision ? null : new() { Put = AssignmentOf(after) };
+        }
+
+        // Gone altogether: the agent acknowledged that itself, or a tombstone names it. Without a newer epoch elsewhere the
+        // old copy is nobody else's, and it stays.
+        return wasHere && after is { NodeId: not null } && after.Epoch > before!.Epoch ? new() { Remove = RemovalOf(before) } : null;
+    }
+
+    private static Assignment AssignmentOf(InstanceEntry instance)
+    {
+        var assignment = new Assignment
+        {
+            Uid = instance.Id.Value,
+            Name = instance.Name,
+            Project = instance.Project,
+            Generation = instance.Metadata.Generation,
+            Epoch = instance.Epoch.Value,
+            Spec = instance.Spec,
+        };
+        assignment.Labels.Add(instance.Metadata.Labels);
+        return assignment;
+    }
+
+    private static Removal RemovalOf(InstanceEntry instance) => new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value };
+
+    private static AssignmentEvent Event(ResourceVersion version, Assignment put) => new() { ResourceVersion = version.Value, Put = put };
+
+    private static AssignmentEvent Event(ResourceVersion version, Removal removal) => new() { ResourceVersion = version.Value, Remove = removal };
+}

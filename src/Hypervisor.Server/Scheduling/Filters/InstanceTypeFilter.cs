@@ -1,0 +1,43 @@
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Server.Scheduling.Filters;
+
+/// <summary>The node has a driver for the type, and the driver said that it works there.</summary>
+internal sealed class InstanceTypeFilter : IPlacementFilter
+{
+    public string Name => "InstanceType";
+
+    public Rejection? Judge(PlacementRequest request, CandidateNode node)
+    {
+        RuntimeInfo? unavailable = null;
+        foreach (var runtime in node.Inventory.Runtimes)
+        {
+            if (runtime.Type != request.Type)
+            {
+                continue;
+            }
+
+            if (runtime.Available)
+            {
+                return null;
+            }
+
+            unavailable ??= runtime;
+        }
+
+        var type = TypeText(request.Type);
+        return unavailable is null
+            ? new($"has no driver for {type}", $"have no driver for {type}")
+            : new(
+                $"cannot run {type}: {unavailable.Driver}: {unavailable.Message}",
+                $"cannot run {type}, for example: {unavailable.Driver}: {unavailable.Message}");
+    }
+
+    private static string TypeText(InstanceType type) => type switch
+    {
+        InstanceType.Vm => "VMs",
+        InstanceType.Container => "containers",
+        InstanceType.Microvm => "microVMs",
+        _ => "instances of an unknown type",
+    };
+}

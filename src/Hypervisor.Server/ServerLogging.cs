@@ -1,0 +1,38 @@
+using Microsoft.Extensions.Logging.Console;
+
+namespace Hypervisor.Server;
+
+internal static class ServerLogging
+{
+    /// <summary>One line per message: for systemd's journal with its priorities, else with time and level for people.</summary>
+    public static IServiceCollection AddServerLogging(this IServiceCollection services, LogLevel level) => services.AddLogging(logging =>
+    {
+        logging.SetMinimumLevel(level);
+        logging.AddFilter("Microsoft", level > LogLevel.Warning ? level : LogLevel.Warning);
+        logging.AddFilter("Grpc", level > LogLevel.Warning ? level : LogLevel.Warning);
+
+        // systemd sets JOURNAL_STREAM where it reads the output itself (systemd.exec(5)).
+        if (Environment.GetEnvironmentVariable("JOURNAL_STREAM") is { Length: > 0 })
+        {
+            logging.AddSystemdConsole();
+        }
+        else
+        {
+            logging.AddSimpleConsole(options =>
+            {
+                options.SingleLine = true;
+                options.TimestampFormat = "yyyy-MM-ddTHH:mm:ss.fffZ ";
+                options.UseUtcTimestamp = true;
+                options.ColorBehavior = LoggerColorBehavior.Disabled;
+            });
+        }
+    });
+
+    public static IServiceCollection AddHostedTask(
+        this IServiceCollection services, string name, Func<IServiceProvider, Func<CancellationToken, Task>> run) =>
+        services.AddSingleton<IHostedService>(provider => new HostedTask(
+            name,
+            run(provider),
+            provider.GetRequiredService<IHostApplicationLifetime>(),
+            provider.GetRequiredService<ILogger<HostedTask>>()));
+}
