@@ -25,6 +25,36 @@ internal static class Limits
         public static readonly TimeSpan RetryAfter = TimeSpan.FromMilliseconds(250);
     }
 
+    /// <summary>Bounds of the embedded store.</summary>
+    internal static class Sqlite
+    {
+        /// <summary>Transactions that wait for the commit thread; further callers wait for a place. StoreWriter sends one at a time.</summary>
+        public const int QueuedTransactions = 1024;
+
+        /// <summary>Transactions that share one commit: enough to amortise the fsync, few enough to answer the first soon.</summary>
+        public const int TransactionsPerCommit = 128;
+
+        /// <summary>Bytes that share one commit; more would spill SQLite's page cache in the middle of it.</summary>
+        public const long BytesPerCommit = 4 * 1024 * 1024;
+
+        /// <summary>Reading connections. Each has its own page cache, and the machine has few cores.</summary>
+        public const int Readers = 4;
+
+        /// <summary>Revisions kept in memory for watches; a slower watch reads history from the file.</summary>
+        public const int RecentRevisions = 4096;
+
+        /// <summary>Bytes of changes kept in memory for watches: a tenth of the server's memory budget.</summary>
+        public const long RecentBytes = 8 * 1024 * 1024;
+
+        /// <summary>Rows that one step of a watch, or one step of compaction, reads: about a millisecond of work.</summary>
+        public const int RowsPerStep = 512;
+
+        /// <summary>Bytes of values after which a step of a watch ends at the next revision.</summary>
+        public const long BytesPerStep = 1024 * 1024;
+
+        /// <summary>Revisions that one step of a watch takes from memory.</summary>
+        public const int RevisionsPerStep = 64;
+
     /// <summary>Bounds of the in-memory view and of what it feeds.</summary>
     internal static class State
     {

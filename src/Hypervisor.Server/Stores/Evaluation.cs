@@ -1,14 +1,18 @@
 namespace Hypervisor.Server.Stores;
 
+/// <summary>The key's value before the transaction; null when absent.</summary>
+/// <param name="withValue">False if the bytes are not needed and may be left out.</param>
+internal delegate KeyValue? KeyLookup(string key, bool withValue);
+
 /// <summary>Which branches of a transaction run, found before anything is changed.</summary>
 internal sealed class Evaluation
 {
     private readonly bool _succeeded;
     private readonly List<Evaluation>? _nested;
 
-    private Evaluation(StoreTransaction transaction, Func<string, KeyValue?> current, List<StoreOperation> effects)
+    private Evaluation(StoreTransaction transaction, KeyLookup current, List<StoreOperation> effects)
     {
-        _succeeded = transaction.Compares.All(compare => Holds(compare, current(compare.Key)));
+        _succeeded = transaction.Compares.All(compare => Holds(compare, current(compare.Key, compare.Target == CompareTarget.Value)));
         foreach (var operation in _succeeded ? transaction.Then : transaction.Else)
         {
             if (operation is StoreOperation.Nested nested)
@@ -23,8 +27,7 @@ internal sealed class Evaluation
     }
 
     /// <summary>Evaluates all compares against the current state; <paramref name="effects"/> gets the puts and deletes to apply, in order.</summary>
-    /// <param name="current">The key's value before the transaction; null when absent.</param>
-    public static Evaluation Of(StoreTransaction transaction, Func<string, KeyValue?> current, List<StoreOperation> effects) =>
+    public static Evaluation Of(StoreTransaction transaction, KeyLookup current, List<StoreOperation> effects) =>
         new(transaction, current, effects);
 
     /// <param name="revision">The store's revision after the transaction.</param>

@@ -73,7 +73,7 @@ internal sealed class MemoryStore : IClusterStore
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             List<StoreOperation> effects = [];
-            var evaluation = Evaluation.Of(transaction, Current, effects);
+            var evaluation = Evaluation.Of(transaction, (key, _) => Current(key), effects);
             var changes = Apply(effects);
             if (changes.Count > 0)
             {
@@ -207,7 +207,8 @@ internal sealed class MemoryStore : IClusterStore
                 }
             }
 
-            return (chunk, upTo);
+            // An empty store has a revision without a change.
+            return (chunk, _log.Count == 0 ? Math.Max(after, _revision) : upTo);
         }
     }
 
