@@ -1,0 +1,6 @@
+using Hypervisor.Server.Api.Instances;
+
+namespace Hypervisor.Server.Api;
+
+// What the parts of the service (ComputeService.Instances.cs, ComputeService.Images.cs) are made of.
+internal sealed partial class ComputeService(InstanceOperations instances, TimeProvider time);
