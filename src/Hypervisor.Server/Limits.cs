@@ -190,9 +190,6 @@ internal static class Limits
         /// <summary>Likewise.</summary>
         public const int AnnotationCharacters = 16 * 1024;
 
-        /// <summary>Mutations remembered per node, so that repeating one has no second effect.</summary>
-        public const int RememberedRequests = 16;
-
         /// <summary>
         /// Incarnations an agent may be ahead of a restored store: more than anybody restores, and so few that a broken agent
         /// cannot use up the 32,767 there are.
