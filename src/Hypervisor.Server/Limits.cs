@@ -284,33 +284,6 @@ internal static class Limits
 
         /// <summary>Revisions that one step of a watch takes from memory.</summary>
         public const int RevisionsPerStep = 64;
-
-    /// <summary>Bounds of the in-memory view and of what it feeds.</summary>
-    internal static class State
-    {
-        /// <summary>Revisions a watcher may be behind before it has to resync: at 1,000 writes a second some seconds.</summary>
-        public const int ChangeLogRevisions = 8192;
-
-        /// <summary>Changed entries held for watchers; at some 1.5 KB for each superseded one this bounds the log to 50 MB.</summary>
-        public const int ChangeLogEntries = 32768;
-
-        /// <summary>Keys read at a time when the view is loaded: a few MB.</summary>
-        public const int LoadPageKeys = 5000;
-
-        /// <summary>Reading 100,000 instances takes a few seconds; longer means that the store hangs.</summary>
-        public static readonly TimeSpan LoadDeadline = TimeSpan.FromSeconds(60);
-
-        /// <summary>Stores report progress every few seconds; a watch silent for longer may be dead (dotnet-etcd issue 264).</summary>
-        public static readonly TimeSpan WatchSilence = TimeSpan.FromSeconds(30);
-
-        /// <summary>How long a read or a finished write waits for the view to catch up; a healthy one needs milliseconds.</summary>
-        public static readonly TimeSpan ReadDeadline = TimeSpan.FromSeconds(5);
-
-        /// <summary>Short: a store that restarts is back within a second.</summary>
-        public static readonly TimeSpan RetryMinimum = TimeSpan.FromMilliseconds(50);
-
-        /// <summary>Bounds how late a replica notices that the store is back.</summary>
-        public static readonly TimeSpan RetryMaximum = TimeSpan.FromSeconds(5);
     }
 
     /// <summary>Bounds of what listens.</summary>
