@@ -54,6 +54,7 @@ internal static class Limits
 
         /// <summary>Revisions that one step of a watch takes from memory.</summary>
         public const int RevisionsPerStep = 64;
+    }
 
     /// <summary>Bounds of the in-memory view and of what it feeds.</summary>
     internal static class State
