@@ -11,6 +11,9 @@ internal static class ServerLogging
         logging.AddFilter("Microsoft", level > LogLevel.Warning ? level : LogLevel.Warning);
         logging.AddFilter("Grpc", level > LogLevel.Warning ? level : LogLevel.Warning);
 
+        // What keeps the host from starting is told in one line by ServerRun.
+        logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.Critical);
+
         // systemd sets JOURNAL_STREAM where it reads the output itself (systemd.exec(5)).
         if (Environment.GetEnvironmentVariable("JOURNAL_STREAM") is { Length: > 0 })
         {

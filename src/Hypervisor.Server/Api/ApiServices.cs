@@ -1,4 +1,5 @@
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
@@ -16,6 +17,7 @@ internal static class ApiServices
         services.AddSingleton<ErrorTranslation>();
         services.AddSingleton<PagedReads>();
         services.AddSingleton<WatchHub>();
+        services.AddInstances();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
         services.AddSingleton(provider => new ClusterSummary(
@@ -23,6 +25,7 @@ internal static class ApiServices
 
         // Services hold no state of a call; one of each spares an allocation tree per call.
         services.AddSingleton<ClusterService>();
+        services.AddSingleton<ComputeService>();
         services.AddSingleton<AssignmentService>();
 
         services.AddGrpc(options =>
@@ -41,6 +44,7 @@ internal static class ApiServices
     public static void MapApi(this IEndpointRouteBuilder endpoints)
     {
         endpoints.MapGrpcService<ClusterService>();
+        endpoints.MapGrpcService<ComputeService>();
         endpoints.MapGrpcService<AssignmentService>();
         endpoints.MapGrpcReflectionService();
         endpoints.MapGrpcHealthChecksService();

@@ -1,9 +1,8 @@
-using System.Security.Cryptography;
 using Google.Protobuf;
 using Google.Protobuf.Collections;
-using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Validation;
 using Hypervisor.Server.Nodes;
 using Hypervisor.Server.State;
@@ -27,14 +26,16 @@ internal sealed class NodeUpdates(ViewReads reads, StoreWriter writer, TimeProvi
     {
         Check(request);
         var reference = request.Node.Metadata.Uid.Length > 0 ? request.Node.Metadata.Uid : request.Node.Metadata.Name;
-        var digest = DigestOf(request);
+        var bare = request.Clone();
+        bare.RequestId = "";
+        var key = RequestKey.Of(request.RequestId, bare);
         var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
         for (var attempt = 1; attempt <= Limits.Control.WriteAttempts; attempt++)
         {
             var node = NodeReferences.Resolve(view, reference, "node.metadata.name");
-            if (node.SpecRecord.Requests.FirstOrDefault(known => request.RequestId.Length > 0 && known.RequestId == request.RequestId) is { } repeated)
+            if (key.IsRepeated(node.SpecRecord.Requests))
             {
-                return repeated.Digest == digest ? NodeView.Render(node) : throw ApiErrors.RequestIdReused(request.RequestId);
+                return NodeView.Render(node);
             }
 
             if (request.Node.Metadata.ResourceVersion is not 0 and var expected && expected != node.ResourceVersion.Value)
@@ -50,7 +51,7 @@ internal sealed class NodeUpdates(ViewReads reads, StoreWriter writer, TimeProvi
             }
 
             record.Metadata.Generation++;
-            Remember(record.Requests, request.RequestId, digest);
+            key.Remember(record.Requests, time.GetUtcNow());
             var result = await writer.WriteAsync(
                 new(
                     [Compare.Modified(Keys.NodeSpec(node.Id), node.SpecRevision)],
@@ -146,34 +147,6 @@ internal sealed class NodeUpdates(ViewReads reads, StoreWriter writer, TimeProvi
                     record.Spec.Scheduling = request.Node.Spec.Scheduling;
                     break;
             }
-        }
-    }
-
-    /// <summary>Maps have no order of their own, but their digest must: it is taken over sorted entries.</summary>
-    private static ByteString DigestOf(UpdateNodeRequest request)
-    {
-        var canonical = request.Clone();
-        canonical.RequestId = "";
-        using var buffer = new MemoryStream();
-        using (var output = new CodedOutputStream(buffer, leaveOpen: true) { Deterministic = true })
-        {
-            canonical.WriteTo(output);
-        }
-
-        return ByteString.CopyFrom(SHA256.HashData(buffer.ToArray()));
-    }
-
-    private void Remember(RepeatedField<RequestRecord> ring, string requestId, ByteString digest)
-    {
-        if (requestId.Length == 0)
-        {
-            return;
-        }
-
-        ring.Add(new RequestRecord { RequestId = requestId, Digest = digest, At = time.GetUtcNow().ToTimestamp() });
-        while (ring.Count > Limits.Agents.RememberedRequests)
-        {
-            ring.RemoveAt(0);
         }
     }
 }

@@ -1,0 +1,70 @@
+using Grpc.Core;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Watches;
+
+namespace Hypervisor.Server.Api;
+
+/// <summary>hypervisor.v1.ComputeService: a thin adapter, everything is decided behind it.</summary>
+internal sealed partial class ComputeService : Protocol.V1.ComputeService.ComputeServiceBase
+{
+    public override Task<Instance> CreateInstance(CreateInstanceRequest request, ServerCallContext context) =>
+        instances.Creation.CreateAsync(request, context.CancellationToken);
+
+    public override Task<CreateInstancesResponse> CreateInstances(CreateInstancesRequest request, ServerCallContext context) =>
+        instances.Creation.CreateManyAsync(request, context.CancellationToken);
+
+    public override Task<Instance> DeleteInstance(DeleteInstanceRequest request, ServerCallContext context) =>
+        instances.Deletion.DeleteAsync(request, context.CancellationToken);
+
+    public override Task<Instance> GetInstance(GetInstanceRequest request, ServerCallContext context) =>
+        instances.Queries.GetAsync(request, context.CancellationToken);
+
+    public override Task<ListInstancesResponse> ListInstances(ListInstancesRequest request, ServerCallContext context) =>
+        instances.Queries.ListAsync(request, context.CancellationToken);
+
+    public override Task WatchInstances(
+        WatchInstancesRequest request, IServerStreamWriter<WatchInstancesResponse> responseStream, ServerCallContext context) =>
+        WatchDelivery.WriteAsync(
+            instances.Watches.InstancesAsync(request, context.CancellationToken), responseStream, time, context.CancellationToken);
+
+    public override Task<Instance> StartInstance(StartInstanceRequest request, ServerCallContext context) =>
+        instances.Power.StartAsync(request, context.CancellationToken);
+
+    public override Task<Instance> StopInstance(StopInstanceRequest request, ServerCallContext context) =>
+        instances.Power.StopAsync(request, context.CancellationToken);
+
+    public override Task<Instance> RestartInstance(RestartInstanceRequest request, ServerCallContext context) =>
+        instances.Power.RestartAsync(request, context.CancellationToken);
+
+    public override Task<Instance> PauseInstance(PauseInstanceRequest request, ServerCallContext context) =>
+        instances.Power.PauseAsync(request, context.CancellationToken);
+
+    public override Task<Instance> ResumeInstance(ResumeInstanceRequest request, ServerCallContext context) =>
+        instances.Power.ResumeAsync(request, context.CancellationToken);
+
+    public override Task<PlacementReceipt> ExplainInstance(ExplainInstanceRequest request, ServerCallContext context) =>
+        instances.Queries.ExplainAsync(request, context.CancellationToken);
+
+    public override Task<Instance> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) =>
+        throw ApiErrors.Unimplemented("UpdateInstance");
+
+    public override Task<InstanceStats> GetInstanceStats(GetInstanceStatsRequest request, ServerCallContext context) =>
+        throw ApiErrors.Unimplemented("GetInstanceStats");
+
+    public override Task AttachConsole(
+        IAsyncStreamReader<ConsoleInput> requestStream, IServerStreamWriter<ConsoleOutput> responseStream, ServerCallContext context) =>
+        throw ApiErrors.Unimplemented("AttachConsole");
+
+    public override Task Exec(
+        IAsyncStreamReader<ExecInput> requestStream, IServerStreamWriter<ExecOutput> responseStream, ServerCallContext context) =>
+        throw ApiErrors.Unimplemented("Exec");
+
+    public override Task StreamLogs(
+        StreamLogsRequest request, IServerStreamWriter<StreamLogsResponse> responseStream, ServerCallContext context) =>
+        throw ApiErrors.Unimplemented("StreamLogs");
+
+    public override Task PullImage(
+        PullImageRequest request, IServerStreamWriter<PullImageResponse> responseStream, ServerCallContext context) =>
+        throw ApiErrors.Unimplemented("PullImage");
+}

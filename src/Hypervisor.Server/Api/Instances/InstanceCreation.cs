@@ -1,0 +1,198 @@
+using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+using Hypervisor.Server.Stores.Records;
+using InstanceView = Hypervisor.Server.State.InstanceView;
+
+namespace Hypervisor.Server.Api.Instances;
+
+/// <summary>CreateInstance and CreateInstances.</summary>
+/// <param name="placement">Null leaves every placement to the controller.</param>
+internal sealed class InstanceCreation(
+    ViewReads reads,
+    StoreWriter writer,
+    IRandomSource random,
+    TimeProvider time,
+    ErrorTranslation errors,
+    IFirstPlacement? placement = null)
+{
+    public Task<Instance> CreateAsync(CreateInstanceRequest request, CancellationToken cancellationToken)
+    {
+        var violations = new FieldViolations();
+        var project = CreateValidation.Check(request, violations);
+        violations.ThrowIfAny();
+        return CreateValidAsync(request, project, cancellationToken);
+    }
+
+    /// <summary>Every request by itself; the store joins them into few commits.</summary>
+    public async Task<CreateInstancesResponse> CreateManyAsync(CreateInstancesRequest request, CancellationToken cancellationToken)
+    {
+        if (request.Requests.Count is 0 or > Limits.Instance.BulkRequests)
+        {
+            throw ApiErrors.InvalidArgument(
+                "requests", $"has {request.Requests.Count} entries; 1 to {Limits.Instance.BulkRequests} are allowed.");
+        }
+
+        // All are begun before the first is awaited: that is what lets the writer join them.
+        var running = request.Requests.Select(each => OneOfManyAsync(each, cancellationToken)).ToList();
+        var response = new CreateInstancesResponse();
+        foreach (var one in running)
+        {
+            response.Results.Add(await one);
+        }
+
+        return response;
+    }
+
+    private async Task<CreateInstanceResult> OneOfManyAsync(CreateInstanceRequest request, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return new() { Instance = await CreateAsync(request, cancellationToken) };
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            throw;
+        }
+        catch (Exception exception)
+        {
+            var status = errors.Translate(exception, "CreateInstances", cancelled: false).Status;
+            return new() { Error = new() { Code = (int)status.StatusCode, Message = status.Detail } };
+        }
+    }
+
+    private async Task<Instance> CreateValidAsync(CreateInstanceRequest request, string project, CancellationToken cancellationToken)
+    {
+        var key = KeyOf(request, project);
+        var placeFirst = placement;
+        for (var attempt = 0; attempt < Limits.Instance.MutationAttempts; attempt++)
+        {
+            var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
+            if (Known(view, project, request.Name, key) is { } known)
+            {
+                return known;
+            }
+
+            var id = new InstanceId(random.NewUid());
+            var record = NewRecord(request, project, id, view, key);
+            if (request.DryRun)
+            {
+                return DryRun(id, record, view);
+            }
+
+            var proposal = placeFirst?.Propose(id, record, view, dryRun: false);
+            var written = await WriteAsync(id, record, proposal, cancellationToken);
+            if (written.Succeeded)
+            {
+                var after = await reads.IncludingAsync(written.Revision, cancellationToken);
+                var entry = after.Instance(id) ?? DraftEntries.Of(
+                    id, record, proposal?.Placement, after, ResourceVersion.Of(after.Incarnation, written.Revision));
+                return InstanceView.Render(entry);
+            }
+
+            // Either the name was taken meanwhile, which the next look shows, or leadership was lost: then the new leader places.
+            await reads.IncludingAsync(written.Revision, cancellationToken);
+            placeFirst = null;
+        }
+
+        throw ApiErrors.Aborted("CONFLICT", $"Instance '{request.Name}' is being created and deleted by others all the time; try again.");
+    }
+
+    private async Task<WriteResult> WriteAsync(
+        InstanceId id, InstanceSpecRecord record, PlacementProposal? proposal, CancellationToken cancellationToken)
+    {
+        var nameKey = Keys.Name(record.Metadata.Project, record.Metadata.Name);
+        var compares = new List<Compare> { Compare.Absent(nameKey) };
+        var operations = new List<StoreOperation>
+        {
+            new StoreOperation.Put(Keys.Spec(id), record.ToByteArray()),
+            new StoreOperation.Put(nameKey, new NameRecord { Uid = id.Value }.ToByteArray()),
+        };
+        if (proposal is not null)
+        {
+            compares.AddRange(proposal.Guards);
+            operations.Add(new StoreOperation.Put(Keys.Placement(id), proposal.Placement.ToByteArray()));
+            if (proposal.Receipt is { } receipt)
+            {
+                operations.Add(new StoreOperation.Put(Keys.Receipt(id), receipt.ToByteArray()));
+            }
+        }
+
+        var (outcome, revision) = (PlacementOutcome.Unknown, 0L);
+        try
+        {
+            var result = await writer.WriteAsync(new(compares, operations), cancellationToken);
+            (outcome, revision) = result.Succeeded ? (PlacementOutcome.Committed, result.Revision) : (PlacementOutcome.Refused, 0);
+            return result;
+        }
+        catch (StoreBusyException)
+        {
+            outcome = PlacementOutcome.Refused;
+            throw;
+        }
+        finally
+        {
+            proposal?.Settle(outcome, revision);
+        }
+    }
+
+    /// <summary>The answer when the name is taken, or was when this very request was made before.</summary>
+    private static Instance? Known(ClusterView view, string project, string name, RequestKey key)
+    {
+        if (view.InstanceByName(project, name) is { } existing)
+        {
+            return key.IsRepeated(existing.SpecRecord.Requests)
+                ? InstanceView.Render(existing)
+                : throw ApiErrors.AlreadyExists(
+                    "Instance", name, $"Instance '{name}' exists in project '{project}'{(existing.Deleting ? " and is being deleted" : "")}; take another name.");
+        }
+
+        var tombstone = key.Id.Length == 0
+            ? null
+            : view.TombstonesNamed(project, name).FirstOrDefault(tombstone => key.IsRepeated(tombstone.Record.Requests));
+        return tombstone is null ? null : DraftEntries.Deleted(tombstone, view.Incarnation);
+    }
+
+    private static RequestKey KeyOf(CreateInstanceRequest request, string project)
+    {
+        var digested = request.Clone();
+        (digested.RequestId, digested.DryRun, digested.Project) = ("", false, project);
+        return RequestKey.Of(request.RequestId, digested);
+    }
+
+    private InstanceSpecRecord NewRecord(CreateInstanceRequest request, string project, InstanceId id, ClusterView view, RequestKey key)
+    {
+        var now = time.GetUtcNow();
+        var spec = SpecDefaults.Fill(request.Spec);
+        spec.ImageDigest = view.Image(project, spec.Image)?.Record.Image?.Digest ?? "";
+        var record = new InstanceSpecRecord
+        {
+            Metadata = new()
+            {
+                Name = request.Name,
+                Project = project,
+                Uid = id.Value,
+                Labels = { request.Labels },
+                Annotations = { request.Annotations },
+                Generation = 1,
+                CreatedAt = Timestamp.FromDateTimeOffset(now),
+            },
+            Spec = spec,
+        };
+        key.Remember(record.Requests, now);
+        return record;
+    }
+
+    private Instance DryRun(InstanceId id, InstanceSpecRecord record, ClusterView view)
+    {
+        var proposal = placement?.Propose(id, record, view, dryRun: true);
+        var instance = InstanceView.Render(DraftEntries.Of(id, record, proposal?.Placement, view, ResourceVersion.None));
+        instance.Metadata.Uid = "";
+        return instance;
+    }
+}

@@ -1,0 +1,11 @@
+using Hypervisor.Server.Api.Watches;
+
+namespace Hypervisor.Server.Api.Instances;
+
+/// <summary>Everything that can be asked of instances, without gRPC: what the service adapts and the simulation calls.</summary>
+internal sealed record InstanceOperations(
+    InstanceCreation Creation,
+    InstanceDeletion Deletion,
+    InstancePower Power,
+    InstanceQueries Queries,
+    WatchHub Watches);

@@ -1,0 +1,89 @@
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Lists;
+using Hypervisor.Server.Api.Validation;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+using Hypervisor.Server.Stores.Records;
+using InstanceView = Hypervisor.Server.State.InstanceView;
+
+namespace Hypervisor.Server.Api.Instances;
+
+/// <summary>GetInstance, ListInstances and ExplainInstance.</summary>
+internal sealed class InstanceQueries(ViewReads reads, PagedReads pages, IClusterStore store)
+{
+    public async Task<Instance> GetAsync(GetInstanceRequest request, CancellationToken cancellationToken)
+    {
+        var violations = new FieldViolations();
+        var project = Projects.Resolve(request.Project, violations);
+        InstanceAddress.Check(request.Instance, violations);
+        RequestChecks.CheckConsistency(request.Consistency, violations);
+        violations.ThrowIfAny();
+        var view = await reads.ViewAsync(request.Consistency, cancellationToken);
+        return InstanceView.Render(InstanceAddress.Resolve(view, project, request.Instance));
+    }
+
+    /// <summary>By project and name.</summary>
+    public async Task<ListInstancesResponse> ListAsync(ListInstancesRequest request, CancellationToken cancellationToken)
+    {
+        var violations = new FieldViolations();
+        var filter = InstanceFilter.Parse(request.Project, request.LabelSelector, request.States, request.Types_, request.Node, violations);
+        var size = PagedReads.PageSize(request.PageSize, Limits.Api.MaxInstancePage, violations);
+        var summary = RequestChecks.IsSummary(request.View, violations);
+        RequestChecks.CheckConsistency(request.Consistency, violations);
+        violations.ThrowIfAny();
+
+        var page = await pages.BeginAsync(request.PageToken, filter.Fingerprint(request.LabelSelector), request.Consistency, cancellationToken);
+        var prefix = filter.Project is null ? "" : filter.Project + "/";
+        var response = new ListInstancesResponse();
+        string? lastKey = null;
+        var more = false;
+        foreach (var entry in page.View.InstancesByName.Range(page.Start(prefix), prefix.Length == 0 ? null : RangeQuery.PrefixEnd(prefix)))
+        {
+            if (!filter.Matches(entry))
+            {
+                continue;
+            }
+
+            if (response.Instances.Count == size)
+            {
+                more = true;
+                break;
+            }
+
+            response.Instances.Add(summary ? InstanceView.RenderSummary(entry) : InstanceView.Render(entry));
+            lastKey = entry.ListKey;
+        }
+
+        response.List = pages.End(page, more ? lastKey : null);
+        return response;
+    }
+
+    public async Task<PlacementReceipt> ExplainAsync(ExplainInstanceRequest request, CancellationToken cancellationToken)
+    {
+        var violations = new FieldViolations();
+        var project = Projects.Resolve(request.Project, violations);
+        InstanceAddress.Check(request.Instance, violations);
+        violations.ThrowIfAny();
+        var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
+        var entry = InstanceAddress.Resolve(view, project, request.Instance);
+
+        // Receipts are large and rarely asked for: they stay in the store.
+        var found = await store.RangeAsync(RangeQuery.Single(Keys.Receipt(entry.Id)), cancellationToken);
+        if (found.Items.Count > 0 && ReceiptRecord.Parser.ParseFrom(found.Items[0].Value.Span).Receipt is { } receipt)
+        {
+            receipt.InstanceUid = entry.Id.Value;
+            return receipt;
+        }
+
+        return new()
+        {
+            InstanceUid = entry.Id.Value,
+            Epoch = entry.Epoch.Value,
+            Node = entry.Node?.Name ?? "",
+            Message = entry.Deleting
+                ? "The instance is being deleted; no decision about it is held."
+                : "No placement decision was made yet: the controllers have not come to it, or no server leads at the moment.",
+        };
+    }
+}

@@ -1,0 +1,26 @@
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+
+namespace Hypervisor.Server.Api.Instances;
+
+internal static class InstanceServices
+{
+    /// <summary>Everything that can be asked of instances; <see cref="IFirstPlacement"/> is used when there is one.</summary>
+    public static IServiceCollection AddInstances(this IServiceCollection services)
+    {
+        services.AddSingleton(provider => new InstanceCreation(
+            provider.GetRequiredService<ViewReads>(),
+            provider.GetRequiredService<StoreWriter>(),
+            provider.GetRequiredService<IRandomSource>(),
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<ErrorTranslation>(),
+            provider.GetService<IFirstPlacement>()));
+        services.AddSingleton<InstanceDeletion>();
+        services.AddSingleton<InstancePower>();
+        services.AddSingleton<InstanceQueries>();
+        services.AddSingleton<InstanceOperations>();
+        return services;
+    }
+}

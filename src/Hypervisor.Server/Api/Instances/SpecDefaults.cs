@@ -1,0 +1,56 @@
+using Google.Protobuf.WellKnownTypes;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Validation;
+
+namespace Hypervisor.Server.Api.Instances;
+
+/// <summary>Writes out what a valid spec leaves open, so that a later change of a default changes no existing instance.</summary>
+internal static class SpecDefaults
+{
+    public const long CpuMillicores = 1000;
+    public const long MemoryBytes = 256L << 20;
+
+    public static readonly TimeSpan GracePeriod = TimeSpan.FromSeconds(10);
+
+    /// <returns>A copy.</returns>
+    public static InstanceSpec Fill(InstanceSpec asked)
+    {
+        var spec = asked.Clone();
+        spec.Image = ImageReferences.Normalize(spec.Image)!;
+        spec.Resources ??= new();
+        if (spec.Resources.CpuMillicores == 0)
+        {
+            spec.Resources.CpuMillicores = CpuMillicores;
+        }
+
+        if (spec.Resources.MemoryBytes == 0)
+        {
+            spec.Resources.MemoryBytes = MemoryBytes;
+        }
+
+        var kind = spec.Type == InstanceType.Vm ? DiskKind.Local : DiskKind.Ephemeral;
+        if (spec.Disks.Count == 0)
+        {
+            spec.Disks.Add(new Disk { Name = DiskValidation.Root, Kind = kind });
+        }
+
+        foreach (var disk in spec.Disks)
+        {
+            disk.Kind = disk.Kind == DiskKind.Unspecified ? kind : disk.Kind;
+        }
+
+        if (spec.DesiredState == DesiredState.Unspecified)
+        {
+            spec.DesiredState = DesiredState.Running;
+        }
+
+        if (spec.OnDisconnect == DisconnectPolicy.Unspecified)
+        {
+            spec.OnDisconnect = DisconnectPolicy.Keep;
+        }
+
+        spec.Stop ??= new();
+        spec.Stop.GracePeriod ??= Duration.FromTimeSpan(GracePeriod);
+        return spec;
+    }
+}

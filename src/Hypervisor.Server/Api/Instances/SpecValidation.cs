@@ -1,0 +1,105 @@
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Validation;
+
+namespace Hypervisor.Server.Api.Instances;
+
+/// <summary>Checks a spec as a user may write it, before defaults are filled in.</summary>
+internal static class SpecValidation
+{
+    public static void Check(InstanceSpec spec, string field, FieldViolations violations)
+    {
+        if (spec.Type == InstanceType.Unspecified || !Enum.IsDefined(spec.Type))
+        {
+            violations.Add($"{field}.type", spec.Type == InstanceType.Unspecified
+                ? "is required: INSTANCE_TYPE_CONTAINER, INSTANCE_TYPE_VM or INSTANCE_TYPE_MICROVM."
+                : $"{(int)spec.Type} is not an instance type.");
+        }
+
+        if (ImageReferences.Normalize(spec.Image) is null)
+        {
+            violations.Add($"{field}.image", spec.Image.Length == 0
+                ? $"is required: {ImageReferences.Expected}."
+                : $"'{Printable.Quote(spec.Image)}' is not an image reference: {ImageReferences.Expected}.");
+        }
+
+        CheckResources(spec.Resources, $"{field}.resources", violations);
+        DiskValidation.Check(spec, $"{field}.disks", violations);
+        ProcessValidation.Check(spec.Process, spec.Type, $"{field}.process", violations);
+        NetworkValidation.Check(spec.Network, $"{field}.network", violations);
+        SecurityValidation.Check(spec.Security, spec.Type, $"{field}.security", violations);
+        CheckConstraints(spec.Constraints, $"{field}.constraints", violations);
+        TextChecks.Known(spec.DesiredState, $"{field}.desired_state", violations);
+        if (spec.DesiredState == DesiredState.Paused)
+        {
+            violations.Add($"{field}.desired_state", "an instance cannot be created paused; create it and call PauseInstance.");
+        }
+
+        CheckStop(spec.Stop, spec.Type, $"{field}.stop", violations);
+        TextChecks.Known(spec.OnDisconnect, $"{field}.on_disconnect", violations);
+        TextChecks.OutputOnly(spec.RestartGeneration != 0, $"{field}.restart_generation", violations);
+        TextChecks.OutputOnly(spec.ImageDigest.Length > 0, $"{field}.image_digest", violations);
+    }
+
+    private static void CheckResources(Resources? resources, string field, FieldViolations violations)
+    {
+        if (resources is null)
+        {
+            return;
+        }
+
+        if (resources.CpuMillicores != 0)
+        {
+            TextChecks.Range(resources.CpuMillicores, 1, Limits.Instance.MaxCpuMillicores, "millicores", $"{field}.cpu_millicores", violations);
+        }
+
+        if (resources.MemoryBytes != 0)
+        {
+            TextChecks.Range(
+                resources.MemoryBytes, Limits.Instance.MinMemoryBytes, Limits.Instance.MaxMemoryBytes, "bytes", $"{field}.memory_bytes", violations);
+        }
+
+        TextChecks.Range(resources.DiskBytes, 0, Limits.Instance.MaxDiskBytes, "bytes", $"{field}.disk_bytes", violations);
+    }
+
+    private static void CheckConstraints(PlacementConstraints? constraints, string field, FieldViolations violations)
+    {
+        if (constraints is null)
+        {
+            return;
+        }
+
+        foreach (var (name, value) in new[] { ("region", constraints.Region), ("zone", constraints.Zone) })
+        {
+            if (LabelSyntax.ValueProblem(value) is { } problem)
+            {
+                violations.Add($"{field}.{name}", $"'{Printable.Quote(value)}' {problem}.");
+            }
+        }
+
+        TextChecks.Count(constraints.NodeSelector.Count, Limits.Instance.NodeSelector, $"{field}.node_selector", violations);
+        CreateValidation.CheckLabels(constraints.NodeSelector, violations, $"{field}.node_selector");
+        TextChecks.Known(constraints.Strategy, $"{field}.strategy", violations);
+    }
+
+    private static void CheckStop(StopSpec? stop, InstanceType type, string field, FieldViolations violations)
+    {
+        if (stop is null)
+        {
+            return;
+        }
+
+        if (stop.Signal.Length > 0 && !Signals.IsKnown(stop.Signal))
+        {
+            violations.Add($"{field}.signal", $"'{Printable.Quote(stop.Signal)}' is neither a signal's name, such as SIGTERM, nor a number from 1 to 64.");
+        }
+
+        TextChecks.Unsupported(type is InstanceType.Vm && stop.Signal.Length > 0, "VM", $"{field}.signal", violations);
+        if (stop.GracePeriod is { } grace
+            && (grace.Nanos is < 0 or > 999_999_999 || grace.Seconds < 0
+                || grace.Seconds + (grace.Nanos > 0 ? 1 : 0) > (long)Limits.Instance.MaxGracePeriod.TotalSeconds))
+        {
+            violations.Add($"{field}.grace_period", $"is outside 0 s to {Limits.Instance.MaxGracePeriod.TotalSeconds} s.");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+using System.Runtime.CompilerServices;
+using Hypervisor.Server.Stores;
+
+namespace Hypervisor.Tests.Server.State;
+
+/// <summary>A store whose watches, writes and revisions can be made to fail.</summary>
+internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
+{
+    private TaskCompletionSource _break = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public Exception? FailWrites { get; set; }
+
+    public Exception? FailRevision { get; set; }
+
+    /// <summary>Applies the write, then loses the answer.</summary>
+    public bool LoseAnswers { get; set; }
+
+    public string Kind => inner.Kind;
+
+    public void BreakWatches(Exception exception)
+    {
+        var broken = _break;
+        _break = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        broken.SetException(exception);
+    }
+
+    public ValueTask<long> GetRevisionAsync(CancellationToken cancellationToken) =>
+        FailRevision is { } failure ? throw failure : inner.GetRevisionAsync(cancellationToken);
+
+    public ValueTask<RangeResult> RangeAsync(RangeQuery query, CancellationToken cancellationToken) => inner.RangeAsync(query, cancellationToken);
+
+    public async ValueTask<TransactionResult> TransactAsync(StoreTransaction transaction, CancellationToken cancellationToken)
+    {
+        if (FailWrites is { } failure)
+        {
+            throw failure;
+        }
+
+        var result = await inner.TransactAsync(transaction, cancellationToken);
+        return LoseAnswers ? throw new StoreUnavailableException("The answer was lost.") : result;
+    }
+
+    public async IAsyncEnumerable<ChangeBatch> WatchAsync(
+        string prefix, long fromRevision, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var broken = _break.Task;
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        await using var batches = inner.WatchAsync(prefix, fromRevision, stop.Token).GetAsyncEnumerator(stop.Token);
+        while (true)
+        {
+            var next = batches.MoveNextAsync().AsTask();
+            if (await Task.WhenAny(next, broken) == broken)
+            {
+                await stop.CancelAsync();
+                await Task.WhenAny(next);
+                await broken;
+            }
+
+            await next;
+            yield return batches.Current;
+        }
+    }
+
+    public ValueTask CompactAsync(long revision, CancellationToken cancellationToken) => inner.CompactAsync(revision, cancellationToken);
+
+    public Task<ILeadership> CampaignAsync(string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken) =>
+        inner.CampaignAsync(election, candidate, leaseDuration, cancellationToken);
+
+    public ValueTask DisposeAsync() => inner.DisposeAsync();
+}
