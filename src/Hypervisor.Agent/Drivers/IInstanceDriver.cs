@@ -97,7 +97,8 @@ internal enum DriverState
     Stopped,
 }
 
-/// <param name="Signal">Signal number.</param>
+/// <param name="Signal">Signal number; 0 means the image's, else SIGTERM.</param>
+/// <param name="GracePeriod">Until SIGKILL.</param>
 internal readonly record struct StopPolicy(int Signal, TimeSpan GracePeriod);
 
 /// <summary>Why a driver could not do what it was asked.</summary>
