@@ -40,7 +40,7 @@ internal sealed record AgentConfiguration
     /// <summary><c>run_dir</c>: does not survive a reboot (sockets, namespaces).</summary>
     public string RunDirectory { get; init; } = "/run/hypervisor";
 
-    /// <summary><c>insecure</c>: listening on, and calling, other addresses than loopback is allowed although nothing is encrypted.</summary>
+    /// <summary><c>insecure</c>: listening on other addresses than loopback is allowed although nothing is encrypted.</summary>
     public bool Insecure { get; init; }
 
     /// <summary><c>libvirt.uri</c>: for the VM driver.</summary>

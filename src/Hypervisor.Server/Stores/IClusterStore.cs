@@ -176,4 +176,7 @@ internal static class StoreLimits
     public const int MaxTransactionBytes = 1536 * 1024;
 
     public const int MaxKeyBytes = 1024;
+
+    /// <summary>etcd 3.4 grants no shorter lease with its default election timeout of 1 s.</summary>
+    public static readonly TimeSpan MinLeaseDuration = TimeSpan.FromSeconds(2);
 }

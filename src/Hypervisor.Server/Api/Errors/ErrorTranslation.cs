@@ -1,0 +1,47 @@
+using Google.Rpc;
+using Grpc.Core;
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+
+namespace Hypervisor.Server.Api.Errors;
+
+/// <summary>
+/// Turns whatever a service threw into what its client may see. The gRPC interceptor and the simulation's network use the same.
+/// </summary>
+internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<ErrorTranslation> logger)
+{
+    /// <param name="method">For the log.</param>
+    /// <param name="cancelled">Whether the client has gone or its deadline has passed.</param>
+    public RpcException Translate(Exception exception, string method, bool cancelled) => exception switch
+    {
+        RpcException known => known,
+        StoreBusyException busy => ApiErrors.ResourceExhausted(busy.Message, busy.RetryAfter),
+        StoreUnavailableException => Unavailable(method, exception),
+        ViewBehindException => ApiErrors.Unavailable(exception.Message, Limits.Api.RetryUnavailable),
+        OperationCanceledException when cancelled =>
+            ApiErrors.Error(Code.Cancelled, "The call was cancelled or its deadline passed; what it asked for may still take effect."),
+        _ => Unexpected(method, exception),
+    };
+
+    private RpcException Unavailable(string method, Exception exception)
+    {
+        LogUnavailable(logger, method, exception);
+        return ApiErrors.Unavailable(
+            "The store did not take or answer the request, whose outcome is unknown; repeat it with the same request_id.",
+            Limits.Api.RetryUnavailable);
+    }
+
+    private RpcException Unexpected(string method, Exception exception)
+    {
+        var id = random.NewUid();
+        LogUnexpected(logger, method, id, exception);
+        return ApiErrors.Error(Code.Internal, $"The server failed on this request; its log explains it under {id}.");
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Method}: the store was unavailable")]
+    private static partial void LogUnavailable(ILogger logger, string method, Exception exception);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Method} failed unexpectedly ({Id})")]
+    private static partial void LogUnexpected(ILogger logger, string method, string id, Exception exception);
+}

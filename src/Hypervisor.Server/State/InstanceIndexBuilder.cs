@@ -1,0 +1,137 @@
+using Hypervisor.Protocol;
+
+namespace Hypervisor.Server.State;
+
+/// <summary>The instances of the next view.</summary>
+internal sealed class InstanceIndexBuilder(
+    ClusterView before,
+    Incarnation incarnation,
+    long revision,
+    NodeIndexBuilder nodes,
+    OrphanedParts orphans)
+{
+    private readonly OrderedMap<InstanceEntry>.Builder _byUid = before.InstancesByUid.ToBuilder();
+    private readonly OrderedMap<InstanceEntry>.Builder _byName = before.InstancesByName.ToBuilder();
+    private readonly OrderedMap<InstanceEntry>.Builder _unplaced = before.UnplacedByUid.ToBuilder();
+    private readonly SortedDictionary<string, InstanceEntry?> _oldOfChanged = new(StringComparer.Ordinal);
+
+    public OrderedMap<InstanceEntry> ByUid => _byUid.ToMap();
+
+    public OrderedMap<InstanceEntry> ByName => _byName.ToMap();
+
+    public OrderedMap<InstanceEntry> Unplaced => _unplaced.ToMap();
+
+    public void Apply(string uid, InstanceParts parts)
+    {
+        var old = _byUid.Find(uid);
+        Remember(uid, parts);
+        if (parts.Spec.Record is null)
+        {
+            if (old is not null)
+            {
+                _oldOfChanged.TryAdd(uid, old);
+                _byUid.Remove(uid);
+                _byName.Remove(old.ListKey);
+                _unplaced.Remove(uid);
+                nodes.Move(old, null, revision);
+            }
+
+            return;
+        }
+
+        _oldOfChanged.TryAdd(uid, old);
+        var entry = Entry(uid, parts);
+        nodes.Move(old, entry, entry.PlacementRevision == 0 ? revision : entry.PlacementRevision);
+        if (old is not null && old.ListKey != entry.ListKey)
+        {
+            _byName.Remove(old.ListKey);
+        }
+
+        Set(entry);
+    }
+
+    /// <summary>Renews what the instances of a node know of it.</summary>
+    public void RefreshNode(string nodeUid)
+    {
+        var placed = (before.NodesByUid.Find(nodeUid)?.InstanceUids ?? NodeEntry.NoInstances)
+            .Union(nodes.Find(nodeUid)?.InstanceUids ?? NodeEntry.NoInstances);
+        foreach (var uid in placed)
+        {
+            if (_byUid.Find(uid) is not { } entry || entry.NodeId?.Value != nodeUid)
+            {
+                continue;
+            }
+
+            var renewed = Entry(uid, InstanceParts.Of(entry), vanishedNodeRevision: revision);
+            if (renewed.Node != entry.Node)
+            {
+                _oldOfChanged.TryAdd(uid, entry);
+                Set(renewed);
+            }
+        }
+    }
+
+    public List<EntryChange<InstanceEntry>> Finish()
+    {
+        var changes = new List<EntryChange<InstanceEntry>>(_oldOfChanged.Count);
+        foreach (var (uid, old) in _oldOfChanged)
+        {
+            if (_byUid.Find(uid) is var current && (old is not null || current is not null))
+            {
+                changes.Add(new(old, current));
+            }
+        }
+
+        return changes;
+    }
+
+    private InstanceEntry Entry(string uid, InstanceParts parts, long vanishedNodeRevision = 0)
+    {
+        var node = nodes.Placed(parts.Placement.Record?.Placement);
+        var nodeRevision = node switch
+        {
+            null => 0,
+            { Exists: false } => vanishedNodeRevision,
+            _ => node.HealthRevision,
+        };
+        var last = Math.Max(Math.Max(parts.Spec.Revision, parts.Placement.Revision), Math.Max(parts.Status.Revision, nodeRevision));
+        return new()
+        {
+            Id = new(uid),
+            SpecRecord = parts.Spec.Record!,
+            SpecRevision = parts.Spec.Revision,
+            PlacementRecord = parts.Placement.Record,
+            PlacementRevision = parts.Placement.Record is null ? 0 : parts.Placement.Revision,
+            StatusRecord = parts.Status.Record,
+            StatusRevision = parts.Status.Record is null ? 0 : parts.Status.Revision,
+            Node = node,
+            ResourceVersion = ResourceVersion.Of(incarnation, last),
+        };
+    }
+
+    private void Set(InstanceEntry entry)
+    {
+        _byUid.Set(entry.Id.Value, entry);
+        _byName.Set(entry.ListKey, entry);
+        if (entry.NodeId is null && !entry.Deleting)
+        {
+            _unplaced.Set(entry.Id.Value, entry);
+        }
+        else
+        {
+            _unplaced.Remove(entry.Id.Value);
+        }
+    }
+
+    private void Remember(string uid, InstanceParts parts)
+    {
+        if (parts.Spec.Record is null && !parts.IsEmpty)
+        {
+            orphans.Instances[uid] = parts.Copy();
+        }
+        else
+        {
+            orphans.Instances.Remove(uid);
+        }
+    }
+}

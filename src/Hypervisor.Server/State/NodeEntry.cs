@@ -1,0 +1,67 @@
+using System.Collections.Immutable;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Stores.Records;
+
+namespace Hypervisor.Server.State;
+
+/// <summary>One node as of one revision. Immutable: nobody changes the records; to write, clone them.</summary>
+internal sealed class NodeEntry
+{
+    public required NodeId Id { get; init; }
+
+    public required NodeSpecRecord SpecRecord { get; init; }
+
+    public required long SpecRevision { get; init; }
+
+    /// <summary>Holds the node's secret: never shown, never logged.</summary>
+    public NodeRegistrationRecord? RegistrationRecord { get; init; }
+
+    public long RegistrationRevision { get; init; }
+
+    /// <summary>Null until the leader first judged its heartbeats.</summary>
+    public NodeHealthRecord? HealthRecord { get; init; }
+
+    public long HealthRevision { get; init; }
+
+    /// <summary>Ids of the instances placed here, also of those that are being deleted.</summary>
+    public ImmutableSortedSet<string> InstanceUids { get; init; } = NoInstances;
+
+    /// <summary>Sum of what their placements reserve.</summary>
+    public NodeAllocation Allocated { get; init; }
+
+    /// <summary>Of the last change of anything that is shown of this node.</summary>
+    public required ResourceVersion ResourceVersion { get; init; }
+
+    public string Name => SpecRecord.Metadata.Name;
+
+    public NodeInventory? Inventory => RegistrationRecord?.Inventory;
+
+    public NodeLiveness Liveness => HealthRecord?.Liveness ?? NodeLiveness.Unspecified;
+
+    public NodeScheduling Scheduling => SpecRecord.Spec?.Scheduling is { } scheduling and not NodeScheduling.Unspecified
+        ? scheduling
+        : NodeScheduling.Schedulable;
+
+    /// <summary>The agent's labels and the operator's; the operator's win. Ordered by key.</summary>
+    public ImmutableSortedDictionary<string, string> Labels { get; init; } = NoLabels;
+
+    public static ImmutableSortedSet<string> NoInstances { get; } = ImmutableSortedSet.Create<string>(StringComparer.Ordinal);
+
+    public static ImmutableSortedDictionary<string, string> NoLabels { get; } =
+        ImmutableSortedDictionary.Create<string, string>(StringComparer.Ordinal);
+}
+
+/// <summary>A sum of reservations.</summary>
+internal readonly record struct NodeAllocation(long CpuMillicores, long MemoryBytes, long DiskBytes)
+{
+    public static NodeAllocation operator +(NodeAllocation sum, Resources? added) => added is null
+        ? sum
+        : new(sum.CpuMillicores + added.CpuMillicores, sum.MemoryBytes + added.MemoryBytes, sum.DiskBytes + added.DiskBytes);
+
+    public static NodeAllocation operator -(NodeAllocation sum, Resources? removed) => removed is null
+        ? sum
+        : new(sum.CpuMillicores - removed.CpuMillicores, sum.MemoryBytes - removed.MemoryBytes, sum.DiskBytes - removed.DiskBytes);
+
+    public Resources ToResources() => new() { CpuMillicores = CpuMillicores, MemoryBytes = MemoryBytes, DiskBytes = DiskBytes };
+}

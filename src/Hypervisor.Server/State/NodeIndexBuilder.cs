@@ -1,0 +1,160 @@
+using System.Collections.Immutable;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Server.State;
+
+/// <summary>The nodes of the next view: their records, and what is placed on them.</summary>
+internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnation, long revision, OrphanedParts orphans)
+{
+    private readonly OrderedMap<NodeEntry>.Builder _byUid = before.NodesByUid.ToBuilder();
+    private readonly OrderedMap<NodeEntry>.Builder _byName = before.NodesByName.ToBuilder();
+    private readonly SortedDictionary<string, NodeEntry?> _oldOfChanged = new(StringComparer.Ordinal);
+    private readonly SortedSet<string> _healthChanged = new(StringComparer.Ordinal);
+
+    public IEnumerable<string> UidsWithChangedHealth => _healthChanged;
+
+    public OrderedMap<NodeEntry> ByUid => _byUid.ToMap();
+
+    public OrderedMap<NodeEntry> ByName => _byName.ToMap();
+
+    public NodeEntry? Find(string uid) => _byUid.Find(uid);
+
+    public void Apply(string uid, NodeParts parts)
+    {
+        var old = _byUid.Find(uid);
+        if (parts.Spec.Record is null && !parts.IsEmpty)
+        {
+            orphans.Nodes[uid] = parts.Copy();
+        }
+        else
+        {
+            orphans.Nodes.Remove(uid);
+        }
+
+        if (parts.Spec.Record is not { } spec)
+        {
+            if (old is not null)
+            {
+                Touch(uid, old);
+                _byUid.Remove(uid);
+                _byName.Remove(old.Name);
+                _healthChanged.Add(uid);
+            }
+
+            return;
+        }
+
+        var labels = NodeEntry.NoLabels.ToBuilder();
+        foreach (var (key, value) in (parts.Registration.Record?.Labels ?? []).Concat(spec.Metadata.Labels))
+        {
+            labels[key] = value;
+        }
+
+        if (old is null || old.HealthRevision != parts.Health.Revision)
+        {
+            _healthChanged.Add(uid);
+        }
+
+        Touch(uid, old);
+        if (old is not null && old.Name != spec.Metadata.Name)
+        {
+            _byName.Remove(old.Name);
+        }
+
+        var partsRevision = Math.Max(parts.Spec.Revision, Math.Max(parts.Registration.Revision, parts.Health.Revision));
+        Set(new()
+        {
+            Id = new(uid),
+            SpecRecord = spec,
+            SpecRevision = parts.Spec.Revision,
+            RegistrationRecord = parts.Registration.Record,
+            RegistrationRevision = parts.Registration.Record is null ? 0 : parts.Registration.Revision,
+            HealthRecord = parts.Health.Record,
+            HealthRevision = parts.Health.Record is null ? 0 : parts.Health.Revision,
+            InstanceUids = old?.InstanceUids ?? NodeEntry.NoInstances,
+            Allocated = old?.Allocated ?? default,
+            Labels = labels.ToImmutable(),
+            ResourceVersion = Later(old?.ResourceVersion, partsRevision),
+        });
+    }
+
+    /// <summary>Moves an instance's reservation from where it was to where it is now.</summary>
+    /// <param name="placementRevision">Revision of the placement that causes the move.</param>
+    public void Move(InstanceEntry? old, InstanceEntry? current, long placementRevision)
+    {
+        var from = old?.NodeId?.Value;
+        var to = current?.NodeId?.Value;
+        if (from == to && Equals(old?.PlacementRecord?.Reserved, current?.PlacementRecord?.Reserved))
+        {
+            return;
+        }
+
+        if (from is not null && _byUid.Find(from) is { } source)
+        {
+            Touch(from, source);
+            Set(Loaded(source, source.InstanceUids.Remove(old!.Id.Value), source.Allocated - old.PlacementRecord!.Reserved, placementRevision));
+        }
+
+        if (to is not null && _byUid.Find(to) is { } target)
+        {
+            Touch(to, target);
+            Set(Loaded(target, target.InstanceUids.Add(current!.Id.Value), target.Allocated + current.PlacementRecord!.Reserved, placementRevision));
+        }
+    }
+
+    public PlacedNode? Placed(Placement? placement)
+    {
+        if (placement is not { NodeUid.Length: > 0 })
+        {
+            return null;
+        }
+
+        return _byUid.Find(placement.NodeUid) is { } node
+            ? new(placement.NodeUid, node.Name, Exists: true, node.Liveness, node.HealthRecord?.Since, node.HealthRevision)
+            : new(placement.NodeUid, placement.Node, Exists: false, NodeLiveness.Unspecified, null, 0);
+    }
+
+    public List<EntryChange<NodeEntry>> Finish()
+    {
+        var changes = new List<EntryChange<NodeEntry>>(_oldOfChanged.Count);
+        foreach (var (uid, old) in _oldOfChanged)
+        {
+            if (_byUid.Find(uid) is var current && (old is not null || current is not null))
+            {
+                changes.Add(new(old, current));
+            }
+        }
+
+        return changes;
+    }
+
+    private void Set(NodeEntry entry)
+    {
+        _byUid.Set(entry.Id.Value, entry);
+        _byName.Set(entry.Name, entry);
+    }
+
+    private void Touch(string uid, NodeEntry? old) => _oldOfChanged.TryAdd(uid, old);
+
+    private ResourceVersion Later(ResourceVersion? old, long changeRevision)
+    {
+        var changed = ResourceVersion.Of(incarnation, changeRevision == 0 ? revision : changeRevision);
+        return old is { } version && version > changed ? version : changed;
+    }
+
+    private NodeEntry Loaded(NodeEntry node, ImmutableSortedSet<string> uids, NodeAllocation allocated, long placementRevision) => new()
+    {
+        Id = node.Id,
+        SpecRecord = node.SpecRecord,
+        SpecRevision = node.SpecRevision,
+        RegistrationRecord = node.RegistrationRecord,
+        RegistrationRevision = node.RegistrationRevision,
+        HealthRecord = node.HealthRecord,
+        HealthRevision = node.HealthRevision,
+        InstanceUids = uids,
+        Allocated = allocated,
+        Labels = node.Labels,
+        ResourceVersion = Later(node.ResourceVersion, placementRevision),
+    };
+}

@@ -1,0 +1,60 @@
+using Hypervisor.Server.Stores.Records;
+
+namespace Hypervisor.Server.State;
+
+/// <summary>A record and the revision it was written at; null once its key is deleted.</summary>
+internal readonly record struct Part<TRecord>(TRecord? Record, long Revision)
+    where TRecord : class;
+
+/// <summary>The records of one instance while the changes of a revision are collected.</summary>
+internal sealed class InstanceParts
+{
+    public Part<InstanceSpecRecord> Spec { get; set; }
+
+    public Part<PlacementRecord> Placement { get; set; }
+
+    public Part<StatusRecord> Status { get; set; }
+
+    public bool IsEmpty => Spec.Record is null && Placement.Record is null && Status.Record is null;
+
+    public static InstanceParts Of(InstanceEntry entry) => new()
+    {
+        Spec = new(entry.SpecRecord, entry.SpecRevision),
+        Placement = new(entry.PlacementRecord, entry.PlacementRevision),
+        Status = new(entry.StatusRecord, entry.StatusRevision),
+    };
+
+    public InstanceParts Copy() => new() { Spec = Spec, Placement = Placement, Status = Status };
+}
+
+/// <summary>The records of one node while the changes of a revision are collected.</summary>
+internal sealed class NodeParts
+{
+    public Part<NodeSpecRecord> Spec { get; set; }
+
+    public Part<NodeRegistrationRecord> Registration { get; set; }
+
+    public Part<NodeHealthRecord> Health { get; set; }
+
+    public bool IsEmpty => Spec.Record is null && Registration.Record is null && Health.Record is null;
+
+    public static NodeParts Of(NodeEntry entry) => new()
+    {
+        Spec = new(entry.SpecRecord, entry.SpecRevision),
+        Registration = new(entry.RegistrationRecord, entry.RegistrationRevision),
+        Health = new(entry.HealthRecord, entry.HealthRevision),
+    };
+
+    public NodeParts Copy() => new() { Spec = Spec, Registration = Registration, Health = Health };
+}
+
+/// <summary>
+/// Records whose spec is missing, so that they are not an object that anyone can see. Writers never leave any; should one
+/// appear, it is remembered until its spec comes.
+/// </summary>
+internal sealed class OrphanedParts
+{
+    public Dictionary<string, InstanceParts> Instances { get; } = new(StringComparer.Ordinal);
+
+    public Dictionary<string, NodeParts> Nodes { get; } = new(StringComparer.Ordinal);
+}

@@ -1,0 +1,218 @@
+using System.Collections.Immutable;
+using System.Text;
+using Google.Protobuf;
+using Hypervisor.Protocol;
+using Hypervisor.Server.Stores;
+using Hypervisor.Server.Stores.Records;
+
+namespace Hypervisor.Server.State;
+
+/// <summary>
+/// Makes the next view out of a view and what the store says changed. The changes of one revision may come in any order;
+/// entries are made only once all of them are known.
+/// </summary>
+internal sealed class ViewBuilder
+{
+    private readonly OrphanedParts _orphans;
+    private readonly SortedDictionary<string, InstanceParts> _instances = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, NodeParts> _nodes = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, (ImageRecord? Record, long Revision)> _images = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, (TombstoneRecord? Record, long Revision)> _tombstones = new(StringComparer.Ordinal);
+    private readonly ClusterView _before;
+    private ImmutableSortedDictionary<string, string> _subnets;
+    private LeaderEntry? _leader;
+    private string _clusterUid;
+    private Incarnation _incarnation;
+
+    public ViewBuilder(ClusterView before, OrphanedParts orphans)
+    {
+        (_before, _orphans) = (before, orphans);
+        (_subnets, _leader, _clusterUid, _incarnation) = (before.Subnets, before.Leader, before.ClusterUid, before.Incarnation);
+    }
+
+    /// <exception cref="CorruptRecordException">The value is not what the key promises.</exception>
+    public void Put(KeyValue item)
+    {
+        try
+        {
+            Apply(item.Key, item, deleted: false);
+        }
+        catch (Exception exception) when (exception is InvalidProtocolBufferException or ArgumentOutOfRangeException)
+        {
+            throw new CorruptRecordException(item.Key, item.ModRevision, exception);
+        }
+    }
+
+    public void Delete(string key, long revision) => Apply(key, new KeyValue(key, default, 0, revision, 0), deleted: true);
+
+    public (ClusterView View, StateChange Change) Build(long revision)
+    {
+        var nodes = new NodeIndexBuilder(_before, _incarnation, revision, _orphans);
+        var instances = new InstanceIndexBuilder(_before, _incarnation, revision, nodes, _orphans);
+
+        foreach (var (uid, parts) in _nodes)
+        {
+            nodes.Apply(uid, parts);
+        }
+
+        foreach (var (uid, parts) in _instances)
+        {
+            instances.Apply(uid, parts);
+        }
+
+        // Liveness is shown on instances: those of a node that changed change with it.
+        foreach (var uid in nodes.UidsWithChangedHealth)
+        {
+            instances.RefreshNode(uid);
+        }
+
+        var imageChanges = new List<EntryChange<ImageEntry>>();
+        var images = _before.ImagesByKey.ToBuilder();
+        foreach (var (key, (record, modRevision)) in _images)
+        {
+            var slash = key.IndexOf('/', StringComparison.Ordinal);
+            var entry = record is null ? null : new ImageEntry(key[..slash], key[(slash + 1)..], record, modRevision);
+            imageChanges.Add(Replace(images, key, entry));
+        }
+
+        var tombstoneChanges = new List<EntryChange<TombstoneEntry>>();
+        var tombstones = _before.TombstonesByUid.ToBuilder();
+        var tombstoneNames = _before.TombstonesByName.ToBuilder();
+        foreach (var (uid, (record, modRevision)) in _tombstones)
+        {
+            var change = Replace(tombstones, uid, record is null ? null : new TombstoneEntry(new(uid), record, modRevision));
+            tombstoneChanges.Add(change);
+            if (change.Old is { } old)
+            {
+                tombstoneNames.Remove($"{old.Record.Project}/{old.Record.Name}/{uid}");
+            }
+
+            if (change.New is { } current)
+            {
+                tombstoneNames.Set($"{current.Record.Project}/{current.Record.Name}/{uid}", current);
+            }
+        }
+
+        var instanceChanges = instances.Finish();
+        var nodeChanges = nodes.Finish();
+        var view = new ClusterView
+        {
+            Revision = revision,
+            Incarnation = _incarnation,
+            ClusterUid = _clusterUid,
+            Leader = _leader,
+            Subnets = _subnets,
+            InstancesByUid = instances.ByUid,
+            InstancesByName = instances.ByName,
+            UnplacedByUid = instances.Unplaced,
+            NodesByUid = nodes.ByUid,
+            NodesByName = nodes.ByName,
+            ImagesByKey = images.ToMap(),
+            TombstonesByUid = tombstones.ToMap(),
+            TombstonesByName = tombstoneNames.ToMap(),
+        };
+
+        return (view, new(revision, instanceChanges, nodeChanges, imageChanges, tombstoneChanges, _leader != _before.Leader));
+    }
+
+    private static EntryChange<TEntry> Replace<TEntry>(OrderedMap<TEntry>.Builder map, string key, TEntry? entry)
+        where TEntry : class
+    {
+        var old = map.Find(key);
+        if (entry is null)
+        {
+            map.Remove(key);
+        }
+        else
+        {
+            map.Set(key, entry);
+        }
+
+        return new(old, entry);
+    }
+
+    private void Apply(string key, KeyValue item, bool deleted)
+    {
+        var revision = item.ModRevision;
+        var value = item.Value.Span;
+        if (After(key, Keys.Specs) is { } specUid)
+        {
+            Instance(specUid).Spec = new(deleted ? null : InstanceSpecRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.Placements) is { } placementUid)
+        {
+            Instance(placementUid).Placement = new(deleted ? null : PlacementRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.Statuses) is { } statusUid)
+        {
+            Instance(statusUid).Status = new(deleted ? null : StatusRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.Tombstones) is { } tombstoneUid)
+        {
+            _tombstones[tombstoneUid] = (deleted ? null : TombstoneRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.NodeSpecs) is { } nodeUid)
+        {
+            Node(nodeUid).Spec = new(deleted ? null : NodeSpecRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.NodeRegistrations) is { } registrationUid)
+        {
+            Node(registrationUid).Registration = new(deleted ? null : NodeRegistrationRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.NodeHealths) is { } healthUid)
+        {
+            Node(healthUid).Health = new(deleted ? null : NodeHealthRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.Images) is { } image && image.Contains('/', StringComparison.Ordinal))
+        {
+            _images[image] = (deleted ? null : ImageRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.NodeSubnets) is { } subnet)
+        {
+            var cidr = subnet.Replace('_', '/');
+            _subnets = deleted ? _subnets.Remove(cidr) : _subnets.SetItem(cidr, NodeHoldRecord.Parser.ParseFrom(value).NodeUid);
+        }
+        else if (key == Keys.Leader(Keys.ControllerElection))
+        {
+            _leader = deleted ? null : new(Encoding.UTF8.GetString(value), item.CreateRevision);
+        }
+        else if (key == Keys.ClusterIdentity && !deleted)
+        {
+            var identity = ClusterIdentity.Parser.ParseFrom(value);
+            (_clusterUid, _incarnation) = (identity.ClusterUid, new Incarnation(identity.Incarnation));
+        }
+
+        // Names and node names are held for writers; receipts are read from the store when somebody asks.
+    }
+
+    private InstanceParts Instance(string uid)
+    {
+        if (!_instances.TryGetValue(uid, out var parts))
+        {
+            _instances.Add(uid, parts = _before.InstancesByUid.Find(uid) is { } entry
+                ? InstanceParts.Of(entry)
+                : _orphans.Instances.GetValueOrDefault(uid)?.Copy() ?? new());
+        }
+
+        return parts;
+    }
+
+    private NodeParts Node(string uid)
+    {
+        if (!_nodes.TryGetValue(uid, out var parts))
+        {
+            _nodes.Add(uid, parts = _before.NodesByUid.Find(uid) is { } entry
+                ? NodeParts.Of(entry)
+                : _orphans.Nodes.GetValueOrDefault(uid)?.Copy() ?? new());
+        }
+
+        return parts;
+    }
+
+    private static string? After(string key, string prefix) =>
+        key.StartsWith(prefix, StringComparison.Ordinal) ? key[prefix.Length..] : null;
+}
+
+/// <summary>A record of the store cannot be read: the store was written by something else or is damaged.</summary>
+internal sealed class CorruptRecordException(string key, long revision, Exception inner)
+    : Exception($"The value of '{key}' at revision {revision} is not readable; restore the store from a backup or repair this key.", inner);

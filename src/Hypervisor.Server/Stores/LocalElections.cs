@@ -1,0 +1,209 @@
+namespace Hypervisor.Server.Stores;
+
+/// <summary>
+/// Leadership for stores whose candidates all live in this process. A lease is held on the given clock; the seat passes in
+/// the order of campaigns.
+/// </summary>
+/// <remarks>
+/// The holder's renewals run on the synchronization context on which it campaigned, the expiry does not: a candidate whose
+/// context stands still (a paused or dead server in the simulation) loses its lease as it would in etcd.
+/// </remarks>
+internal sealed class LocalElections(IClusterStore store, TimeProvider time)
+{
+    private readonly IClusterStore _store = store;
+    private readonly TimeProvider _time = time;
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, LinkedList<TaskCompletionSource>> _waiting = new(StringComparer.Ordinal);
+
+    /// <inheritdoc cref="IClusterStore.CampaignAsync"/>
+    public async Task<ILeadership> CampaignAsync(string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(leaseDuration, StoreLimits.MinLeaseDuration);
+        await TakeSeatAsync(election, cancellationToken);
+        try
+        {
+            var key = Keys.Leader(election);
+            var value = System.Text.Encoding.UTF8.GetBytes(candidate);
+            while (true)
+            {
+                // The seat is ours, so a key that is still there belongs to a holder that could not remove it.
+                var result = await _store.TransactAsync(
+                    new StoreTransaction([Compare.Absent(key)], [new StoreOperation.Put(key, value)], [new StoreOperation.Delete(key)]),
+                    cancellationToken);
+                if (result.Succeeded)
+                {
+                    return new Lease(this, election, Compare.Created(key, result.Revision), leaseDuration);
+                }
+            }
+        }
+        catch
+        {
+            LeaveSeat(election);
+            throw;
+        }
+    }
+
+    private async Task TakeSeatAsync(string election, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        var turn = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        LinkedListNode<TaskCompletionSource> place;
+        lock (_gate)
+        {
+            if (!_waiting.TryGetValue(election, out var line))
+            {
+                _waiting.Add(election, new LinkedList<TaskCompletionSource>());
+                return;
+            }
+
+            place = line.AddLast(turn);
+        }
+
+        using var registration = cancellationToken.UnsafeRegister(
+            _ =>
+            {
+                lock (_gate)
+                {
+                    if (place.List is not { } line)
+                    {
+                        return;
+                    }
+
+                    line.Remove(place);
+                }
+
+                turn.TrySetCanceled(cancellationToken);
+            },
+            null);
+        await turn.Task;
+    }
+
+    private void LeaveSeat(string election)
+    {
+        TaskCompletionSource? next;
+        lock (_gate)
+        {
+            var line = _waiting[election];
+            next = line.First?.Value;
+            if (next is null)
+            {
+                _waiting.Remove(election);
+            }
+            else
+            {
+                line.RemoveFirst();
+            }
+        }
+
+        next?.SetResult();
+    }
+
+    private sealed class Lease : ILeadership
+    {
+        private readonly LocalElections _elections;
+        private readonly string _election;
+        private readonly TimeSpan _duration;
+        private readonly CancellationTokenSource _lost = new();
+        private readonly Lock _gate = new();
+        private readonly ITimer _renewal;
+        private readonly ITimer _expiry;
+        private long _renewedAt;
+        private Task? _ended;
+
+        public Lease(LocalElections elections, string election, Compare guard, TimeSpan duration)
+        {
+            (_elections, _election, _duration, Guard) = (elections, election, duration, guard);
+            Lost = _lost.Token;
+            _renewedAt = elections._time.GetTimestamp();
+            var context = SynchronizationContext.Current;
+            _expiry = elections._time.CreateTimer(_ => ExpireIfDue(), null, duration, Timeout.InfiniteTimeSpan);
+            _renewal = elections._time.CreateTimer(
+                _ =>
+                {
+                    if (context is null)
+                    {
+                        Renew();
+                    }
+                    else
+                    {
+                        context.Post(static lease => ((Lease)lease!).Renew(), this);
+                    }
+                },
+                null,
+                duration / 3,
+                duration / 3);
+        }
+
+        public Compare Guard { get; }
+
+        public CancellationToken Lost { get; }
+
+        public async ValueTask DisposeAsync() => await EndAsync();
+
+        private void Renew()
+        {
+            lock (_gate)
+            {
+                if (_ended is null && _elections._time.GetElapsedTime(_renewedAt) < _duration)
+                {
+                    _renewedAt = _elections._time.GetTimestamp();
+                    _expiry.Change(_duration, Timeout.InfiniteTimeSpan);
+                }
+            }
+        }
+
+        private void ExpireIfDue()
+        {
+            lock (_gate)
+            {
+                // A renewal may have come between the timer's firing and here.
+                if (_ended is not null || _elections._time.GetElapsedTime(_renewedAt) < _duration)
+                {
+                    return;
+                }
+            }
+
+            _ = EndAsync();
+        }
+
+        /// <summary>Ends the lease once; the successor takes the seat only after this holder knows and its guard is gone.</summary>
+        private Task EndAsync()
+        {
+            TaskCompletionSource ended;
+            lock (_gate)
+            {
+                if (_ended is not null)
+                {
+                    return _ended;
+                }
+
+                ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                _ended = ended.Task;
+            }
+
+            return ResignAsync(ended);
+        }
+
+        private async Task ResignAsync(TaskCompletionSource ended)
+        {
+            _renewal.Dispose();
+            _expiry.Dispose();
+            try
+            {
+                // Not CancelAsync, which leaves for the thread pool.
+                _lost.Cancel();
+                await _elections._store.TransactAsync(
+                    new StoreTransaction([Guard], [new StoreOperation.Delete(Guard.Key)]), CancellationToken.None);
+            }
+            catch (Exception exception) when (exception is StoreUnavailableException or ObjectDisposedException)
+            {
+                // The key stays behind; the next campaign, or the next opening of the store, removes it.
+            }
+            finally
+            {
+                _elections.LeaveSeat(_election);
+                ended.SetResult();
+            }
+        }
+    }
+}
