@@ -1,5 +1,6 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Waiting;
+using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 

@@ -36,7 +36,8 @@ internal sealed partial class Registration(
                 var response = await controlPlane.RegisterNodeAsync(Request(runtimes), cancellationToken);
                 node.Registered(response);
                 _registered = runtimes;
-                LogRegistered(profile.Hostname, node.Id.Value, string.Join(", ", runtimes.Where(runtime => runtime.Available).Select(runtime => runtime.Driver)));
+                var working = runtimes.Count(runtime => runtime.Available);
+                LogRegistered(profile.Hostname, node.Id.Value, working);
                 return response;
             }
             catch (RpcException failure) when (!cancellationToken.IsCancellationRequested)
@@ -148,8 +149,8 @@ internal sealed partial class Registration(
         return request;
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Registered as {Name} ({Node}) with {Drivers}")]
-    private partial void LogRegistered(string name, string node, string drivers);
+    [LoggerMessage(Level = LogLevel.Information, Message = "Registered as {Name} ({Node}) with {Working} working runtimes")]
+    private partial void LogRegistered(string name, string node, int working);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Registering failed ({Code}: {Detail}); trying again")]
     private partial void LogFailed(StatusCode code, string detail);
