@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Instances;

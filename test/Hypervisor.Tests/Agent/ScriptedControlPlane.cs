@@ -60,7 +60,7 @@ internal sealed class ScriptedControlPlane(TimeProvider time) : IControlPlane
         Registrations.Add(request.Clone());
         return Away ? throw Unavailable() : Task.FromResult(new RegisterNodeResponse
         {
-            Node = new Node { Metadata = new ObjectMeta { Uid = "node-uid", Name = request.Name }, Status = new NodeStatus { Subnet = "10.64.0.0/24" } },
+            Node = new Hypervisor.Protocol.V1.Node { Metadata = new ObjectMeta { Uid = "node-uid", Name = request.Name }, Status = new NodeStatus { Subnet = "10.64.0.0/20" } },
             Credential = "secret",
             LeaseDuration = Duration.FromTimeSpan(TimeSpan.FromSeconds(5)),
             HeartbeatInterval = Duration.FromTimeSpan(TimeSpan.FromSeconds(1)),
