@@ -5,6 +5,7 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Networking;
 
 /// <summary>The node's own network: bridge, addresses, translation, published ports. All methods are idempotent.</summary>
+/// <remarks>One call at a time per instance, any number of instances at once.</remarks>
 internal interface INodeNetwork
 {
     /// <summary>
@@ -14,7 +15,7 @@ internal interface INodeNetwork
     Task EnsureAsync(IPNetwork subnet, CancellationToken cancellationToken);
 
     /// <summary>Gives an instance its namespace, interface, address and published ports, or finds what it has already.</summary>
-    /// <exception cref="Drivers.DriverException">PortInUse, AddressesExhausted.</exception>
+    /// <exception cref="Drivers.DriverException">PortInUse, AddressNotOnNode, AddressesExhausted, InvalidNetwork, NetworkNotReady, StaleEpoch, NetworkError.</exception>
     Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken);
 
     /// <summary>Removes everything that <see cref="AttachAsync"/> made for it.</summary>
@@ -22,6 +23,18 @@ internal interface INodeNetwork
 
     /// <summary>Every instance that has anything here.</summary>
     Task<IReadOnlyList<InstanceId>> ListAsync(CancellationToken cancellationToken);
+
+    /// <summary>
+    /// Removes the whole network, instances' connections included, and puts the host's settings back as they were found.
+    /// For a node that leaves; an agent that merely stops leaves everything in place.
+    /// </summary>
+    Task TearDownAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    /// <summary>
+    /// Completes once something of ours may have broken since the last completion: a hint to call <see cref="EnsureAsync"/>
+    /// now. One waiter at a time. Not everything is noticed, so the periodic call stays necessary.
+    /// </summary>
+    Task WaitForChangeAsync(CancellationToken cancellationToken) => new TaskCompletionSource().Task.WaitAsync(cancellationToken);
 }
 
 /// <summary>How an instance is connected.</summary>

@@ -1,0 +1,152 @@
+using System.Globalization;
+using System.Text;
+using Hypervisor.Agent.Networking.Addressing;
+using Hypervisor.Agent.Networking.Attachments;
+
+namespace Hypervisor.Agent.Networking.Nftables;
+
+/// <summary>What the packet filter has to know.</summary>
+/// <param name="Table">Identifier; see <see cref="Ruleset.TableFor"/>.</param>
+/// <param name="Bridge">Checked by <see cref="NetworkOptions"/>.</param>
+internal sealed record RulesetInput(string Table, string Bridge, IReadOnlyList<Ipv4Subnet> Subnets, IReadOnlyList<Attachment> Attachments);
+
+/// <summary>
+/// Renders our table in nft's language. Only parsed addresses, numbers and enum names get in; nothing that a user wrote.
+/// </summary>
+/// <remarks>
+/// The table is ours alone and no other is touched. What another table drops stays dropped: on a host whose own firewall has
+/// a forward or input chain with policy drop, the administrator must accept the bridge there.
+/// Instances on the same bridge talk to each other without passing any chain (unless br_netfilter sends bridged packets
+/// through them; they are accepted).
+/// </remarks>
+internal static class Ruleset
+{
+    /// <summary>One table per bridge, so that two agents on one machine stay apart.</summary>
+    public static string TableFor(string bridge)
+    {
+        var name = new StringBuilder("hypervisor_");
+        foreach (var character in bridge)
+        {
+            name.Append(char.IsAsciiLetterOrDigit(character) ? character : '_');
+        }
+
+        return name.ToString();
+    }
+
+    /// <summary>One transaction that puts the whole table in place of whatever is there.</summary>
+    public static string Replace(RulesetInput input)
+    {
+        var bridge = $"\"{input.Bridge}\"";
+        return string.Create(CultureInfo.InvariantCulture, $$"""
+            {{Delete(input.Table)}}
+            table inet {{input.Table}} {
+              set subnets {
+                type ipv4_addr
+                flags interval
+            {{Elements(input.Subnets.Select(subnet => subnet.ToString()))}}  }
+              map published {
+                type inet_proto . inet_service : ipv4_addr . inet_service
+            {{Elements(Published(input, everywhere: true))}}  }
+              map published_at {
+                type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+            {{Elements(Published(input, everywhere: false))}}  }
+              chain guard {
+                type filter hook prerouting priority raw; policy accept;
+                iifname {{bridge}} ip daddr 127.0.0.0/8 drop
+                iifname {{bridge}} ip saddr != @subnets ip saddr != 0.0.0.0 drop
+              }
+              chain publish {
+                dnat ip to ip daddr . meta l4proto . th dport map @published_at
+                dnat ip to meta l4proto . th dport map @published
+              }
+              chain prerouting {
+                type nat hook prerouting priority dstnat; policy accept;
+                fib daddr type local jump publish
+              }
+              chain output {
+                type nat hook output priority -100; policy accept;
+                fib daddr type local jump publish
+              }
+              chain postrouting {
+                type nat hook postrouting priority srcnat; policy accept;
+                oifname != {{bridge}} ip saddr @subnets masquerade
+                oifname {{bridge}} ip saddr 127.0.0.0/8 masquerade
+                oifname {{bridge}} ip saddr @subnets ct status dnat masquerade
+              }
+              chain input {
+                type filter hook input priority filter; policy accept;
+                iifname {{bridge}} jump from_instances
+              }
+              chain from_instances {
+                ct state established,related accept
+                meta l4proto { tcp, udp } th dport 53 accept
+                udp dport 67 accept
+                reject with icmpx type admin-prohibited
+              }
+              chain forward {
+                type filter hook forward priority filter; policy accept;
+                iifname {{bridge}} meta nfproto ipv6 drop
+                oifname {{bridge}} jump to_instances
+              }
+              chain to_instances {
+                ct state established,related accept
+                ct status dnat accept
+                iifname {{bridge}} accept
+                reject with icmpx type admin-prohibited
+              }
+            }
+            """);
+    }
+
+    /// <summary>Deletes the table, whether it exists or not.</summary>
+    public static string Delete(string table) => $"add table inet {table}\ndelete table inet {table}";
+
+    /// <summary>One transaction that changes what one instance publishes.</summary>
+    public static string Change(string table, Attachment? before, Attachment? after)
+    {
+        var script = new StringBuilder();
+        foreach (var everywhere in (ReadOnlySpan<bool>)[true, false])
+        {
+            var old = Elements(before, everywhere);
+            var now = Elements(after, everywhere);
+            foreach (var gone in old.Where(element => !now.Contains(element)))
+            {
+                script.AppendLine(CultureInfo.InvariantCulture, $"delete element inet {table} {MapName(everywhere)} {{ {gone.Key} }}");
+            }
+
+            foreach (var added in now.Where(element => !old.Contains(element)))
+            {
+                script.AppendLine(CultureInfo.InvariantCulture, $"add element inet {table} {MapName(everywhere)} {{ {added.Key} : {added.Target} }}");
+            }
+        }
+
+        return script.ToString();
+    }
+
+    private static IEnumerable<string> Published(RulesetInput input, bool everywhere) =>
+        input.Attachments.SelectMany(attachment => Elements(attachment, everywhere)).Select(element => $"{element.Key} : {element.Target}");
+
+    private static List<(string Key, string Target)> Elements(Attachment? attachment, bool everywhere)
+    {
+        var elements = new List<(string, string)>();
+        foreach (var port in attachment?.Ports ?? [])
+        {
+            if (port.OnEveryAddress == everywhere)
+            {
+                var key = string.Create(CultureInfo.InvariantCulture, $"{(port.Protocol == PortProtocol.Udp ? "udp" : "tcp")} . {port.HostPort}");
+                elements.Add((everywhere ? key : $"{port.HostAddress} . {key}", string.Create(CultureInfo.InvariantCulture, $"{attachment!.Address} . {port.InstancePort}")));
+            }
+        }
+
+        return elements;
+    }
+
+    private static string Elements(IEnumerable<string> elements)
+    {
+        // nft knows no empty list.
+        var list = string.Join(", ", elements);
+        return list.Length == 0 ? "" : $"    elements = {{ {list} }}\n";
+    }
+
+    private static string MapName(bool everywhere) => everywhere ? "published" : "published_at";
+}

@@ -1,0 +1,123 @@
+using System.Net;
+using CsCheck;
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Networking;
+using Hypervisor.Agent.Networking.Addressing;
+using Hypervisor.Agent.Networking.Attachments;
+using Hypervisor.Agent.Networking.Nftables;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Xunit;
+
+namespace Hypervisor.Tests.Agent.Networking;
+
+/// <summary>Protects: the rules say what was asked and nothing that a user wrote becomes part of them.</summary>
+public sealed class RulesetTests
+{
+    private static readonly Ipv4Subnet Subnet = Ipv4Subnet.Of(IPNetwork.Parse("10.66.0.0/24"));
+
+    [Fact]
+    public void Published_ports_become_elements_of_the_two_maps()
+    {
+        var instance = Instance(2, new(PortProtocol.Tcp, IPAddress.Any, 8080, 80), new(PortProtocol.Udp, IPAddress.Loopback, 53, 5353));
+
+        var rules = Ruleset.Replace(new("hypervisor_hv0", "hv0", [Subnet], [instance]));
+
+        Assert.Contains("elements = { 10.66.0.0/24 }", rules, StringComparison.Ordinal);
+        Assert.Contains("elements = { tcp . 8080 : 10.66.0.2 . 80 }", rules, StringComparison.Ordinal);
+        Assert.Contains("elements = { 127.0.0.1 . udp . 53 : 10.66.0.2 . 5353 }", rules, StringComparison.Ordinal);
+        Assert.StartsWith("add table inet hypervisor_hv0\ndelete table inet hypervisor_hv0\ntable inet hypervisor_hv0 {", rules, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Without_ports_there_is_no_empty_element_list()
+    {
+        var rules = Ruleset.Replace(new("hypervisor_hv0", "hv0", [Subnet], []));
+
+        Assert.Single(rules.Split("elements =")[1..]);
+        Assert.Equal(rules.Count(character => character == '{'), rules.Count(character => character == '}'));
+    }
+
+    [Fact]
+    public void A_change_deletes_before_it_adds_and_leaves_the_rest_alone()
+    {
+        var before = Instance(2, new(PortProtocol.Tcp, IPAddress.Any, 8080, 80), new(PortProtocol.Tcp, IPAddress.Any, 8081, 81));
+        var after = Instance(2, new(PortProtocol.Tcp, IPAddress.Any, 8080, 80), new(PortProtocol.Tcp, IPAddress.Any, 8081, 82));
+
+        var change = Ruleset.Change("t", before, after).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+        Assert.Equal(["delete element inet t published { tcp . 8081 }", "add element inet t published { tcp . 8081 : 10.66.0.2 . 82 }"], change);
+        Assert.Equal("", Ruleset.Change("t", before, before));
+    }
+
+    [Theory]
+    [InlineData("127.0.0.1 . tcp . 1 : 10.0.0.1 . 1 } ; flush ruleset; {")]
+    [InlineData("1.2.3.4\n")]
+    [InlineData(" 1.2.3.4")]
+    [InlineData("0x7f.1")]
+    [InlineData("127.1")]
+    [InlineData("::1")]
+    [InlineData("::ffff:127.0.0.1")]
+    [InlineData("@published")]
+    [InlineData("$(reboot)")]
+    public void An_address_that_is_not_plain_ipv4_never_reaches_the_rules(string hostIp)
+    {
+        var spec = new NetworkSpec { Ports = { new PublishedPort { HostPort = 80, InstancePort = 80, HostIp = hostIp } } };
+
+        var refused = Assert.Throws<DriverException>(() => PortRequests.Parse(spec));
+
+        Assert.Equal("InvalidNetwork", refused.Reason);
+        Assert.True(refused.Permanent);
+    }
+
+    [Theory]
+    [InlineData(0, 80, IpProtocol.Tcp)]
+    [InlineData(65536, 80, IpProtocol.Tcp)]
+    [InlineData(80, -1, IpProtocol.Tcp)]
+    [InlineData(80, 70000, IpProtocol.Udp)]
+    [InlineData(80, 80, (IpProtocol)132)]
+    public void A_port_or_protocol_out_of_range_never_reaches_the_rules(int host, int instance, IpProtocol protocol)
+    {
+        var spec = new NetworkSpec { Ports = { new PublishedPort { HostPort = host, InstancePort = instance, Protocol = protocol } } };
+
+        Assert.Equal("InvalidNetwork", Assert.Throws<DriverException>(() => PortRequests.Parse(spec)).Reason);
+    }
+
+    [Fact]
+    public void The_same_port_twice_is_refused_also_when_one_is_on_a_single_address()
+    {
+        var spec = new NetworkSpec
+        {
+            Ports = { new PublishedPort { HostPort = 80, InstancePort = 80 }, new PublishedPort { HostPort = 80, InstancePort = 81, HostIp = "192.0.2.1" } },
+        };
+
+        Assert.Equal("InvalidNetwork", Assert.Throws<DriverException>(() => PortRequests.Parse(spec)).Reason);
+    }
+
+    [Fact]
+    public void Any_set_of_ports_renders_to_nothing_but_known_words() =>
+        Gen.Select(Gen.Int[1, 65535], Gen.Int[1, 65535], Gen.UInt, Gen.Bool).Array[0, 20].Sample(ports =>
+        {
+            var instance = Instance(2, [.. ports.Select(port => new Publication(port.Item4 ? PortProtocol.Udp : PortProtocol.Tcp, port.Item3.ToAddress(), port.Item1, port.Item2))]);
+            foreach (var line in Ruleset.Change("t", null, instance).Split('\n', StringSplitOptions.RemoveEmptyEntries))
+            {
+                Assert.Matches(@"^add element inet t published(_at)? \{ ([0-9.]+ \. )?(tcp|udp) \. [0-9]+ : 10\.66\.0\.2 \. [0-9]+ \}$", line);
+            }
+        });
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("hv0\" accept; #")]
+    [InlineData("../lo")]
+    [InlineData("a234567890123456")]
+    [InlineData("0hv")]
+    public void A_bridge_name_that_could_mean_something_else_is_refused(string name) =>
+        Assert.Throws<ArgumentException>(() => new NetworkOptions { Bridge = name, DataDirectory = "/d", RunDirectory = "/r" });
+
+    [Fact]
+    public void Tables_of_two_bridges_have_two_names() =>
+        Assert.Equal("hypervisor_hv_1", Ruleset.TableFor("hv-1"));
+
+    private static Attachment Instance(int host, params Publication[] ports) =>
+        new(new InstanceId("00000000-0000-4000-8000-000000000001"), new Epoch(1), (Subnet.Network + (uint)host).ToAddress(), Subnet, ports);
+}
