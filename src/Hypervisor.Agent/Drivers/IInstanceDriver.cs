@@ -29,7 +29,11 @@ internal interface IInstanceDriver
     /// <summary>One instance as <see cref="ListAsync"/> would show it, or null when nothing of it exists.</summary>
     Task<DriverInstance?> GetAsync(InstanceId id, CancellationToken cancellationToken);
 
-    /// <summary>Prepares everything up to, but without, a running process. What is already there at the same epoch is kept.</summary>
+    /// <summary>
+    /// Prepares everything up to, but without, a running process. What is already there at the same epoch is kept, disks
+    /// above all; when no process runs in it, it takes over the definition (generation, restart generation, process,
+    /// limits), so that the next start is of what is asked for now.
+    /// </summary>
     Task CreateAsync(InstanceDefinition definition, CancellationToken cancellationToken);
 
     /// <summary>Starts what was created or has stopped; nothing when it runs.</summary>
@@ -61,8 +65,14 @@ internal sealed record InstanceDefinition(Assignment Assignment, string ImageDig
 
 /// <summary>What the runtime holds of one instance.</summary>
 /// <param name="ProcessId">Of the main process on the host, while there is one.</param>
-/// <param name="Exit">Of the last run, once it ended.</param>
-/// <param name="RestartGeneration">The spec's restart_generation that the present process was started for.</param>
+/// <param name="Exit">
+/// Of the last run, once it ended. Null while <see cref="DriverState.Stopped"/> means that the process is gone without having
+/// ended by itself (the machine was rebooted): the runner starts it again. A runtime must therefore remember exits.
+/// </param>
+/// <param name="Generation">The assignment's generation at the last <see cref="IInstanceDriver.CreateAsync"/> that took effect.</param>
+/// <param name="RestartGeneration">
+/// The spec's restart_generation at the same moment: the run that the present, ended or next process belongs to.
+/// </param>
 internal sealed record DriverInstance(
     InstanceId Id,
     Epoch Epoch,
@@ -87,7 +97,8 @@ internal enum DriverState
     Stopped,
 }
 
-/// <param name="Signal">Signal number.</param>
+/// <param name="Signal">Signal number; 0 means the image's, else SIGTERM.</param>
+/// <param name="GracePeriod">Until SIGKILL.</param>
 internal readonly record struct StopPolicy(int Signal, TimeSpan GracePeriod);
 
 /// <summary>Why a driver could not do what it was asked.</summary>

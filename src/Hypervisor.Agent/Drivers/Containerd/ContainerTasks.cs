@@ -1,0 +1,199 @@
+using Containerd.Services.Tasks.V1;
+using Containerd.Types;
+using Grpc.Core;
+using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Agent.Drivers.Containerd.Kernel;
+using GetTaskRequest = Containerd.Services.Tasks.V1.GetRequest;
+using Process = Containerd.Types.Tasks.Process;
+using TaskStatus = Containerd.Types.Tasks.Status;
+
+namespace Hypervisor.Agent.Drivers.Containerd;
+
+/// <summary>The running side of containers: tasks, made and ended for certain. The caller holds the instance's lock.</summary>
+internal sealed class ContainerTasks(
+    ContainerdClient client, Cgroups cgroups, Leftovers leftovers, InstanceFiles files, TimeProvider time)
+{
+    public static bool IsAlive(Process? task) =>
+        task?.Status is TaskStatus.Running or TaskStatus.Paused or TaskStatus.Pausing;
+
+    public async Task<Process?> FindAsync(string id, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return (await client.Tasks.GetAsync(new GetTaskRequest { ContainerId = id }, client.Call(cancellationToken))).Process;
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Starts the process; nothing when it runs. Whatever an earlier, interrupted attempt left is removed first.</summary>
+    public async Task StartAsync(string id, IReadOnlyList<Mount> rootfs, CancellationToken cancellationToken)
+    {
+        if (leftovers.Any(id))
+        {
+            var task = await FindAsync(id, cancellationToken);
+            if (IsAlive(task))
+            {
+                return;
+            }
+
+            if (task?.Status != TaskStatus.Created)
+            {
+                await EndAsync(id, task, cancellationToken);
+            }
+        }
+
+        files.NoteStarted(id, time.GetUtcNow());
+        try
+        {
+            await CreateAsync(id, rootfs, cancellationToken);
+        }
+        catch (RpcException error) when (IsDeadShim(error))
+        {
+            // The shim of the group ended between being found and being used; the next attempt starts a new one.
+            await EndAsync(id, await FindAsync(id, cancellationToken), cancellationToken);
+            await CreateAsync(id, rootfs, cancellationToken);
+        }
+
+        await client.Tasks.StartAsync(
+            new StartRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
+    }
+
+    /// <summary>Signal, grace period, SIGKILL. Returns the ended task, which still has its exit status.</summary>
+    public async Task<Process?> StopAsync(string id, Process task, StopPolicy policy, CancellationToken cancellationToken)
+    {
+        if (policy.GracePeriod > TimeSpan.Zero && IsAlive(task) && await KillAsync(id, policy.Signal, all: false, cancellationToken))
+        {
+            if (task.Status != TaskStatus.Running)
+            {
+                // A frozen process takes no signal.
+                await ThawAsync(id, cancellationToken);
+            }
+
+            if (await WaitAsync(id, policy.GracePeriod, cancellationToken))
+            {
+                return await FindAsync(id, cancellationToken);
+            }
+        }
+
+        await KillAsync(id, NativeMethods.SigKill, all: true, cancellationToken);
+        if (task.Status is TaskStatus.Paused or TaskStatus.Pausing)
+        {
+            await ThawAsync(id, cancellationToken);
+        }
+
+        if (!await WaitAsync(id, ContainerdLimits.Kill, cancellationToken))
+        {
+            // The shim does not see it: what is in the cgroup is what counts.
+            await cgroups.EraseAsync(id, cancellationToken);
+        }
+
+        return await FindAsync(id, cancellationToken);
+    }
+
+    /// <summary>Kills and removes the task and everything that may be left of it without one.</summary>
+    public async Task EndAsync(string id, Process? task, CancellationToken cancellationToken)
+    {
+        if (task is not null)
+        {
+            if (task.Status != TaskStatus.Stopped)
+            {
+                await StopAsync(id, task, new StopPolicy(NativeMethods.SigKill, TimeSpan.Zero), cancellationToken);
+            }
+
+            await DeleteAsync(id, cancellationToken);
+        }
+
+        if (leftovers.Any(id))
+        {
+            await leftovers.EraseAsync(id, cancellationToken);
+        }
+    }
+
+    /// <summary>How a stopped task ended, asked of it and of the kernel while both still know.</summary>
+    public RecordedExit ExitOf(Process task) => new(
+        (int)task.ExitStatus & 0xFF,
+        cgroups.WasOutOfMemory(task.ContainerId.Length > 0 ? task.ContainerId : task.Id),
+        task.ExitedAt?.ToDateTimeOffset());
+
+    private static bool IsDeadShim(RpcException error) =>
+        error.Status.Detail.Contains("ttrpc: closed", StringComparison.Ordinal)
+        || error.Status.Detail.Contains("connection refused", StringComparison.Ordinal);
+
+    private async Task CreateAsync(string id, IReadOnlyList<Mount> rootfs, CancellationToken cancellationToken)
+    {
+        // Without streams the shim connects all three to /dev/null: a process that writes much neither blocks nor fills a disk.
+        var create = new CreateTaskRequest { ContainerId = id };
+        create.Rootfs.Add(rootfs);
+        try
+        {
+            await client.Tasks.CreateAsync(create, client.Call(ContainerdLimits.Runtime, cancellationToken));
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.AlreadyExists)
+        {
+            // Made by an attempt that was interrupted before the start.
+        }
+    }
+
+    private async Task<bool> KillAsync(string id, int signal, bool all, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await client.Tasks.KillAsync(
+                new KillRequest { ContainerId = id, Signal = (uint)signal, All = all },
+                client.Call(ContainerdLimits.Runtime, cancellationToken));
+            return true;
+        }
+        catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.FailedPrecondition)
+        {
+            // Ended by itself meanwhile.
+            return false;
+        }
+    }
+
+    private async Task ThawAsync(string id, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await client.Tasks.ResumeAsync(
+                new ResumeTaskRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
+        }
+        catch (RpcException error) when (error.StatusCode is not (StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Cancelled))
+        {
+            // Not frozen any more: ended, or thawed by someone else.
+        }
+    }
+
+    /// <returns>False when it still runs after <paramref name="timeout"/>.</returns>
+    private async Task<bool> WaitAsync(string id, TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await client.Tasks.WaitAsync(new WaitRequest { ContainerId = id }, client.Call(timeout, cancellationToken));
+            return true;
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound)
+        {
+            return true;
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.DeadlineExceeded)
+        {
+            return false;
+        }
+    }
+
+    private async Task DeleteAsync(string id, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await client.Tasks.DeleteAsync(
+                new DeleteTaskRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || IsDeadShim(error))
+        {
+            // Gone already, or with its shim; what is left of it is looked for next.
+        }
+    }
+}

@@ -1,0 +1,67 @@
+namespace Hypervisor.Agent.Drivers.Containerd;
+
+/// <summary>Every bound of the containerd driver, with its reason.</summary>
+internal static class ContainerdLimits
+{
+    /// <summary>
+    /// For calls that only touch containerd's metadata: answered in milliseconds, or containerd is stuck (stopped, its disk hanging).
+    /// </summary>
+    public static readonly TimeSpan Metadata = TimeSpan.FromSeconds(10);
+
+    /// <summary>Is the runtime there: a probe must be done before the next heartbeat is due.</summary>
+    public static readonly TimeSpan Probe = TimeSpan.FromSeconds(2);
+
+    /// <summary>For calls that make runc work: 50 ms when idle, seconds when thirty start at once on two cores.</summary>
+    public static readonly TimeSpan Runtime = TimeSpan.FromSeconds(60);
+
+    /// <summary>From SIGKILL to the end of every process: longer only for processes in uninterruptible sleep.</summary>
+    public static readonly TimeSpan Kill = TimeSpan.FromSeconds(15);
+
+    /// <summary>Between looks at a cgroup whose processes were killed.</summary>
+    public static readonly TimeSpan KillPoll = TimeSpan.FromMilliseconds(10);
+
+    /// <summary>Unpacking one layer: a 10 GiB layer at 20 MiB/s.</summary>
+    public static readonly TimeSpan Unpack = TimeSpan.FromMinutes(10);
+
+    /// <summary>How long an interrupted download keeps what it has. Longer than any download may pause.</summary>
+    public static readonly TimeSpan LeaseLife = TimeSpan.FromHours(1);
+
+    /// <summary>So that one shim's death ends few containers, yet its memory is shared by several.</summary>
+    public const int ContainersPerShim = 8;
+
+    /// <summary>Manifests and configurations are a few KiB; containerd itself reads no more than 4 MiB of a manifest.</summary>
+    public const int ManifestBytes = 4 << 20;
+
+    /// <summary>containerd's gRPC server takes messages of 16 MiB; the control plane sends at most 1 MiB.</summary>
+    public const int ChunkBytes = 1 << 20;
+
+    /// <summary>Layers of one image: overlayfs takes 500 lower directories, Docker 127.</summary>
+    public const int Layers = 127;
+
+    /// <summary>Layers fetched at once: hides latency, without one image taking the whole link.</summary>
+    public const int ParallelFetches = 3;
+
+    /// <summary>Attempts to fetch one blob before the runner's own back-off takes over.</summary>
+    public const int FetchAttempts = 5;
+
+    public static readonly TimeSpan FetchBackoff = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>A FetchBlob stream that delivers nothing for so long is dead.</summary>
+    public static readonly TimeSpan FetchStall = TimeSpan.FromSeconds(30);
+
+    /// <summary>Entries of the caches of images and users: more than images a node holds; a miss costs milliseconds.</summary>
+    public const int CachedImages = 256;
+
+    /// <summary>/etc/passwd and /etc/group of images: larger ones are not read.</summary>
+    public const int AccountFileBytes = 1 << 20;
+
+    /// <summary>containerd refuses labels whose key and value together are longer.</summary>
+    public const int LabelBytes = 4096;
+
+    /// <summary>Of a runtime's message that is passed on to users.</summary>
+    public const int MessageCharacters = 300;
+
+    public const long DefaultPids = 4096;
+
+    public const ulong OpenFiles = 1_048_576;
+}

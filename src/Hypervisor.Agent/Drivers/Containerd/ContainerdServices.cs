@@ -1,0 +1,25 @@
+using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Agent.Drivers.Containerd.Kernel;
+using Hypervisor.Agent.Drivers.Containerd.Seccomp;
+using Hypervisor.Agent.Images;
+
+namespace Hypervisor.Agent.Drivers.Containerd;
+
+internal static class ContainerdServices
+{
+    /// <summary>Containers through containerd. Needs a clock and randomness; touches nothing until it is used.</summary>
+    public static IServiceCollection AddContainerd(this IServiceCollection services, ContainerdOptions options) => services
+        .AddSingleton(options)
+        .AddSingleton<ContainerdClient>()
+        .AddSingleton<ContainerdProbe>()
+        .AddSingleton<ImageStore>()
+        .AddSingleton<InstanceUsers>()
+        .AddSingleton<InstanceFiles>()
+        .AddSingleton<Leftovers>()
+        .AddSingleton<ContainerTasks>()
+        .AddSingleton<ShimGroups>()
+        .AddSingleton<InstanceDefinitions>()
+        .AddSingleton(provider => new Cgroups(options.CgroupParent, provider.GetRequiredService<TimeProvider>()))
+        .AddSingleton(new SeccompProfiles(options.SeccompProfile, options.ForeignArchitectures))
+        .AddSingleton<IInstanceDriver, ContainerdDriver>();
+}

@@ -1,0 +1,152 @@
+using System.Globalization;
+
+namespace Hypervisor.Agent.Drivers.Containerd.Kernel;
+
+/// <summary>The control groups of our containers: what they count, and how everything in one is ended for certain.</summary>
+internal sealed class Cgroups(string parent, TimeProvider time, string root = Cgroups.DefaultRoot)
+{
+    public const string DefaultRoot = "/sys/fs/cgroup";
+
+    private readonly string _parent = parent.Trim('/');
+
+    public string PathOf(string id) => $"/{_parent}/{id}";
+
+    /// <summary>Whether anything of this id is left in any hierarchy.</summary>
+    public bool Exists(string id) => Directories(id).Any();
+
+    /// <summary>Ids under our parent in any hierarchy: containers, also those that the runtime no longer knows.</summary>
+    public IReadOnlyList<string> List() =>
+        [.. Hierarchies()
+            .Select(hierarchy => Path.Combine(hierarchy, _parent))
+            .Where(Directory.Exists)
+            .SelectMany(Directory.EnumerateDirectories)
+            .Select(path => Path.GetFileName(path)!)
+            .Distinct(StringComparer.Ordinal)
+            .Order(StringComparer.Ordinal)];
+
+    /// <summary>Whether the kernel killed a process of it for want of memory. False when the group is gone.</summary>
+    public bool WasOutOfMemory(string id)
+    {
+        foreach (var directory in Directories(id))
+        {
+            foreach (var file in new[] { "memory.oom_control", "memory.events" })
+            {
+                if (ReadLines(Path.Combine(directory, file)).Any(IsKill))
+                {
+                    return true;
+                }
+            }
+        }
+
+        return false;
+
+        static bool IsKill(string line) =>
+            line.StartsWith("oom_kill ", StringComparison.Ordinal)
+            && long.TryParse(line.AsSpan("oom_kill ".Length), NumberStyles.None, CultureInfo.InvariantCulture, out var kills)
+            && kills > 0;
+    }
+
+    /// <summary>
+    /// Kills whatever still runs in the group and removes it. Needed when the shim is gone and nobody else knows of the
+    /// processes; does nothing when there is no group.
+    /// </summary>
+    /// <exception cref="DriverException">ProcessUnkillable: processes are still there after <see cref="ContainerdLimits.Kill"/>.</exception>
+    public async Task EraseAsync(string id, CancellationToken cancellationToken)
+    {
+        using var deadline = new CancellationTokenSource(ContainerdLimits.Kill, time);
+        while (true)
+        {
+            // Deepest first: a group with children cannot be removed.
+            var directories = Directories(id).SelectMany(WithChildren).ToList();
+            if (directories.Count == 0)
+            {
+                return;
+            }
+
+            foreach (var directory in directories)
+            {
+                Thaw(directory);
+                foreach (var line in ReadLines(Path.Combine(directory, "cgroup.procs")))
+                {
+                    if (int.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out var pid) && pid > 0)
+                    {
+                        NativeMethods.Kill(pid, NativeMethods.SigKill);
+                    }
+                }
+            }
+
+            if (!directories.Select(Remove).Aggregate(true, (all, removed) => all && removed))
+            {
+                if (deadline.IsCancellationRequested)
+                {
+                    throw new DriverException(
+                        "ProcessUnkillable", $"processes in the cgroup {PathOf(id)} do not end although they were killed", permanent: false);
+                }
+
+                await Task.Delay(ContainerdLimits.KillPoll, time, cancellationToken);
+            }
+        }
+    }
+
+    /// <summary>A frozen process dies of SIGKILL only once it is thawed (v1).</summary>
+    private static void Thaw(string directory)
+    {
+        foreach (var (file, thawed) in new[] { ("freezer.state", "THAWED"), ("cgroup.freeze", "0") })
+        {
+            var path = Path.Combine(directory, file);
+            if (File.Exists(path))
+            {
+                try
+                {
+                    File.WriteAllText(path, thawed);
+                }
+                catch (IOException)
+                {
+                    // The group went away between the two calls: there is nothing to thaw.
+                }
+            }
+        }
+    }
+
+    private static bool Remove(string directory)
+    {
+        // Directory.Delete works by rmdir, which is how a cgroup is removed; the files in it are not entries.
+        return NativeMethods.Rmdir(directory) == 0 || !Directory.Exists(directory);
+    }
+
+    private static IEnumerable<string> WithChildren(string directory)
+    {
+        string[] children;
+        try
+        {
+            children = Directory.GetDirectories(directory);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return [];
+        }
+
+        return children.SelectMany(WithChildren).Append(directory);
+    }
+
+    private IEnumerable<string> Directories(string id) =>
+        Hierarchies().Select(hierarchy => Path.Combine(hierarchy, _parent, id)).Where(Directory.Exists);
+
+    private IEnumerable<string> Hierarchies() =>
+        File.Exists(Path.Combine(root, "cgroup.controllers")) || !Directory.Exists(root)
+            ? [root]
+            : Directory.EnumerateDirectories(root);
+
+    private static string[] ReadLines(string path)
+    {
+        try
+        {
+            return File.Exists(path) ? File.ReadAllLines(path) : [];
+        }
+        catch (IOException)
+        {
+            // Removed between the two calls (ENODEV, ENOENT).
+            return [];
+        }
+    }
+}

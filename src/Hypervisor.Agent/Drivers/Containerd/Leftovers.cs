@@ -1,0 +1,52 @@
+using Hypervisor.Agent.Drivers.Containerd.Kernel;
+
+namespace Hypervisor.Agent.Drivers.Containerd;
+
+/// <summary>
+/// What a shim or containerd that was killed in the middle of a call leaves of a container and nobody else will remove:
+/// processes, mounts and directories. Only called when containerd says that there is no task.
+/// </summary>
+internal sealed class Leftovers(ContainerdOptions options, Cgroups cgroups)
+{
+    public bool Any(string id) => cgroups.Exists(id) || Directories(id).Any(Directory.Exists);
+
+    /// <exception cref="DriverException">ProcessUnkillable.</exception>
+    public async Task EraseAsync(string id, CancellationToken cancellationToken)
+    {
+        await cgroups.EraseAsync(id, cancellationToken);
+        foreach (var directory in Directories(id).Where(Directory.Exists))
+        {
+            Unmount(directory);
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    /// <summary>
+    /// The bundle, which would make the next start fail ("file exists"), the one that was being deleted, and runc's record, which
+    /// would make it fail too ("container with given ID already exists"). The bundle's working directory containerd replaces itself.
+    /// </summary>
+    private IEnumerable<string> Directories(string id)
+    {
+        var bundles = Path.Combine(options.StateDirectory, "io.containerd.runtime.v2.task", options.Namespace);
+        yield return Path.Combine(bundles, id);
+        yield return Path.Combine(bundles, "." + id);
+        yield return Path.Combine(options.RuncRoot, options.Namespace, id);
+    }
+
+    /// <summary>Whatever is mounted at or below, deepest first: deleting must never reach into a mounted root.</summary>
+    private static void Unmount(string directory)
+    {
+        var below = directory + "/";
+        foreach (var target in File.ReadLines("/proc/self/mountinfo")
+            .Select(line => line.Split(' ')[4])
+            .Where(target => target == directory || target.StartsWith(below, StringComparison.Ordinal))
+            .OrderByDescending(target => target.Length)
+            .ToList())
+        {
+            if (NativeMethods.Umount(target, NativeMethods.MntDetach | NativeMethods.UmountNoFollow) != 0)
+            {
+                throw new DriverException("CleanupFailed", $"{target} cannot be unmounted", permanent: false);
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace Hypervisor.Agent.Drivers.Containerd.Spec;
+
+/// <summary>The part of the OCI runtime specification (1.0.2) that the driver renders.</summary>
+internal sealed record RuntimeSpec(
+    string OciVersion,
+    SpecProcess Process,
+    SpecRoot Root,
+    string Hostname,
+    IReadOnlyList<SpecMount> Mounts,
+    IReadOnlyDictionary<string, string>? Annotations,
+    SpecLinux Linux)
+{
+    /// <summary>The type under which containerd stores it.</summary>
+    public const string TypeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
+    public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, RuntimeSpecJson.Default.RuntimeSpec);
+}
+
+internal sealed record SpecProcess(
+    bool Terminal,
+    SpecUser User,
+    IReadOnlyList<string> Args,
+    IReadOnlyList<string> Env,
+    string Cwd,
+    SpecCapabilities Capabilities,
+    IReadOnlyList<SpecRlimit> Rlimits,
+    bool NoNewPrivileges);
+
+internal sealed record SpecUser(uint Uid, uint Gid, IReadOnlyList<uint>? AdditionalGids);
+
+/// <summary>Inheritable and ambient stay empty: CVE-2022-24769.</summary>
+internal sealed record SpecCapabilities(IReadOnlyList<string> Bounding, IReadOnlyList<string> Effective, IReadOnlyList<string> Permitted);
+
+internal sealed record SpecRlimit(string Type, ulong Hard, ulong Soft);
+
+internal sealed record SpecRoot(string Path, bool Readonly);
+
+internal sealed record SpecMount(string Destination, string Type, string Source, IReadOnlyList<string> Options);
+
+internal sealed record SpecLinux(
+    IReadOnlyList<SpecNamespace> Namespaces,
+    SpecResources Resources,
+    string CgroupsPath,
+    SpecSeccomp? Seccomp,
+    IReadOnlyList<string> MaskedPaths,
+    IReadOnlyList<string> ReadonlyPaths,
+    string RootfsPropagation);
+
+internal sealed record SpecNamespace(string Type, string? Path);
+
+internal sealed record SpecResources(IReadOnlyList<SpecDeviceRule> Devices, SpecMemory? Memory, SpecCpu? Cpu, SpecPids Pids);
+
+internal sealed record SpecDeviceRule(bool Allow, string Access);
+
+/// <param name="Swap">Memory and swap together, bytes.</param>
+internal sealed record SpecMemory(long Limit, long? Swap);
+
+/// <param name="Quota">Microseconds of CPU time per <paramref name="Period"/> microseconds.</param>
+internal sealed record SpecCpu(ulong Shares, long Quota, ulong Period);
+
+internal sealed record SpecPids(long Limit);
+
+internal sealed record SpecSeccomp(
+    string DefaultAction,
+    uint? DefaultErrnoRet,
+    IReadOnlyList<string> Architectures,
+    IReadOnlyList<SpecSyscall> Syscalls);
+
+internal sealed record SpecSyscall(IReadOnlyList<string> Names, string Action, uint? ErrnoRet, IReadOnlyList<SpecSyscallArg>? Args);
+
+internal sealed record SpecSyscallArg(uint Index, ulong Value, ulong ValueTwo, string Op);
+
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(RuntimeSpec))]
+internal sealed partial class RuntimeSpecJson : JsonSerializerContext;

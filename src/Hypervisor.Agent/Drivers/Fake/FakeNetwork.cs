@@ -1,0 +1,66 @@
+using System.Globalization;
+using System.Net;
+using Hypervisor.Agent.Networking;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Drivers.Fake;
+
+/// <summary>Hands out addresses of the subnet in order and connects nothing.</summary>
+internal sealed class FakeNetwork(FakeMachine machine, FakeFaults faults) : INodeNetwork
+{
+    private const int Hosts = 1 << 16;
+
+    private IPNetwork? _subnet;
+
+    public async Task EnsureAsync(IPNetwork subnet, CancellationToken cancellationToken)
+    {
+        await faults.PassAsync(nameof(EnsureAsync), cancellationToken);
+        _subnet = subnet;
+    }
+
+    public async Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken)
+    {
+        await faults.PassAsync(nameof(AttachAsync), cancellationToken);
+        if (machine.Attachments.TryGetValue(id.Value, out var present))
+        {
+            return present;
+        }
+
+        var subnet = _subnet ?? throw new DriverException("NetworkNotReady", "The node's network is not there yet.", permanent: false);
+        var taken = machine.Attachments.Values.Select(attachment => attachment.Address).ToHashSet();
+        var size = (int)Math.Min(Hosts, 1L << (32 - subnet.PrefixLength));
+        for (var host = 2; host < size - 1; host++)
+        {
+            var address = At(subnet, host);
+            if (!taken.Contains(address))
+            {
+                var attachment = new NetworkAttachment(string.Create(CultureInfo.InvariantCulture, $"/run/netns/{id}"), address, subnet.PrefixLength, At(subnet, 1));
+                machine.Attachments.Add(id.Value, attachment);
+                return attachment;
+            }
+        }
+
+        throw new DriverException("AddressesExhausted", $"No address of {subnet} is free.", permanent: false);
+    }
+
+    public async Task DetachAsync(InstanceId id, CancellationToken cancellationToken)
+    {
+        await faults.PassAsync(nameof(DetachAsync), cancellationToken);
+        machine.Attachments.Remove(id.Value);
+    }
+
+    public async Task<IReadOnlyList<InstanceId>> ListAsync(CancellationToken cancellationToken)
+    {
+        await faults.PassAsync(nameof(ListAsync), cancellationToken);
+        return [.. machine.Attachments.Keys.Select(uid => new InstanceId(uid))];
+    }
+
+    private static IPAddress At(IPNetwork subnet, int host)
+    {
+        var bytes = subnet.BaseAddress.GetAddressBytes();
+        var number = System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(bytes) + (uint)host;
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(bytes, number);
+        return new IPAddress(bytes);
+    }
+}

@@ -1,0 +1,194 @@
+using Containerd.Services.Content.V1;
+using Google.Protobuf.Collections;
+using Grpc.Core;
+using Hypervisor.Agent.ControlPlane;
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Drivers.Containerd;
+using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Images;
+
+/// <summary>Brings blobs from the control plane into containerd's content store, which checks their digests.</summary>
+/// <remarks>
+/// An interrupted transfer goes on where it stopped, also after a restart of the agent or of containerd: containerd keeps
+/// what was written under the blob's reference while the lease lives.
+/// </remarks>
+internal sealed class BlobFetcher(ContainerdClient client, IControlPlane controlPlane, TimeProvider time)
+{
+    /// <exception cref="DriverException">ImageNotFound, ImageInvalid, ImageUnavailable, DiskFull, RuntimeUnavailable.</exception>
+    public async Task FetchAsync(
+        string digest, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken)
+    {
+        var mismatches = 0;
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                await FetchOnceAsync(digest, labels, lease, cancellationToken);
+                return;
+            }
+            catch (RpcException error) when (error.StatusCode == StatusCode.AlreadyExists)
+            {
+                await LabelAsync(digest, labels, lease, cancellationToken);
+                return;
+            }
+            catch (RpcException error) when (cancellationToken.IsCancellationRequested)
+            {
+                throw new OperationCanceledException(error.Message, error, cancellationToken);
+            }
+            catch (RpcException error) when (error.StatusCode == StatusCode.NotFound)
+            {
+                throw new DriverException("ImageNotFound", $"the control plane no longer has the blob {digest} of the image", permanent: true, error);
+            }
+            catch (InvalidDataException error)
+            {
+                await AbortAsync(digest, cancellationToken);
+                if (++mismatches > 1)
+                {
+                    throw new DriverException("ImageInvalid", error.Message, permanent: true, error);
+                }
+            }
+            catch (RpcException error) when (attempt < ContainerdLimits.FetchAttempts && IsTransient(error))
+            {
+                await Task.Delay(ContainerdLimits.FetchBackoff * attempt, time, cancellationToken);
+            }
+            catch (RpcException error) when (IsTransient(error))
+            {
+                throw new DriverException(
+                    "ImageUnavailable", $"the blob {digest} could not be fetched: {error.Status.Detail}", permanent: false, error);
+            }
+        }
+    }
+
+    private static bool IsTransient(RpcException error) => error.StatusCode is StatusCode.Unavailable or StatusCode.Internal
+        or StatusCode.Unknown or StatusCode.Aborted or StatusCode.ResourceExhausted or StatusCode.DeadlineExceeded
+        && !error.Status.Detail.Contains("no space left", StringComparison.Ordinal);
+
+    private static string ReferenceOf(string digest) => "hypervisor-" + digest[7..];
+
+    private async Task FetchOnceAsync(
+        string digest, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken)
+    {
+        // Ends the call on every way out; the server side then frees the reference for the next writer.
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        using var write = client.Content.Write(client.Call(null, ended.Token, lease));
+        try
+        {
+            var reference = ReferenceOf(digest);
+            var status = await AskAsync(write, new WriteContentRequest { Action = WriteAction.Stat, Ref = reference, Expected = digest }, ended);
+            var offset = status.Offset;
+            var total = 0L;
+            await foreach (var part in WithStallDeadline(digest, offset, ended))
+            {
+                total = Math.Max(total, part.TotalBytes);
+                if (part.Data.Length == 0)
+                {
+                    continue;
+                }
+
+                await AskAsync(
+                    write, new WriteContentRequest { Action = WriteAction.Write, Ref = reference, Offset = offset, Data = part.Data }, ended);
+                offset += part.Data.Length;
+                if (total > 0 && offset > total)
+                {
+                    throw new InvalidDataException($"the blob {digest} is longer than the {total} bytes announced");
+                }
+            }
+
+            if (offset < total)
+            {
+                throw new RpcException(new Status(StatusCode.Unavailable, $"the transfer ended after {offset} of {total} bytes"));
+            }
+
+            var commit = new WriteContentRequest { Action = WriteAction.Commit, Ref = reference, Total = total, Expected = digest, Offset = offset };
+            Copy(labels, commit.Labels);
+            try
+            {
+                await AskAsync(write, commit, ended);
+            }
+            catch (RpcException error) when (error.StatusCode == StatusCode.FailedPrecondition)
+            {
+                throw new InvalidDataException($"the blob {digest} does not have that digest: {error.Status.Detail}", error);
+            }
+
+            await write.RequestStream.CompleteAsync();
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new RpcException(new Status(StatusCode.DeadlineExceeded, "the transfer stalled"));
+        }
+        finally
+        {
+            await ended.CancelAsync();
+        }
+    }
+
+    private async IAsyncEnumerable<FetchBlobResponse> WithStallDeadline(string digest, long offset, CancellationTokenSource ended)
+    {
+        using var stalled = time.CreateTimer(state => ((CancellationTokenSource)state!).Cancel(), ended, ContainerdLimits.FetchStall, Timeout.InfiniteTimeSpan);
+        var request = new FetchBlobRequest { Digest = digest, Offset = offset };
+        await foreach (var part in controlPlane.FetchBlobAsync(request, ended.Token).WithCancellation(ended.Token))
+        {
+            stalled.Change(ContainerdLimits.FetchStall, Timeout.InfiniteTimeSpan);
+            yield return part;
+        }
+    }
+
+    private async Task<WriteContentResponse> AskAsync(
+        AsyncDuplexStreamingCall<WriteContentRequest, WriteContentResponse> write, WriteContentRequest request, CancellationTokenSource ended)
+    {
+        using var deadline = time.CreateTimer(state => ((CancellationTokenSource)state!).Cancel(), ended, ContainerdLimits.Runtime, Timeout.InfiniteTimeSpan);
+        try
+        {
+            await write.RequestStream.WriteAsync(request, ended.Token);
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.OK)
+        {
+            // The server ended the call: reading tells why.
+        }
+        catch (InvalidOperationException)
+        {
+            // Likewise.
+        }
+
+        return await write.ResponseStream.MoveNext(ended.Token)
+            ? write.ResponseStream.Current
+            : throw new RpcException(new Status(StatusCode.Unavailable, "containerd ended the write"));
+    }
+
+    /// <summary>Present already, perhaps from another image: what it refers to has to be kept all the same.</summary>
+    private async Task LabelAsync(
+        string digest, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken)
+    {
+        if (labels.Count == 0)
+        {
+            return;
+        }
+
+        var update = new UpdateRequest { Info = new Info { Digest = digest }, UpdateMask = new() };
+        Copy(labels, update.Info.Labels);
+        update.UpdateMask.Paths.AddRange(labels.Keys.Select(key => "labels." + key));
+        await client.Content.UpdateAsync(update, client.Call(ContainerdLimits.Metadata, cancellationToken, lease));
+    }
+
+    private async Task AbortAsync(string digest, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await client.Content.AbortAsync(new AbortRequest { Ref = ReferenceOf(digest) }, client.Call(cancellationToken));
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound)
+        {
+            // containerd gave it up by itself.
+        }
+    }
+
+    private static void Copy(IReadOnlyDictionary<string, string> from, MapField<string, string> to)
+    {
+        foreach (var (key, value) in from)
+        {
+            to[key] = value;
+        }
+    }
+}

@@ -1,0 +1,21 @@
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Networking;
+using Hypervisor.Hosting.Randomness;
+
+namespace Hypervisor.Agent.Instances;
+
+/// <summary>The reconciler, its runners and what they report.</summary>
+internal static class InstancesServices
+{
+    public static IServiceCollection AddInstances(this IServiceCollection services) => services
+        .AddSingleton<StatusReporter>()
+        .AddSingleton(provider => new RunnerServices(
+            provider.GetRequiredService<IReadOnlyList<IInstanceDriver>>(),
+            provider.GetService<INodeNetwork>(),
+            provider.GetRequiredService<IImageProvider>(),
+            provider.GetRequiredService<StatusReporter>(),
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<IRandomSource>(),
+            provider.GetRequiredService<ILogger<Runner>>()))
+        .AddSingleton<Reconciler>();
+}

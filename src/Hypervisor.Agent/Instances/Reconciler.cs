@@ -1,0 +1,380 @@
+using Grpc.Core;
+using Hypervisor.Agent.ControlPlane;
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Node;
+using Hypervisor.Agent.Waiting;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Instances;
+
+/// <summary>
+/// Keeps one <see cref="Runner"/> per instance that the control plane names, and tells it what is wanted and when to look:
+/// from the assignment stream, from the runtimes' hints, and from a periodic comparison with what runtimes and network hold.
+/// </summary>
+/// <remarks>
+/// What the control plane does not name is never touched (NoGhostKill): a stream that breaks off, an empty snapshot and a
+/// runtime that cannot answer all lead to nothing being done. Instances found here and named by nobody are reported as
+/// unclaimed once a snapshot is complete and every runtime has answered.
+/// </remarks>
+internal sealed partial class Reconciler(NodeState node, IControlPlane controlPlane, RunnerServices services, ILogger<Reconciler> logger)
+{
+    private readonly Lock _gate = new();
+    private readonly SortedDictionary<string, Runner> _runners = new(StringComparer.Ordinal);
+    private readonly Dictionary<Runner, Task> _running = [];
+    private readonly RemovedEpochs _removed = new(Limits.RememberedRemovals);
+    private readonly NodeHoldings _holdings = new();
+    private readonly TaskCompletionSource _broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Signal _resync = new();
+    private CancellationToken _stopping;
+    private bool _synced;
+
+    /// <summary>Instances that have a runner.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _runners.Count;
+            }
+        }
+    }
+
+    /// <summary>Until cancelled; the instances go on. Throws when a runner breaks, which is a bug.</summary>
+    public async Task RunAsync(CancellationToken cancellationToken)
+    {
+        using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        _stopping = stopping.Token;
+        try
+        {
+            List<Func<CancellationToken, Task>> loops = [WatchAssignmentsAsync, ResyncAsync, token => _broken.Task.WaitAsync(token)];
+            loops.AddRange(services.Drivers.Select(driver => (Func<CancellationToken, Task>)(token => WatchDriverAsync(driver, token))));
+            await Together.RunAsync(cancellationToken, loops);
+        }
+        finally
+        {
+            stopping.Cancel();
+            List<Task> ending;
+            lock (_gate)
+            {
+                ending = [.. _running.Values];
+            }
+
+            await Task.WhenAll(ending).ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private async Task WatchAssignmentsAsync(CancellationToken cancellationToken)
+    {
+        var backoff = new Backoff(Limits.RetryMinimum, Limits.ReconnectMaximum, services.Time, services.Random);
+        while (true)
+        {
+            using var lifetime = new CancellationTokenSource(Limits.AssignmentStreamLifetime, services.Time);
+            using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, lifetime.Token);
+            try
+            {
+                var request = new WatchAssignmentsRequest { NodeUid = node.Id.Value, ResourceVersion = node.AppliedVersion.Value };
+                var named = new HashSet<string>(StringComparer.Ordinal);
+                var complete = false;
+                await foreach (var @event in controlPlane.WatchAssignmentsAsync(request, linked.Token))
+                {
+                    backoff.Reset();
+                    Apply(@event, complete ? null : named);
+                    if (@event.EventCase == AssignmentEvent.EventOneofCase.Synced)
+                    {
+                        complete = true;
+                        Complete(named);
+                    }
+
+                    node.Applied(new ResourceVersion(@event.ResourceVersion));
+                }
+
+                LogStreamEnded("the server closed it");
+            }
+            catch (Exception failure) when (failure is RpcException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+            {
+                if (lifetime.IsCancellationRequested)
+                {
+                    continue;
+                }
+
+                LogStreamEnded(failure is RpcException rpc ? $"{rpc.StatusCode}: {rpc.Status.Detail}" : failure.Message);
+                if (failure is RpcException { StatusCode: StatusCode.Unauthenticated or StatusCode.NotFound })
+                {
+                    node.RequestRegistration();
+                }
+            }
+
+            await backoff.WaitAsync(cancellationToken);
+        }
+    }
+
+    private void Apply(AssignmentEvent @event, HashSet<string>? named)
+    {
+        switch (@event.EventCase)
+        {
+            case AssignmentEvent.EventOneofCase.Put:
+                named?.Add(@event.Put.Uid);
+                Assign(@event.Put);
+                break;
+            case AssignmentEvent.EventOneofCase.Remove:
+                named?.Add(@event.Remove.Uid);
+                Remove(@event.Remove);
+                break;
+        }
+    }
+
+    private void Assign(Assignment assignment)
+    {
+        var epoch = new Epoch(assignment.Epoch);
+        if (epoch <= _removed.Of(assignment.Uid))
+        {
+            LogOlder(assignment.Uid, assignment.Epoch);
+            return;
+        }
+
+        node.Seen(epoch);
+        if (Tell(assignment.Uid, runner => runner.Assign(assignment)) == Acceptance.Older)
+        {
+            LogOlder(assignment.Uid, assignment.Epoch);
+        }
+    }
+
+    private void Remove(Removal removal)
+    {
+        var epoch = new Epoch(removal.Epoch);
+        node.Seen(epoch);
+        _removed.Add(removal.Uid, epoch);
+        Tell(removal.Uid, runner => runner.Remove(epoch, removal.Type));
+    }
+
+    /// <summary>Gives the runner of an instance its wish; one that has just retired is followed by a new one.</summary>
+    private Acceptance Tell(string uid, Func<Runner, Acceptance> wish)
+    {
+        while (true)
+        {
+            Runner? runner;
+            var isNew = false;
+            lock (_gate)
+            {
+                if (!_runners.TryGetValue(uid, out runner))
+                {
+                    // "Nothing there" only when every runtime has said so; the runner asks for itself otherwise.
+                    runner = new Runner(new InstanceId(uid), _holdings.RulesOut(uid) ? Observation.Absent : Observation.Unknown, services);
+                    _runners.Add(uid, runner);
+                    isNew = true;
+                }
+            }
+
+            var answer = wish(runner);
+            if (isNew)
+            {
+                Supervise(runner);
+            }
+
+            if (answer != Acceptance.Retired)
+            {
+                return answer;
+            }
+
+            lock (_gate)
+            {
+                if (_runners.TryGetValue(uid, out var present) && ReferenceEquals(present, runner))
+                {
+                    _runners.Remove(uid);
+                    _holdings.Left(runner.Id, runner.Observed);
+                }
+            }
+        }
+    }
+
+    private void Supervise(Runner runner)
+    {
+        var ended = RunAsync(runner);
+        lock (_gate)
+        {
+            if (!ended.IsCompleted)
+            {
+                _running[runner] = ended;
+            }
+        }
+
+        async Task RunAsync(Runner runner)
+        {
+            try
+            {
+                await runner.RunAsync(_stopping);
+            }
+            catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (Exception bug)
+            {
+                _broken.TrySetException(bug);
+                return;
+            }
+            finally
+            {
+                lock (_gate)
+                {
+                    _running.Remove(runner);
+                }
+            }
+
+            lock (_gate)
+            {
+                if (_runners.TryGetValue(runner.Id.Value, out var present) && ReferenceEquals(present, runner))
+                {
+                    _runners.Remove(runner.Id.Value);
+                    _holdings.Left(runner.Id, runner.Observed);
+                }
+            }
+
+            ReportUnclaimed();
+        }
+    }
+
+    /// <summary>The snapshot named everything: who is not in it is nobody's here, which allows nothing.</summary>
+    private void Complete(HashSet<string> named)
+    {
+        List<Runner> unnamed;
+        lock (_gate)
+        {
+            _synced = true;
+            unnamed = [.. _runners.Where(pair => !named.Contains(pair.Key)).Select(pair => pair.Value)];
+        }
+
+        foreach (var runner in unnamed.Where(runner => runner.Desired is not null))
+        {
+            LogUnnamed(runner.Id.Value);
+            runner.Unassign();
+        }
+
+        services.Reporter.Resend();
+        ReportUnclaimed();
+    }
+
+    private async Task WatchDriverAsync(IInstanceDriver driver, CancellationToken cancellationToken)
+    {
+        var backoff = new Backoff(Limits.RetryMinimum, Limits.RetryMaximum, services.Time, services.Random);
+        while (true)
+        {
+            try
+            {
+                await using var hints = driver.WatchAsync(cancellationToken).GetAsyncEnumerator(cancellationToken);
+                var next = hints.MoveNextAsync();
+
+                // Subscribed now; what happened before is found by looking.
+                _resync.Set();
+                while (await next)
+                {
+                    backoff.Reset();
+                    Hint(hints.Current);
+                    next = hints.MoveNextAsync();
+                }
+            }
+            catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
+            {
+                LogDriverWatchEnded(driver.Name, failure.Message);
+            }
+
+            await backoff.WaitAsync(cancellationToken);
+        }
+    }
+
+    private void Hint(InstanceId id)
+    {
+        Runner? runner;
+        lock (_gate)
+        {
+            _runners.TryGetValue(id.Value, out runner);
+        }
+
+        runner?.Hint();
+    }
+
+    private async Task ResyncAsync(CancellationToken cancellationToken)
+    {
+        var backoff = new Backoff(Limits.RetryMinimum, Limits.RetryMaximum, services.Time, services.Random);
+        using var timer = services.Time.CreateTimer(
+            static signal => ((Signal)signal!).Set(), _resync, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        while (true)
+        {
+            try
+            {
+                await CompareAsync(cancellationToken);
+            }
+            catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
+            {
+                // A runtime that cannot say what it holds: nothing is concluded, and it is asked again.
+                LogMute(failure.Message);
+                await backoff.WaitAsync(cancellationToken);
+                continue;
+            }
+
+            backoff.Reset();
+            timer.Change(Limits.ResyncInterval, Timeout.InfiniteTimeSpan);
+            await _resync.WaitAsync(cancellationToken);
+        }
+    }
+
+    private async Task CompareAsync(CancellationToken cancellationToken)
+    {
+        using var deadline = new CancellationTokenSource(Limits.ObserveDeadline, services.Time);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+        long asOf;
+        lock (_gate)
+        {
+            asOf = _holdings.Begin();
+        }
+
+        List<(DriverInstance Instance, InstanceType Type)> held = [];
+        foreach (var driver in services.Drivers)
+        {
+            held.AddRange((await driver.ListAsync(linked.Token)).Select(instance => (instance, driver.Type)));
+        }
+
+        var attached = services.Network is { } network ? await network.ListAsync(linked.Token) : [];
+        List<Runner> differing;
+        lock (_gate)
+        {
+            _holdings.Replace(asOf, held, attached);
+            differing = [.. _runners.Values.Where(runner => _holdings.Differs(runner.Id, runner.Observed))];
+        }
+
+        foreach (var runner in differing)
+        {
+            runner.Hint();
+        }
+
+        ReportUnclaimed();
+    }
+
+    private void ReportUnclaimed()
+    {
+        lock (_gate)
+        {
+            if (_synced && _holdings.Known)
+            {
+                services.Reporter.Unclaimed(_holdings.Without(_runners.Keys));
+            }
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The assignment stream ended ({Reason}); instances go on, reconnecting")]
+    private partial void LogStreamEnded(string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "An assignment of instance {Instance} under epoch {Epoch} is older than what is known here; ignored")]
+    private partial void LogOlder(string instance, long epoch);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Instance {Instance} is not among the assignments any more; it is left as it is")]
+    private partial void LogUnnamed(string instance);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The event stream of {Driver} ended ({Reason}); subscribing again")]
+    private partial void LogDriverWatchEnded(string driver, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "A runtime does not say what it holds ({Reason}); nothing is concluded from that, asking again")]
+    private partial void LogMute(string reason);
+}

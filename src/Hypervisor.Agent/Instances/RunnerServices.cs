@@ -1,0 +1,25 @@
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Networking;
+using Hypervisor.Agent.Waiting;
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Instances;
+
+/// <summary>What all runners of a node share.</summary>
+/// <param name="Drivers">At most one per type, in a fixed order.</param>
+/// <param name="Network">Null when the node's network is switched off.</param>
+internal sealed record RunnerServices(
+    IReadOnlyList<IInstanceDriver> Drivers,
+    INodeNetwork? Network,
+    IImageProvider Images,
+    StatusReporter Reporter,
+    TimeProvider Time,
+    IRandomSource Random,
+    ILogger<Runner> Logger)
+{
+    /// <summary>Holds creates and starts of all runners to <see cref="Limits.ConcurrentStarts"/> at once.</summary>
+    public AdmissionGate Starts { get; } = new(Limits.ConcurrentStarts);
+
+    public IInstanceDriver? DriverOf(InstanceType type) => Drivers.FirstOrDefault(driver => driver.Type == type);
+}

@@ -1,0 +1,84 @@
+namespace Hypervisor.Agent;
+
+/// <summary>Every bound of the agent, with the reason beside it.</summary>
+internal static class Limits
+{
+    /// <summary>As <c>ReportStatusRequest.reports</c> says; the server writes a batch in a few store transactions.</summary>
+    public const int ReportsPerBatch = 256;
+
+    /// <summary>Above it the list is cut: a node that holds this many unknown instances has one cause, not a thousand.</summary>
+    public const int UnclaimedReported = 1000;
+
+    /// <summary>
+    /// Creates and starts at once. More do not finish sooner (runtimes serialise on the kernel's mount and network locks) and
+    /// each holds a few megabytes in the runtime. Stops and removals are never held back.
+    /// </summary>
+    public const int ConcurrentStarts = 16;
+
+    /// <summary>Removed epochs remembered against late assignments; a stream of that many deletions is minutes long.</summary>
+    public const int RememberedRemovals = 4096;
+
+    /// <summary>Beats sent and not yet acknowledged; the stream is given up long before, this only bounds the list.</summary>
+    public const int OutstandingBeats = 64;
+
+    /// <summary>Of a status message, in characters: a runtime's error may hold a whole log.</summary>
+    public const int StatusMessageLength = 1024;
+
+    /// <summary>Identity file, in bytes; it holds five short fields.</summary>
+    public const int IdentityFileBytes = 64 * 1024;
+
+    /// <summary>gRPC messages in either direction; the largest is a blob's part of 1 MiB.</summary>
+    public const int MessageBytes = 4 * 1024 * 1024;
+
+    /// <summary>Console, exec and log streams of the server plus its health checks.</summary>
+    public const int ApiConnections = 256;
+
+    /// <summary>A status that will be replaced by the next step is kept back this long: most starts need one write, not two.</summary>
+    public static readonly TimeSpan TransitionalReportDelay = TimeSpan.FromMilliseconds(150);
+
+    /// <summary>First wait after a failed attempt; doubles up to <see cref="RetryMaximum"/>.</summary>
+    public static readonly TimeSpan RetryMinimum = TimeSpan.FromMilliseconds(200);
+
+    public static readonly TimeSpan RetryMaximum = TimeSpan.FromSeconds(30);
+
+    /// <summary>Bounds the wait for a server that came back: a lease is 5 s, so a second heartbeat attempt must fit in it.</summary>
+    public static readonly TimeSpan ReconnectMaximum = TimeSpan.FromSeconds(2);
+
+    /// <summary>Unary calls to the control plane.</summary>
+    public static readonly TimeSpan CallDeadline = TimeSpan.FromSeconds(10);
+
+    /// <summary>One blob of an image; 20 GiB at 25 MiB/s.</summary>
+    public static readonly TimeSpan BlobDeadline = TimeSpan.FromMinutes(15);
+
+    /// <summary>
+    /// An assignment stream is opened anew after this long, with everything sent again: whatever a library or a peer lost
+    /// without a word is then found.
+    /// </summary>
+    public static readonly TimeSpan AssignmentStreamLifetime = TimeSpan.FromMinutes(10);
+
+    /// <summary>HTTP/2 PING on silence, and how long its answer may take: notices a peer that is gone without a FIN.</summary>
+    public static readonly TimeSpan KeepAlivePingDelay = TimeSpan.FromSeconds(5);
+
+    public static readonly TimeSpan KeepAlivePingTimeout = TimeSpan.FromSeconds(5);
+
+    /// <summary>Runtimes and network are compared with what should be there this often, although nothing hinted at a change.</summary>
+    public static readonly TimeSpan ResyncInterval = TimeSpan.FromSeconds(30);
+
+    /// <summary>Runtimes are probed this often; a change is registered.</summary>
+    public static readonly TimeSpan ProbeInterval = TimeSpan.FromSeconds(30);
+
+    /// <summary>Between two writes of the identity file that only raise the versions seen.</summary>
+    public static readonly TimeSpan IdentitySaveInterval = TimeSpan.FromSeconds(10);
+
+    /// <summary>Looking at a runtime or at the network: local calls that answer in milliseconds.</summary>
+    public static readonly TimeSpan ObserveDeadline = TimeSpan.FromSeconds(10);
+
+    /// <summary>Image, network and everything else before a process, a large image from a slow server included.</summary>
+    public static readonly TimeSpan CreateDeadline = TimeSpan.FromMinutes(30);
+
+    /// <summary>Start, pause, resume, and a kill with everything that goes with it.</summary>
+    public static readonly TimeSpan ActionDeadline = TimeSpan.FromMinutes(1);
+
+    /// <summary>On shutdown; instances are not stopped, so only calls in flight are waited for.</summary>
+    public static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(5);
+}

@@ -1,0 +1,87 @@
+using System.Net;
+using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Networking;
+using Hypervisor.Agent.Waiting;
+using Hypervisor.Hosting.Randomness;
+
+namespace Hypervisor.Agent.Node;
+
+/// <summary>The whole agent but its endpoint: registers, then runs everything that runs for as long as the agent does.</summary>
+/// <param name="network">Null when the node's network is switched off.</param>
+internal sealed partial class NodeAgent(
+    NodeState node,
+    Registration registration,
+    Heartbeats heartbeats,
+    Reconciler reconciler,
+    StatusReporter reporter,
+    INodeNetwork? network,
+    TimeProvider time,
+    IRandomSource random,
+    ILogger<NodeAgent> logger)
+{
+    /// <summary>Until cancelled; instances go on. Throws on bugs and on an identity that cannot be saved.</summary>
+    public async Task RunAsync(CancellationToken cancellationToken)
+    {
+        // What runs already needs its network also while the control plane is away.
+        await TryEnsureNetworkAsync(cancellationToken);
+        heartbeats.Adopt(await registration.RegisterAsync(cancellationToken));
+
+        // Beats first: a network that takes its time must not cost the node its lease.
+        await Together.RunAsync(
+            cancellationToken,
+            node.RunAsync,
+            heartbeats.RunAsync,
+            reporter.RunAsync,
+            registration.RepeatOnRequestAsync,
+            registration.WatchRuntimesAsync,
+            ReconcileAsync);
+    }
+
+    private async Task ReconcileAsync(CancellationToken cancellationToken)
+    {
+        await TryEnsureNetworkAsync(cancellationToken);
+        await Together.RunAsync(cancellationToken, reconciler.RunAsync, RepairNetworkAsync);
+    }
+
+    private async Task RepairNetworkAsync(CancellationToken cancellationToken)
+    {
+        var backoff = new Backoff(Limits.RetryMinimum, Limits.RetryMaximum, time, random);
+        while (true)
+        {
+            if (await TryEnsureNetworkAsync(cancellationToken))
+            {
+                backoff.Reset();
+                await Task.Delay(Limits.ResyncInterval, time, cancellationToken);
+            }
+            else
+            {
+                await backoff.WaitAsync(cancellationToken);
+            }
+        }
+    }
+
+    /// <summary>False when it failed: adopting and removing go on without it, creating fails by itself and is tried again.</summary>
+    private async Task<bool> TryEnsureNetworkAsync(CancellationToken cancellationToken)
+    {
+        if (network is null || !IPNetwork.TryParse(node.Identity.Subnet, out var subnet))
+        {
+            return true;
+        }
+
+        using var deadline = new CancellationTokenSource(Limits.ActionDeadline, time);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+        try
+        {
+            await network.EnsureAsync(subnet, linked.Token);
+            return true;
+        }
+        catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
+        {
+            LogNetworkFailed(subnet, failure);
+            return false;
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The node's network {Subnet} could not be made; trying again")]
+    private partial void LogNetworkFailed(IPNetwork subnet, Exception failure);
+}

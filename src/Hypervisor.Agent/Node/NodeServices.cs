@@ -1,0 +1,40 @@
+using Hypervisor.Agent.Configuration;
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Networking;
+using Hypervisor.Hosting.Randomness;
+
+namespace Hypervisor.Agent.Node;
+
+/// <summary>Identity, inventory, registration and heartbeats.</summary>
+internal static class NodeServices
+{
+    public static IServiceCollection AddNode(this IServiceCollection services, AgentConfiguration configuration, string version) => services
+        .AddSingleton(new NodeProfile(
+            configuration.Hostname,
+            configuration.AdvertiseAddress.ToString(),
+            configuration.Role,
+            configuration.Region,
+            configuration.Zone,
+            configuration.Labels,
+            configuration.SupportedInstanceTypes,
+            version))
+        .AddSingleton<INodeIdentityStore>(new NodeIdentityFile(configuration.DataDirectory))
+        .AddSingleton<IHostFacts>(new LinuxHost(configuration.DataDirectory))
+        .AddSingleton<ILeaseClock, BootTimeClock>()
+        .AddSingleton<NodeState>()
+        .AddSingleton<IReadOnlyList<IInstanceDriver>>(provider => [.. provider.GetServices<IInstanceDriver>()
+            .Where(driver => configuration.SupportedInstanceTypes.Contains(driver.Type))])
+        .AddSingleton<Registration>()
+        .AddSingleton<Heartbeats>()
+        .AddSingleton(provider => new NodeAgent(
+            provider.GetRequiredService<NodeState>(),
+            provider.GetRequiredService<Registration>(),
+            provider.GetRequiredService<Heartbeats>(),
+            provider.GetRequiredService<Instances.Reconciler>(),
+            provider.GetRequiredService<Instances.StatusReporter>(),
+            provider.GetService<INodeNetwork>(),
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<IRandomSource>(),
+            provider.GetRequiredService<ILogger<NodeAgent>>()))
+        .AddHostedService<NodeAgentHost>();
+}

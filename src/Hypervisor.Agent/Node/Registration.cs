@@ -1,0 +1,160 @@
+using Grpc.Core;
+using Hypervisor.Agent.ControlPlane;
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Waiting;
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Node;
+
+/// <summary>
+/// Announces the machine, and announces it again when the control plane has forgotten it or a runtime came or went.
+/// </summary>
+internal sealed partial class Registration(
+    NodeProfile profile,
+    NodeState node,
+    IHostFacts host,
+    IReadOnlyList<IInstanceDriver> drivers,
+    IControlPlane controlPlane,
+    TimeProvider time,
+    IRandomSource random,
+    ILogger<Registration> logger)
+{
+    private static readonly InstanceType[] AllTypes = [InstanceType.Vm, InstanceType.Container, InstanceType.Microvm];
+
+    private List<RuntimeInfo> _registered = [];
+
+    /// <summary>Returns once the control plane has taken the node; tries for as long as it takes.</summary>
+    public async Task<RegisterNodeResponse> RegisterAsync(CancellationToken cancellationToken)
+    {
+        var backoff = new Backoff(Limits.RetryMinimum, Limits.ReconnectMaximum, time, random);
+        while (true)
+        {
+            var runtimes = await ProbeAsync(cancellationToken);
+            try
+            {
+                var response = await controlPlane.RegisterNodeAsync(Request(runtimes), cancellationToken);
+                node.Registered(response);
+                _registered = runtimes;
+                var working = runtimes.Count(runtime => runtime.Available);
+                LogRegistered(profile.Hostname, node.Id.Value, working);
+                return response;
+            }
+            catch (RpcException failure) when (!cancellationToken.IsCancellationRequested)
+            {
+                if (failure.StatusCode == StatusCode.AlreadyExists)
+                {
+                    LogNameTaken(profile.Hostname, failure.Status.Detail);
+                }
+                else
+                {
+                    LogFailed(failure.StatusCode, failure.Status.Detail);
+                }
+            }
+
+            await backoff.WaitAsync(cancellationToken);
+        }
+    }
+
+    /// <summary>Registers again whenever that is asked for.</summary>
+    public async Task RepeatOnRequestAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            await node.RegistrationRequestedAsync(cancellationToken);
+            await RegisterAsync(cancellationToken);
+
+            // Whoever asked has to try with what came of it before asking again.
+            await Task.Delay(Limits.RetryMinimum, time, cancellationToken);
+        }
+    }
+
+    /// <summary>Looks at the runtimes from time to time.</summary>
+    public async Task WatchRuntimesAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            await Task.Delay(Limits.ProbeInterval, time, cancellationToken);
+            var runtimes = await ProbeAsync(cancellationToken);
+            if (!runtimes.SequenceEqual(_registered))
+            {
+                node.RequestRegistration();
+            }
+        }
+    }
+
+    private async Task<List<RuntimeInfo>> ProbeAsync(CancellationToken cancellationToken)
+    {
+        List<RuntimeInfo> runtimes = [];
+        foreach (var type in AllTypes)
+        {
+            if (!profile.Types.Contains(type))
+            {
+                runtimes.Add(new RuntimeInfo { Type = type, Message = "Switched off by supported_instance_types in the agent's configuration." });
+                continue;
+            }
+
+            var driver = drivers.FirstOrDefault(driver => driver.Type == type);
+            runtimes.Add(driver is null ? MissingRuntimes.Without(type) : await ProbeAsync(driver, cancellationToken));
+        }
+
+        return runtimes;
+    }
+
+    private async Task<RuntimeInfo> ProbeAsync(IInstanceDriver driver, CancellationToken cancellationToken)
+    {
+        using var deadline = new CancellationTokenSource(Limits.ObserveDeadline, time);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+        try
+        {
+            return await driver.ProbeAsync(linked.Token);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return new RuntimeInfo { Type = driver.Type, Driver = driver.Name, Message = $"{driver.Name} did not answer within {Limits.ObserveDeadline.TotalSeconds:0} s." };
+        }
+    }
+
+    private RegisterNodeRequest Request(List<RuntimeInfo> runtimes)
+    {
+        var facts = host.Read();
+        var identity = node.Identity;
+        var request = new RegisterNodeRequest
+        {
+            Name = profile.Hostname,
+            Credential = identity.Credential,
+            HighestEpoch = identity.HighestEpoch,
+            HighestResourceVersion = identity.HighestResourceVersion,
+            Inventory = new NodeInventory
+            {
+                Hostname = profile.Hostname,
+                AgentAddress = profile.AgentAddress,
+                Role = profile.Role,
+                Region = profile.Region,
+                Zone = profile.Zone,
+                Capacity = facts.Capacity,
+                AgentVersion = profile.AgentVersion,
+                OperatingSystem = facts.OperatingSystem,
+                KernelVersion = facts.KernelVersion,
+                Architecture = facts.Architecture,
+                BootId = facts.BootId,
+            },
+        };
+        request.Inventory.Runtimes.AddRange(runtimes);
+        foreach (var (key, value) in profile.Labels)
+        {
+            request.Labels.Add(key, value);
+        }
+
+        return request;
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Registered as {Name} ({Node}) with {Working} working runtimes")]
+    private partial void LogRegistered(string name, string node, int working);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Registering failed ({Code}: {Detail}); trying again")]
+    private partial void LogFailed(StatusCode code, string detail);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The name {Name} belongs to another node ({Detail}). Give this one another hostname, or deregister the other; trying again")]
+    private partial void LogNameTaken(string name, string detail);
+}

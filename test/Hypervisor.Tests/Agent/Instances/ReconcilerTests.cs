@@ -1,0 +1,396 @@
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Xunit;
+
+namespace Hypervisor.Tests.Agent.Instances;
+
+/// <summary>Protects: SingleWriter, EpochMonotonic, NoGhostKill, NoOrphans and Converges, on one node.</summary>
+public sealed class ReconcilerTests : IDisposable
+{
+    private readonly AgentWorld _world = new();
+
+    [Fact]
+    public void An_assignment_becomes_a_running_instance_with_an_address_in_one_report()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a"));
+
+        Assert.Equal(["create a", "start a"], _world.Effects);
+        var status = _world.Status("a");
+        Assert.Equal((InstanceState.Running, 1, 1), (status.State, status.ObservedGeneration, status.ObservedEpoch));
+        Assert.Equal("10.64.0.2", Assert.Single(status.IpAddresses));
+        Assert.Equal(ConditionStatus.True, Assert.Single(status.Conditions).Status);
+        Assert.Single(_world.ControlPlane.Reports, report => report.Reports.Count > 0);
+
+        // Nothing is asked of the runtime on the way; the hint of the start itself is looked into afterwards.
+        Assert.InRange(_world.Driver.Calls(nameof(IInstanceDriver.GetAsync)), 0, 1);
+    }
+
+    [Fact]
+    public void A_start_that_takes_time_is_shown_as_starting()
+    {
+        _world.Boot().Sync();
+        _world.Images.Delay("EnsureAsync", TimeSpan.FromSeconds(2));
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Advance(TimeSpan.FromSeconds(1));
+
+        Assert.Equal((InstanceState.Starting, 0), (_world.Status("a").State, _world.Status("a").ObservedGeneration));
+
+        _world.Advance(TimeSpan.FromSeconds(2));
+        Assert.Equal(InstanceState.Running, _world.Status("a").State);
+    }
+
+    [Fact]
+    public void Image_and_network_are_prepared_at_the_same_time()
+    {
+        _world.Boot().Sync();
+        _world.Images.Delay("EnsureAsync", TimeSpan.FromSeconds(1));
+        _world.Network.Delay("AttachAsync", TimeSpan.FromSeconds(1));
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Advance(TimeSpan.FromSeconds(1.2));
+
+        Assert.Equal(InstanceState.Running, _world.Status("a").State);
+    }
+
+    [Fact]
+    public void A_restarted_agent_takes_over_what_runs_and_restarts_nothing()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a"));
+        var process = _world.Machine.Find(new InstanceId("a"))!.ProcessId;
+        _world.Kill();
+        _world.ControlPlane.Statuses.Clear();
+
+        _world.Boot();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Sync();
+
+        Assert.Equal(["create a", "start a"], _world.Effects);
+        Assert.Equal(process, _world.Machine.Find(new InstanceId("a"))!.ProcessId);
+        Assert.Equal((InstanceState.Running, "10.64.0.2"), (_world.Status("a").State, _world.Status("a").IpAddresses.Single()));
+    }
+
+    /// <summary>kubevirt #18763: an agent restarted with an empty cache took "I see nothing" for "nothing should be here".</summary>
+    [Fact]
+    public void A_restarted_agent_with_a_mute_runtime_and_no_assignments_destroys_nothing()
+    {
+        _world.Machine.Plant(AgentWorld.Running("a"));
+        foreach (var method in new[] { "ListAsync", "GetAsync", "WatchAsync" })
+        {
+            _world.Driver.FailAlways(method, new DriverException("RuntimeUnavailable", "mute", permanent: false));
+        }
+
+        _world.Boot().Sync();
+        _world.Advance(TimeSpan.FromSeconds(60));
+        Assert.Null(_world.ControlPlane.Unclaimed);
+
+        _world.Driver.Heal("ListAsync");
+        _world.Driver.Heal("GetAsync");
+        _world.Driver.Heal("WatchAsync");
+        _world.Advance(TimeSpan.FromSeconds(60));
+
+        Assert.Equal(DriverState.Running, _world.Machine.Find(new InstanceId("a"))!.State);
+        Assert.Empty(_world.Effects);
+        Assert.Equal(("a", 1), (_world.ControlPlane.Unclaimed!.Single().Uid, _world.ControlPlane.Unclaimed!.Single().Epoch));
+    }
+
+    [Fact]
+    public void A_mute_runtime_is_not_taken_for_an_empty_one_when_an_assignment_comes()
+    {
+        _world.Machine.Plant(AgentWorld.Running("a"));
+        _world.Driver.FailAlways("ListAsync", new DriverException("RuntimeUnavailable", "mute", permanent: false));
+        _world.Driver.FailAlways("GetAsync", new DriverException("RuntimeUnavailable", "mute", permanent: false));
+        _world.Boot();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Sync();
+        _world.Advance(TimeSpan.FromSeconds(10));
+        Assert.Empty(_world.Effects);
+        Assert.Equal("RuntimeUnavailable", _world.Status("a").Reason);
+
+        _world.Driver.Heal("GetAsync");
+        _world.Advance(TimeSpan.FromSeconds(31));
+
+        Assert.Empty(_world.Effects);
+        Assert.Equal((InstanceState.Running, ""), (_world.Status("a").State, _world.Status("a").Reason));
+    }
+
+    [Fact]
+    public void What_nobody_names_is_reported_only_after_the_snapshot_is_complete_and_never_touched()
+    {
+        _world.Machine.Plant(AgentWorld.Running("ghost"));
+        _world.Boot();
+        _world.Put(AgentWorld.Assignment("a"));
+        Assert.Null(_world.ControlPlane.Unclaimed);
+
+        _world.Sync();
+        Assert.Equal("ghost", _world.ControlPlane.Unclaimed!.Single().Uid);
+
+        // Adopted: an assignment names it.
+        _world.Put(AgentWorld.Assignment("ghost"));
+        _world.Advance(TimeSpan.FromSeconds(31));
+        Assert.Empty(_world.ControlPlane.Unclaimed!);
+        Assert.DoesNotContain("remove ghost", _world.Effects);
+        Assert.DoesNotContain("start ghost", _world.Effects);
+    }
+
+    [Fact]
+    public void An_instance_that_a_new_snapshot_does_not_name_is_left_running_and_reported()
+    {
+        _world.Boot();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Sync();
+        _world.ControlPlane.Disconnect();
+        _world.Advance(TimeSpan.FromSeconds(3));
+        _world.Sync();
+        _world.Advance(TimeSpan.FromSeconds(60));
+
+        Assert.Equal(DriverState.Running, _world.Machine.Find(new InstanceId("a"))!.State);
+        Assert.Equal("a", _world.ControlPlane.Unclaimed!.Single().Uid);
+    }
+
+    [Fact]
+    public void A_removal_leaves_nothing_and_is_acknowledged_each_time_it_is_asked_for()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Remove("a", 1);
+
+        Assert.Empty(_world.Machine.Instances);
+        Assert.Empty(_world.Machine.Attachments);
+        Assert.Equal(["a@1"], _world.ControlPlane.Removed);
+
+        _world.Remove("a", 1);
+        Assert.Equal(["a@1", "a@1"], _world.ControlPlane.Removed);
+        Assert.Empty(_world.ControlPlane.Unclaimed!);
+    }
+
+    [Fact]
+    public void A_removal_of_an_older_epoch_does_not_touch_the_newer_one()
+    {
+        _world.Machine.Plant(AgentWorld.Running("a", epoch: 5));
+        _world.Boot().Sync();
+        _world.Remove("a", 4);
+
+        Assert.Equal(DriverState.Running, _world.Machine.Find(new InstanceId("a"))!.State);
+        Assert.Equal(["a@4"], _world.ControlPlane.Removed);
+    }
+
+    [Fact]
+    public void A_removal_waits_for_a_mute_runtime_and_is_acknowledged_only_then()
+    {
+        _world.Machine.Plant(AgentWorld.Running("a"));
+        _world.Boot().Sync();
+        _world.Driver.FailAlways("RemoveAsync", new DriverException("RuntimeUnavailable", "mute", permanent: false));
+        _world.Remove("a", 1);
+        _world.Advance(TimeSpan.FromSeconds(20));
+        Assert.Empty(_world.ControlPlane.Removed);
+
+        _world.Driver.Heal("RemoveAsync");
+        _world.Advance(TimeSpan.FromSeconds(31));
+        Assert.Equal(["a@1"], _world.ControlPlane.Removed);
+        Assert.Empty(_world.Machine.Instances);
+    }
+
+    [Fact]
+    public void A_removal_does_not_wait_for_a_slow_image()
+    {
+        _world.Boot().Sync();
+        _world.Images.Delay("EnsureAsync", TimeSpan.FromMinutes(10));
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Advance(TimeSpan.FromSeconds(1));
+        _world.Remove("a", 1);
+
+        Assert.Equal(["a@1"], _world.ControlPlane.Removed);
+        Assert.Empty(_world.Machine.Attachments);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_lower_epoch_is_refused(bool afterRemoval)
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a", epoch: 5));
+        if (afterRemoval)
+        {
+            _world.Remove("a", 5);
+        }
+
+        _world.Effects.Clear();
+        _world.Put(AgentWorld.Assignment("a", epoch: 4, state: DesiredState.Stopped));
+        _world.Advance(TimeSpan.FromSeconds(40));
+
+        Assert.Empty(_world.Effects);
+    }
+
+    [Fact]
+    public void A_higher_epoch_replaces_the_copy_of_a_lower_one()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a", epoch: 1));
+        _world.Put(AgentWorld.Assignment("a", epoch: 2));
+
+        Assert.Equal(["create a", "start a", "remove a", "create a", "start a"], _world.Effects);
+        Assert.Equal((InstanceState.Running, 2), (_world.Status("a").State, _world.Status("a").ObservedEpoch));
+    }
+
+    [Fact]
+    public void A_process_that_ended_stays_ended_until_it_is_started_again()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Machine.Exit(new InstanceId("a"), new ExitStatus { Code = 3 });
+        _world.Settle();
+        Assert.Equal((InstanceState.Failed, "ExitCode", 3), (_world.Status("a").State, _world.Status("a").Reason, _world.Status("a").Exit.Code));
+        Assert.NotNull(_world.Status("a").FinishedAt);
+
+        // Labels were changed: the generation grows, nobody asked for a process.
+        _world.Put(AgentWorld.Assignment("a", generation: 2));
+        _world.Advance(TimeSpan.FromSeconds(40));
+        Assert.Equal(["create a", "start a", "exit a"], _world.Effects);
+        Assert.Equal((InstanceState.Failed, 2), (_world.Status("a").State, _world.Status("a").ObservedGeneration));
+
+        _world.Put(AgentWorld.Assignment("a", generation: 3, restart: 1));
+        Assert.Equal((InstanceState.Running, 3, 1), (_world.Status("a").State, _world.Status("a").ObservedGeneration, _world.Status("a").ObservedRestartGeneration));
+        Assert.Equal(["create a", "start a", "exit a", "create a", "start a"], _world.Effects);
+    }
+
+    [Theory]
+    [InlineData(0, 0, false, InstanceState.Stopped, "Completed")]
+    [InlineData(1, 0, false, InstanceState.Failed, "ExitCode")]
+    [InlineData(137, 9, false, InstanceState.Failed, "Signal")]
+    [InlineData(137, 9, true, InstanceState.Failed, "OutOfMemory")]
+    public void The_way_a_process_ended_is_the_reason(int code, int signal, bool outOfMemory, InstanceState state, string reason)
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Machine.Exit(new InstanceId("a"), new ExitStatus { Code = code, Signal = signal, OutOfMemory = outOfMemory });
+        _world.Settle();
+
+        Assert.Equal((state, reason), (_world.Status("a").State, _world.Status("a").Reason));
+        Assert.Empty(_world.Status("a").IpAddresses);
+    }
+
+    [Fact]
+    public void A_reboot_starts_again_what_should_run_and_nothing_that_had_ended()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("runs"));
+        _world.Put(AgentWorld.Assignment("ended"));
+        _world.Machine.Exit(new InstanceId("ended"), new ExitStatus());
+        _world.Kill();
+        _world.Machine.Reboot();
+        _world.Effects.Clear();
+
+        _world.Boot();
+        _world.Put(AgentWorld.Assignment("runs"));
+        _world.Put(AgentWorld.Assignment("ended"));
+        _world.Sync();
+
+        Assert.Equal(["create runs", "start runs"], _world.Effects);
+    }
+
+    [Fact]
+    public void Stop_start_pause_and_resume_are_followed()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Put(AgentWorld.Assignment("a", generation: 2, state: DesiredState.Paused));
+        Assert.Equal(InstanceState.Paused, _world.Status("a").State);
+        _world.Put(AgentWorld.Assignment("a", generation: 3));
+        Assert.Equal(InstanceState.Running, _world.Status("a").State);
+        _world.Put(AgentWorld.Assignment("a", generation: 4, state: DesiredState.Stopped));
+        Assert.Equal((InstanceState.Stopped, "", 143), (_world.Status("a").State, _world.Status("a").Reason, _world.Status("a").Exit.Code));
+        _world.Put(AgentWorld.Assignment("a", generation: 5, restart: 1));
+        Assert.Equal((InstanceState.Running, 5), (_world.Status("a").State, _world.Status("a").ObservedGeneration));
+    }
+
+    [Fact]
+    public void A_missing_image_fails_once_and_is_tried_again_only_for_another_generation()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a", image: "missing"));
+        _world.Advance(TimeSpan.FromMinutes(2));
+        Assert.Equal((InstanceState.Failed, "ImageNotFound", 1), (_world.Status("a").State, _world.Status("a").Reason, _world.Status("a").ObservedGeneration));
+        Assert.Equal(1, _world.Images.Calls("EnsureAsync"));
+
+        _world.Put(AgentWorld.Assignment("a", generation: 2, image: "busybox"));
+        Assert.Equal(InstanceState.Running, _world.Status("a").State);
+    }
+
+    [Fact]
+    public void A_transient_failure_is_shown_and_tried_again_ever_more_slowly()
+    {
+        _world.Boot().Sync();
+        _world.Driver.FailAlways("StartAsync", new DriverException("RuntimeBusy", "busy", permanent: false));
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal((InstanceState.Starting, "RuntimeBusy"), (_world.Status("a").State, _world.Status("a").Reason));
+
+        var early = _world.Driver.Calls("StartAsync");
+        _world.Advance(TimeSpan.FromMinutes(5));
+        var later = _world.Driver.Calls("StartAsync");
+        Assert.InRange(early, 2, 5);
+        Assert.InRange(later - early, 8, 30);
+
+        _world.Driver.Heal("StartAsync");
+        _world.Advance(TimeSpan.FromSeconds(31));
+        Assert.Equal((InstanceState.Running, ""), (_world.Status("a").State, _world.Status("a").Reason));
+    }
+
+    [Fact]
+    public void A_lost_hint_is_made_up_for_by_the_periodic_comparison()
+    {
+        _world.Boot().Sync();
+        _world.Driver.FailAlways("WatchAsync", new DriverException("RuntimeUnavailable", "no events", permanent: false));
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Kill();
+        _world.Boot();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Sync();
+        _world.Machine.Exit(new InstanceId("a"), new ExitStatus { Code = 1 });
+        _world.Advance(TimeSpan.FromSeconds(35));
+
+        Assert.Equal(InstanceState.Failed, _world.Status("a").State);
+    }
+
+    [Fact]
+    public void While_the_server_is_away_everything_goes_on_and_afterwards_everything_is_told_again()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Put(AgentWorld.Assignment("b"));
+        _world.ControlPlane.GoAway();
+        _world.Machine.Exit(new InstanceId("b"), new ExitStatus());
+        _world.Advance(TimeSpan.FromMinutes(5));
+        Assert.Equal(DriverState.Running, _world.Machine.Find(new InstanceId("a"))!.State);
+
+        _world.ControlPlane.Statuses.Clear();
+        _world.ControlPlane.ComeBack();
+        _world.Advance(TimeSpan.FromSeconds(4));
+        _world.Put(AgentWorld.Assignment("a"));
+        _world.Put(AgentWorld.Assignment("b"));
+        _world.Sync();
+
+        Assert.Equal((InstanceState.Running, InstanceState.Stopped), (_world.Status("a").State, _world.Status("b").State));
+        Assert.Equal(["create a", "start a", "create b", "start b", "exit b"], _world.Effects);
+    }
+
+    [Fact]
+    public void Ports_that_change_reach_the_network_and_not_the_process()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a"));
+        var attached = _world.Network.Calls("AttachAsync");
+        var changed = AgentWorld.Assignment("a", generation: 2);
+        changed.Spec.Network = new NetworkSpec { Ports = { new PublishedPort { HostPort = 8080, InstancePort = 80 } } };
+        _world.Put(changed);
+
+        Assert.Equal(attached + 1, _world.Network.Calls("AttachAsync"));
+        Assert.Equal(["create a", "start a"], _world.Effects);
+        Assert.Equal(2, _world.Status("a").ObservedGeneration);
+    }
+
+    public void Dispose() => _world.Dispose();
+}
