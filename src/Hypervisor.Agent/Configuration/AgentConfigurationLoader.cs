@@ -1,0 +1,166 @@
+using System.Globalization;
+using System.Net;
+using System.Text;
+using Hypervisor.Hosting.Configuration;
+using Hypervisor.Hosting.Yaml;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Configuration;
+
+/// <summary>Reads and judges the agent's configuration.</summary>
+internal static class AgentConfigurationLoader
+{
+    /// <summary>Begins every variable: HYPERVISOR_AGENT_SERVER_ADDR is <c>server_addr</c>, HYPERVISOR_AGENT_LOG_LEVEL is <c>log.level</c>.</summary>
+    public const string EnvironmentPrefix = "HYPERVISOR_AGENT";
+
+    /// <summary>sun_path is 108 bytes with its terminator (unix(7)).</summary>
+    private const int MaxSocketPathBytes = 107;
+
+    /// <summary>The longest name below run_dir that becomes a socket; what is left of a socket path is for run_dir itself.</summary>
+    private const int MaxRunDirectoryBytes = MaxSocketPathBytes - 48;
+
+    /// <summary>From a file, or from defaults alone when there is none, and from the environment, which wins.</summary>
+    /// <param name="machineName">The machine's own name, for <c>hostname</c> when it is not given.</param>
+    /// <exception cref="ConfigurationException">Everything that is wrong.</exception>
+    public static AgentConfiguration Load(string? path, IReadOnlyDictionary<string, string> environment, string machineName)
+    {
+        try
+        {
+            return Parse(path is null ? YamlDocument.Load("", "(no configuration file)") : YamlDocument.LoadFile(path), environment, machineName);
+        }
+        catch (InvalidYamlException exception)
+        {
+            throw new ConfigurationException(exception.Errors);
+        }
+    }
+
+    /// <inheritdoc cref="Load"/>
+    public static AgentConfiguration Parse(YamlDocument document, IReadOnlyDictionary<string, string> environment, string machineName)
+    {
+        var reader = new ConfigurationReader(document, EnvironmentPrefix, environment);
+        var defaults = new AgentConfiguration();
+        var hostname = Hostname(reader, machineName);
+        var listen = ListenAddress(reader, defaults.ListenAddress);
+        var configuration = new AgentConfiguration
+        {
+            Hostname = hostname,
+            ListenAddress = listen,
+            AdvertiseAddress = reader.Value<HostPort>("advertise_addr", listen.IsAny ? new HostPort(hostname, listen.Port) : listen, Values.PeerAddress),
+            Role = reader.Value<string>("role", defaults.Role, Values.Label),
+            Region = reader.Value<string>("region", defaults.Region, LabelOrEmpty),
+            Zone = reader.Value<string>("zone", defaults.Zone, LabelOrEmpty),
+            Labels = reader.Map("labels", maxItems: 64, KubernetesLabel),
+            ServerAddress = reader.Value<HostPort>("server_addr", defaults.ServerAddress, Values.PeerAddress),
+            SupportedInstanceTypes = reader.List("supported_instance_types", defaults.SupportedInstanceTypes, maxItems: 3,
+                Values.OneOf(("vm", InstanceType.Vm), ("container", InstanceType.Container), ("microvm", InstanceType.Microvm))),
+            DataDirectory = reader.Value("data_dir", defaults.DataDirectory, Values.AbsolutePath()),
+            RunDirectory = reader.Value("run_dir", defaults.RunDirectory, Values.AbsolutePath(MaxRunDirectoryBytes)),
+            Insecure = reader.Value<bool>("insecure", defaults.Insecure, Values.Bool),
+            LibvirtUri = reader.Value<string>("libvirt.uri", defaults.LibvirtUri, LibvirtUri),
+            Containerd = Containerd(reader, defaults.Containerd),
+            Network = new AgentNetworkConfiguration
+            {
+                Enabled = reader.Value<bool>("network.enabled", defaults.Network.Enabled, Values.Bool),
+                Bridge = reader.Value<string>("network.bridge", defaults.Network.Bridge, InterfaceName),
+                DnsServers = reader.List<IPAddress>("network.dns", defaults.Network.DnsServers, maxItems: 3, Values.IpAddress),
+            },
+            LogLevel = reader.Value("log.level", defaults.LogLevel,
+                Values.OneOf(("debug", LogLevel.Debug), ("info", LogLevel.Information), ("warn", LogLevel.Warning), ("error", LogLevel.Error))),
+        };
+
+        if (configuration.SupportedInstanceTypes.Count == 0)
+        {
+            reader.Fail("is empty", "name at least one of vm, container, microvm", "supported_instance_types");
+        }
+
+        if (!configuration.Insecure && !configuration.ListenAddress.IsLoopback)
+        {
+            reader.Fail(
+                $"can be reached from other machines while nothing is encrypted ({configuration.ListenAddress})",
+                $"use 127.0.0.1:{configuration.ListenAddress.Port.ToString(CultureInfo.InvariantCulture)}, or set insecure: true in a network you trust",
+                "listen_addr");
+        }
+
+        reader.ThrowIfInvalid();
+        return configuration;
+    }
+
+    private static string Hostname(ConfigurationReader reader, string machineName)
+    {
+        var own = machineName.Split('.')[0].ToLowerInvariant();
+        var hostname = reader.Value<string>("hostname", own, Values.Label);
+        if (!reader.IsSet("hostname") && Values.Label(own, out _) is not null)
+        {
+            reader.Fail($"is not given, and this machine's own name is no RFC 1123 label ({DisplayText.Of(machineName)})", "set hostname: node-1", "hostname");
+        }
+
+        return hostname;
+    }
+
+    private static HostPort ListenAddress(ConfigurationReader reader, HostPort fallback)
+    {
+        var port = reader.Value("port", fallback.Port, Values.WholeNumber(0, 65535));
+        var listen = reader.Value<HostPort>("listen_addr", fallback with { Port = port }, Values.ListenAddress);
+        if (reader.IsSet("port") && listen.Port != port)
+        {
+            reader.Fail(
+                $"is {port.ToString(CultureInfo.InvariantCulture)}, and listen_addr says {listen.Port.ToString(CultureInfo.InvariantCulture)}",
+                "keep one of the two", "port");
+        }
+
+        return listen;
+    }
+
+    private static ContainerdConfiguration Containerd(ConfigurationReader reader, ContainerdConfiguration defaults) => new()
+    {
+        SocketPath = reader.Value("containerd.address", defaults.SocketPath, Values.AbsolutePath(MaxSocketPathBytes)),
+        Namespace = reader.Value<string>("containerd.namespace", defaults.Namespace, Values.Label),
+        Snapshotter = reader.Value<string>("containerd.snapshotter", defaults.Snapshotter, Values.Label),
+        ShimGroup = reader.Value<bool>("containerd.shim_group", defaults.ShimGroup, Values.Bool),
+        SeccompProfile = reader.Value("containerd.seccomp_profile", defaults.SeccompProfile, Values.AbsolutePath()),
+        CgroupParent = reader.Value("containerd.cgroup_parent", defaults.CgroupParent, Values.AbsolutePath(255)),
+    };
+
+    private static Complaint? LabelOrEmpty(string text, out string value)
+    {
+        value = text;
+        return text.Length == 0 ? null : Values.Label(text, out value);
+    }
+
+    private static Complaint? LibvirtUri(string text, out string value)
+    {
+        value = text;
+        return Values.Text(256)(text, out _) ?? (Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.UserInfo.Length == 0
+            ? null
+            : new Complaint("is not a libvirt URI", "write it as qemu:///system, without a password"));
+    }
+
+    /// <summary>dev_valid_name() in net/core/dev.c; no '%', which the kernel takes for a pattern, and none of iproute2's or nftables' own characters.</summary>
+    private static Complaint? InterfaceName(string text, out string value)
+    {
+        value = text;
+        return text.Length is >= 1 and <= 15 && char.IsAsciiLetter(text[0]) && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.')
+            ? null
+            : new("is not an interface name", "1-15 characters of letters, digits, -, _ and ., beginning with a letter");
+    }
+
+    private static Complaint? KubernetesLabel(string key, string value)
+    {
+        var slash = key.IndexOf('/');
+        var name = slash < 0 ? key : key[(slash + 1)..];
+        var prefix = slash < 0 ? "" : key[..slash];
+        var prefixValid = slash < 0 || (prefix.Length is > 0 and <= 253 && prefix.Split('.').All(label => Values.Label(label, out _) is null));
+        if (!prefixValid || name.Length == 0 || !LabelText(name))
+        {
+            return new("has a name that is no label key", "[prefix/]name with up to 63 letters, digits, -, _ and ., beginning and ending with a letter or digit");
+        }
+
+        return value.Length == 0 || LabelText(value)
+            ? null
+            : new("has a value that is no label value", "up to 63 letters, digits, -, _ and ., beginning and ending with a letter or digit");
+    }
+
+    private static bool LabelText(string text) =>
+        Encoding.UTF8.GetByteCount(text) <= 63 && char.IsAsciiLetterOrDigit(text[0]) && char.IsAsciiLetterOrDigit(text[^1])
+        && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.');
+}

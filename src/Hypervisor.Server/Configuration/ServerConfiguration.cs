@@ -1,0 +1,97 @@
+using System.Net;
+using Hypervisor.Hosting.Configuration;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Server.Configuration;
+
+/// <summary>Everything the server can be told, with what it does when told nothing. See <c>configs/server.example.yaml</c>.</summary>
+internal sealed record ServerConfiguration
+{
+    /// <summary><c>grpc_addr</c>: where clients and agents call.</summary>
+    public HostPort GrpcAddress { get; init; } = new("127.0.0.1", 50051);
+
+    /// <summary><c>http_addr</c>: health and, later, REST and the web interface.</summary>
+    public HostPort HttpAddress { get; init; } = new("127.0.0.1", 8080);
+
+    /// <summary><c>data_dir</c>: the embedded store and the images.</summary>
+    public string DataDirectory { get; init; } = "/var/lib/hypervisor/server";
+
+    /// <summary><c>insecure</c>: listening on other addresses than loopback is allowed although nobody is authenticated.</summary>
+    public bool Insecure { get; init; }
+
+    /// <summary><c>heartbeat</c></summary>
+    public HeartbeatConfiguration Heartbeat { get; init; } = new();
+
+    /// <summary><c>etcd</c>; null means the embedded store.</summary>
+    public EtcdConfiguration? Etcd { get; init; }
+
+    /// <summary><c>network</c></summary>
+    public ServerNetworkConfiguration Network { get; init; } = new();
+
+    /// <summary><c>scheduler.strategy</c>: <c>spread</c> or <c>binpack</c>, for instances that name none.</summary>
+    public PlacementStrategy SchedulerStrategy { get; init; } = PlacementStrategy.Spread;
+
+    /// <summary><c>images</c></summary>
+    public ImagesConfiguration Images { get; init; } = new();
+
+    /// <summary><c>log.level</c></summary>
+    public LogLevel LogLevel { get; init; } = LogLevel.Information;
+}
+
+/// <summary>How agents show that they live. Agents learn both values from the server.</summary>
+internal sealed record HeartbeatConfiguration
+{
+    /// <summary><c>heartbeat.interval</c>: 100 ms to 1 min.</summary>
+    public TimeSpan Interval { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary><c>heartbeat.timeout</c>: the lease; at least twice the interval, at most 10 min.</summary>
+    public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(5);
+}
+
+/// <summary>Where etcd is and how to be let in.</summary>
+internal sealed record EtcdConfiguration
+{
+    /// <summary><c>etcd.endpoints</c></summary>
+    public IReadOnlyList<Uri> Endpoints { get; init; } = [];
+
+    /// <summary><c>etcd.dial_timeout</c></summary>
+    public TimeSpan DialTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary><c>etcd.ca</c>: PEM file; null means the system's authorities.</summary>
+    public string? CertificateAuthorityFile { get; init; }
+
+    /// <summary><c>etcd.cert</c>: PEM file.</summary>
+    public string? CertificateFile { get; init; }
+
+    /// <summary><c>etcd.key</c>: PEM file.</summary>
+    public string? KeyFile { get; init; }
+
+    /// <summary><c>etcd.username</c></summary>
+    public string? Username { get; init; }
+
+    /// <summary><c>etcd.password</c>, or the first line of the file that <c>etcd.password_file</c> names.</summary>
+    public Secret Password { get; init; }
+}
+
+/// <summary>Addresses that the server hands out.</summary>
+internal sealed record ServerNetworkConfiguration
+{
+    /// <summary><c>network.node_subnets</c>: the IPv4 network that each node gets a piece of.</summary>
+    public IPNetwork NodeSubnets { get; init; } = new(IPAddress.Parse("10.128.0.0"), 10);
+
+    /// <summary><c>network.node_prefix_length</c>: size of the piece; 24 means 254 addresses, 16,384 nodes in the default network.</summary>
+    public int NodePrefixLength { get; init; } = 24;
+}
+
+/// <summary>Bounds on what is imported.</summary>
+internal sealed record ImagesConfiguration
+{
+    /// <summary><c>images.max_archive_size</c>: bytes of an uploaded archive, as sent.</summary>
+    public long MaxArchiveBytes { get; init; } = 16L << 30;
+
+    /// <summary><c>images.max_unpacked_size</c>: bytes of all layers of an image, decompressed.</summary>
+    public long MaxUnpackedBytes { get; init; } = 64L << 30;
+
+    /// <summary><c>images.max_concurrent_imports</c>: each occupies disk for its archive and a core while it is checked.</summary>
+    public int MaxConcurrentImports { get; init; } = 4;
+}
