@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Help;
-using System.Diagnostics;
 using Hypervisor.Ctl.Errors;
 
 namespace Hypervisor.Ctl.Commands;
@@ -104,7 +103,6 @@ internal sealed class CommandTree
         var definition = entry.Create();
         var command = new TreeCommand(entry.Name, entry.Description, definition) { Hidden = entry.Hidden };
         definition.Declare(command);
-        command.SetAction(static _ => throw new UnreachableException("Commands run through their definition."));
         return command;
     }
 

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
@@ -8,6 +9,8 @@ namespace Hypervisor.Ctl.Commands;
 /// <summary>Options that several commands share; each call makes a fresh one, since an option belongs to one command.</summary>
 internal static class CommonOptions
 {
+    private static readonly SearchValues<char> NumberCharacters = SearchValues.Create("0123456789.");
+
     public static Option<OutputFormat> Output()
     {
         var option = new Option<OutputFormat>("--output", "-o")
@@ -62,7 +65,7 @@ internal static class CommonOptions
     public static TimeSpan ParseDuration(ArgumentResult result)
     {
         var text = result.Tokens[0].Value;
-        var end = text.AsSpan().IndexOfAnyExcept("0123456789.");
+        var end = text.AsSpan().IndexOfAnyExcept(NumberCharacters);
         var unit = end < 0 ? "s" : text[end..];
         var seconds = unit switch { "ms" => 0.001, "s" => 1, "m" => 60, "h" => 3600, _ => double.NaN };
         return double.TryParse(end < 0 ? text : text[..end], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number)

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Hypervisor.Ctl.Completion;
 using Hypervisor.Ctl.Output;
 using Hypervisor.Ctl.Watching;
 using Hypervisor.Protocol.V1;

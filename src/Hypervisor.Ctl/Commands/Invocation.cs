@@ -29,7 +29,12 @@ internal sealed class Invocation(ParseResult parse, GlobalOptions options, CtlEn
     public ClusterService.ClusterServiceClient Cluster => Connection.Cluster;
 
     /// <summary>The project of requests; empty means the server's default.</summary>
-    public string Project => Get(options.Project) ?? NotEmpty(Environment.Variable("HYPERVISOR_PROJECT")) ?? CurrentContext?.Project ?? "";
+    public string Project => ProjectGiven ?? NotEmpty(Environment.Variable("HYPERVISOR_PROJECT")) ?? CurrentContext?.Project ?? "";
+
+    public string? ServerGiven => Get(options.Server);
+
+    /// <summary>What --project says, null when not typed.</summary>
+    public string? ProjectGiven => Get(options.Project);
 
     /// <summary>Words after "--".</summary>
     public IReadOnlyList<string> Trailing

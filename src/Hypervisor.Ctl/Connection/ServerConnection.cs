@@ -1,7 +1,6 @@
 using System.Net.Sockets;
 using Grpc.Core;
 using Grpc.Net.Client;
-using Hypervisor.Ctl.Errors;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol.V1;
 

@@ -78,7 +78,7 @@ internal static class Layouts
     public static TableLayout<Event> Events(DateTimeOffset now, bool wide) => Of<Event>(
     [
         ("LAST", e => Readable.Age(e.LastAt, now)),
-        ("SEVERITY", e => e.Severity == EventSeverity.Warning ? new("WARNING", Tone.Busy) : "INFO"),
+        ("SEVERITY", e => e.Severity == EventSeverity.Warning ? new Cell("WARNING", Tone.Busy) : "INFO"),
         ("OBJECT", e => $"{e.ObjectKind.ToLowerInvariant()}/{e.ObjectName}"),
         ("REASON", e => e.Reason),
         ("COUNT", e => Math.Max(e.Count, 1).ToString(System.Globalization.CultureInfo.InvariantCulture)),
