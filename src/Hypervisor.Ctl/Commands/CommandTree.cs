@@ -114,8 +114,13 @@ internal sealed class CommandTree
             path = $"{parent.Command.Name} {path}";
         }
 
-        var messages = parse.Errors.Select(error => error.Message).Distinct().ToArray();
-        foreach (var message in messages.Length > 0 ? messages : [$"'{path}' needs a command."])
+        // A group alone lacks a command; with a word after it, that word is the mistake.
+        var messages = command.Definition is null && parse.UnmatchedTokens.Count == 0
+            ? [$"'{path}' needs a command."]
+            : command.Definition is null
+                ? parse.UnmatchedTokens.Take(1).Select(word => $"'{path}' has no command or option '{word}'.")
+                : parse.Errors.Select(error => error.Message).Distinct();
+        foreach (var message in messages)
         {
             ErrorReport.WriteError(environment, Output.TerminalText.Clean(message), null);
         }

@@ -54,11 +54,10 @@ internal static class CommonOptions
 
     public static Option<bool> NoWait() => new("--no-wait") { Description = "Return once the server has accepted the request" };
 
-    public static Option<TimeSpan> Timeout() => new("--timeout")
+    public static Option<TimeSpan?> Timeout() => new("--timeout")
     {
         Description = "How long to wait (default 60s); exit code 4 afterwards",
         HelpName = "DURATION",
-        DefaultValueFactory = static _ => Limits.DefaultWait,
         CustomParser = static result => ParseDuration(result),
     };
 

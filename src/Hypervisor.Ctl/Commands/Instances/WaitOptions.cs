@@ -8,7 +8,7 @@ internal sealed class WaitOptions
 {
     private readonly Option<bool> _wait = CommonOptions.Wait();
     private readonly Option<bool> _noWait = CommonOptions.NoWait();
-    private readonly Option<TimeSpan> _timeout = CommonOptions.Timeout();
+    private readonly Option<TimeSpan?> _timeout = CommonOptions.Timeout();
 
     public void AddTo(Command command)
     {
@@ -20,7 +20,7 @@ internal sealed class WaitOptions
     /// <returns>Whether to wait, and how long.</returns>
     public bool Read(Invocation invocation, out TimeSpan timeout)
     {
-        timeout = invocation.Get(_timeout);
+        timeout = invocation.Get(_timeout) ?? Limits.DefaultWait;
         if (invocation.Get(_noWait) && invocation.Get(_wait))
         {
             throw CtlException.Usage("--wait and --no-wait contradict each other.");
