@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Help;
+using System.CommandLine.Parsing;
 using Hypervisor.Ctl.Errors;
 
 namespace Hypervisor.Ctl.Commands;
@@ -79,6 +80,7 @@ internal sealed class CommandTree
             }
 
             using var invocation = new Invocation(parse, tree.Options, environment);
+            RefuseUnknownOptions(parse, invocation.Trailing.Count);
             return await command.Definition.RunAsync(invocation, cancellationToken);
         }
         catch (Exception exception) when (exception is not OperationCanceledException)
@@ -106,14 +108,31 @@ internal sealed class CommandTree
         return command;
     }
 
-    private static int WriteUsageErrors(CtlEnvironment environment, ParseResult parse, TreeCommand command)
+    /// <summary>System.CommandLine takes an unknown option for an argument where there is room for one.</summary>
+    private static void RefuseUnknownOptions(ParseResult parse, int trailing)
     {
-        var path = command.Name;
-        for (var result = parse.CommandResult.Parent; result is System.CommandLine.Parsing.CommandResult parent; result = parent.Parent)
+        var words = parse.CommandResult.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens).ToArray();
+        if (words[..(words.Length - trailing)].FirstOrDefault(word => word.Value is ['-', _, ..]) is { } unknown)
+        {
+            throw CtlException.Usage(
+                $"'{unknown.Value}' is no option of '{PathOf(parse)}'.", $"Try '{PathOf(parse)} --help'; words that only look like options come after --.");
+        }
+    }
+
+    private static string PathOf(ParseResult parse)
+    {
+        var path = parse.CommandResult.Command.Name;
+        for (var result = parse.CommandResult.Parent; result is CommandResult parent; result = parent.Parent)
         {
             path = $"{parent.Command.Name} {path}";
         }
 
+        return path;
+    }
+
+    private static int WriteUsageErrors(CtlEnvironment environment, ParseResult parse, TreeCommand command)
+    {
+        var path = PathOf(parse);
         // A group alone lacks a command; with a word after it, that word is the mistake.
         var messages = command.Definition is null && parse.UnmatchedTokens.Count == 0
             ? [$"'{path}' needs a command."]

@@ -27,6 +27,7 @@ internal static class CommonOptions
                 var other => Fail<OutputFormat>(result, $"-o '{other}' is not one of table, wide, json, yaml, name."),
             },
         };
+        option.CompletionSources.Clear();
         option.CompletionSources.Add("table", "wide", "json", "yaml", "name");
         return option;
     }

@@ -16,6 +16,9 @@ internal sealed class CtlRun : IDisposable
 
     public FakeTimeProvider Time { get; } = new(Now);
 
+    /// <summary>Used instead of <see cref="Time"/> when set.</summary>
+    public TimeProvider? Clock { get; set; }
+
     public Dictionary<string, string> Variables { get; } = [];
 
     public bool Terminal { get; set; }
@@ -58,7 +61,7 @@ internal sealed class CtlRun : IDisposable
         ErrorIsTerminal = ErrorTerminal,
         TerminalWidth = () => Width,
         Variable = Variables.GetValueOrDefault,
-        Time = Time,
+        Time = Clock ?? Time,
         Random = new SystemRandomSource(),
     };
 }

@@ -140,6 +140,7 @@ internal sealed class InstanceFlags
                 }
             },
         };
+        option.CompletionSources.Clear();
         option.CompletionSources.Add([.. EnumWords.Words<T>()]);
         return option;
     }
