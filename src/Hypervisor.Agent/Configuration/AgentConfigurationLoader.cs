@@ -64,8 +64,7 @@ internal static class AgentConfigurationLoader
                 Bridge = reader.Value<string>("network.bridge", defaults.Network.Bridge, InterfaceName),
                 DnsServers = reader.List<IPAddress>("network.dns", defaults.Network.DnsServers, maxItems: 3, Values.IpAddress),
             },
-            LogLevel = reader.Value("log.level", defaults.LogLevel,
-                Values.OneOf(("debug", LogLevel.Debug), ("info", LogLevel.Information), ("warn", LogLevel.Warning), ("error", LogLevel.Error))),
+            LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),
         };
 
         if (configuration.SupportedInstanceTypes.Count == 0)
@@ -84,6 +83,10 @@ internal static class AgentConfigurationLoader
         reader.ThrowIfInvalid();
         return configuration;
     }
+
+    private static ValueParser<LogLevel> LogLevels { get; } = Values.OneOf(
+        ("trace", LogLevel.Trace), ("debug", LogLevel.Debug), ("information", LogLevel.Information), ("info", LogLevel.Information),
+        ("warning", LogLevel.Warning), ("warn", LogLevel.Warning), ("error", LogLevel.Error));
 
     private static string Hostname(ConfigurationReader reader, string machineName)
     {

@@ -210,7 +210,7 @@ public sealed class ConfigurationReader(YamlDocument document, string environmen
         foreach (var entry in mapping.Entries)
         {
             var key = prefix + entry.Key;
-            if (_keys.Contains(key))
+            if (!entry.Key.Contains('.') && _keys.Contains(key))
             {
                 continue;
             }

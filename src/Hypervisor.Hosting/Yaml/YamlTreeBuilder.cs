@@ -52,7 +52,8 @@ internal sealed class YamlTreeBuilder
         }
 
         var start = _parser.Consume<DocumentStart>();
-        if (start.Version is not null || start.Tags is { Count: > 0 })
+        // The parser itself declares "!" and "!!"; what a document uses of them is refused as a tag.
+        if (start.Version is not null || start.Tags is not null && start.Tags.Any(tag => tag.Handle is not ("!" or "!!")))
         {
             Error(Line(start), "has a directive (%YAML or %TAG)", "remove it");
         }

@@ -57,7 +57,8 @@ internal static class ServerConfigurationLoader
     }
 
     private static ValueParser<LogLevel> LogLevels { get; } = Values.OneOf(
-        ("debug", LogLevel.Debug), ("info", LogLevel.Information), ("warn", LogLevel.Warning), ("error", LogLevel.Error));
+        ("trace", LogLevel.Trace), ("debug", LogLevel.Debug), ("information", LogLevel.Information), ("info", LogLevel.Information),
+        ("warning", LogLevel.Warning), ("warn", LogLevel.Warning), ("error", LogLevel.Error));
 
     private static HeartbeatConfiguration Heartbeat(ConfigurationReader reader, HeartbeatConfiguration defaults)
     {
