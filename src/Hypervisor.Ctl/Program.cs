@@ -1,7 +1,6 @@
 using System.Text;
 using Hypervisor.Ctl;
 using Hypervisor.Ctl.Commands;
-using Hypervisor.Hosting.Randomness;
 
 // Not Console.Out, which loads terminfo and installs signal handlers before the first character.
 using var output = new DescriptorStream(1);
@@ -22,7 +21,7 @@ var environment = new CtlEnvironment
 #pragma warning disable RS0030 // Composition root: the one place that takes the real clock.
     Time = TimeProvider.System,
 #pragma warning restore RS0030
-    Random = new SystemRandomSource(),
+    Random = new KernelRandomSource(),
 };
 
 try
