@@ -16,7 +16,8 @@ var environment = new CtlEnvironment
     OpenInput = Console.OpenStandardInput,
     OutIsTerminal = !Console.IsOutputRedirected,
     ErrorIsTerminal = !Console.IsErrorRedirected,
-    TerminalWidth = static () => Console.WindowWidth,
+    // Some terminals say 0 for "unknown".
+    TerminalWidth = static () => Console.WindowWidth is > 0 and var width ? width : int.MaxValue,
     Variable = Environment.GetEnvironmentVariable,
 #pragma warning disable RS0030 // Composition root: the one place that takes the real clock.
     Time = TimeProvider.System,

@@ -1,5 +1,4 @@
 using Grpc.Core;
-using Hypervisor.Ctl.Connection;
 using Hypervisor.Ctl.Errors;
 
 namespace Hypervisor.Ctl.Commands;
@@ -17,7 +16,7 @@ internal static class EachName
             {
                 await act(item);
             }
-            catch (Exception exception) when (exception is RpcException or CtlException && exception is not ServerUnreachableException)
+            catch (Exception exception) when (exception is RpcException or CtlException)
             {
                 invocation.Environment.Out.Flush();
                 var code = ErrorReport.Write(invocation.Environment, exception, items.Count > 1 ? name(item) : null);

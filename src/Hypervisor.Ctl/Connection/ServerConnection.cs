@@ -76,7 +76,7 @@ internal sealed class ServerConnection : IDisposable
                 _connected = true;
                 return answer;
             }
-            catch (RpcException exception) when (exception.StatusCode == StatusCode.Unavailable)
+            catch (RpcException exception) when (IsAway(exception))
             {
                 var pause = Backoff.Pause(attempt, _random);
                 if ((IsConnectFailure(exception) && !_connected) || _time.GetElapsedTime(started) + pause > Limits.RetryWindow)
