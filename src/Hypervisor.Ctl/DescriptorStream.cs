@@ -8,6 +8,9 @@ namespace Hypervisor.Ctl;
 /// </summary>
 internal sealed partial class DescriptorStream(int descriptor) : Stream
 {
+    /// <summary>EPIPE, as the HResult of the exception: nobody reads any more.</summary>
+    public const int BrokenPipe = 32;
+
     private const int Interrupted = 4;
     private const int TryAgain = 11;
 
@@ -45,7 +48,7 @@ internal sealed partial class DescriptorStream(int descriptor) : Stream
             }
             else if (error != Interrupted)
             {
-                throw new IOException($"Standard output cannot be written: {Marshal.GetPInvokeErrorMessage(error)}.", error);
+                throw new IOException($"Output cannot be written: {Marshal.GetPInvokeErrorMessage(error)}.", error);
             }
         }
     }

@@ -1,6 +1,7 @@
 using System.Text;
 using Hypervisor.Ctl;
 using Hypervisor.Ctl.Commands;
+using Hypervisor.Ctl.Errors;
 
 // Not Console.Out, which loads terminfo and installs signal handlers before the first character.
 using var output = new DescriptorStream(1);
@@ -29,8 +30,14 @@ try
 {
     return await CommandTree.RunAsync(args, environment, CancellationToken.None);
 }
-catch (IOException)
+catch (IOException exception) when (exception.HResult == DescriptorStream.BrokenPipe)
 {
     // The reader of our output is gone ("| head"): there is nobody left to tell. 141 is what SIGPIPE would have given.
     return 141;
+}
+catch (IOException exception)
+{
+    // A full disk behind "> file": what was printed is not all there is.
+    error.Write(encoding.GetBytes($"error: {exception.Message}\n"));
+    return ExitCode.Refused;
 }
