@@ -1,0 +1,45 @@
+using System.CommandLine;
+using Hypervisor.Ctl.Errors;
+using Hypervisor.Ctl.Output;
+
+namespace Hypervisor.Ctl.Commands.Clusters;
+
+internal sealed class InfoCommand : CtlCommand
+{
+    private readonly Option<OutputFormat> _output = CommonOptions.Output();
+
+    public override void Declare(Command command) => command.Add(_output);
+
+    public override async Task<int> RunAsync(Invocation invocation, CancellationToken cancellationToken)
+    {
+        var printer = invocation.Printer(_output);
+        var info = await invocation.CallAsync(options => invocation.Cluster.GetClusterInfoAsync(new(), options), cancellationToken);
+        if (printer.Format == OutputFormat.Name)
+        {
+            printer.WriteName(info.ClusterUid);
+        }
+        else if (!printer.ForPeople)
+        {
+            printer.WriteDocument(info);
+        }
+        else
+        {
+            printer.WriteDetails(
+                ("Server", invocation.Connection.Address.ToString()),
+                ("Version", info.Version),
+                ("Cluster", info.ClusterUid),
+                ("Store", info.Store),
+                ("Leader", info.Leader),
+                ("Nodes", $"{info.NodesReady} ready of {info.NodesTotal}"),
+                ("Instances", $"{info.InstancesRunning} running of {info.InstancesTotal}"),
+                ("CPUs", Layouts.Share(info.Allocated?.CpuMillicores, info.Capacity?.CpuMillicores, Readable.Cpus)),
+                ("Memory", Layouts.Share(info.Allocated?.MemoryBytes, info.Capacity?.MemoryBytes, Readable.Bytes)));
+            foreach (var replica in info.Replicas)
+            {
+                printer.WriteLine($"  replica {replica.Name} at {replica.GrpcAddress}{(replica.Leader ? ", leader" : "")}");
+            }
+        }
+
+        return ExitCode.Done;
+    }
+}

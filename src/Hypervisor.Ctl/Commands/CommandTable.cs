@@ -1,0 +1,69 @@
+namespace Hypervisor.Ctl.Commands;
+
+/// <summary>Every command, one line each, in the order of the help.</summary>
+internal static class CommandTable
+{
+    public static CommandGroup[] Groups { get; } =
+    [
+        new("instance", "Create, run and inspect instances",
+        [
+            new("create", "Create instances from flags, a file or both", static () => new Instances.CreateCommand()),
+            new("update", "Change the specification of an instance", static () => new Instances.UpdateCommand()),
+            new("list", "List instances", static () => new Instances.ListCommand()),
+            new("get", "Show instances in detail", static () => new Instances.GetCommand()),
+            new("start", "Start stopped instances", static () => new Instances.StartCommand()),
+            new("stop", "Stop running instances", static () => new Instances.StopCommand()),
+            new("restart", "Stop and start instances", static () => new Instances.RestartCommand()),
+            new("pause", "Freeze running instances", static () => new Instances.PauseCommand()),
+            new("resume", "Continue paused instances", static () => new Instances.ResumeCommand()),
+            new("delete", "Delete instances with their ephemeral disks", static () => new Instances.DeleteCommand()),
+            new("console", "Attach to the console of an instance", static () => new Instances.ConsoleCommand()),
+            new("exec", "Run a command in an instance", static () => new Instances.ExecCommand()),
+            new("logs", "Print what an instance wrote", static () => new Instances.LogsCommand()),
+            new("stats", "Show what an instance uses", static () => new Instances.StatsCommand()),
+            new("why", "Explain where an instance was placed, or why it was not", static () => new Instances.WhyCommand()),
+        ]),
+        new("image", "Images that instances run",
+        [
+            new("list", "List images", static () => new Images.ListCommand()),
+            new("pull", "Fetch an image from a registry", static () => new Images.PullCommand()),
+            new("import", "Upload an OCI or docker-save archive", static () => new Images.ImportCommand()),
+            new("delete", "Delete images", static () => new Images.DeleteCommand()),
+        ]),
+        new("node", "Machines that run instances",
+        [
+            new("list", "List nodes", static () => new Nodes.ListCommand()),
+            new("get", "Show nodes in detail", static () => new Nodes.GetCommand()),
+            new("cordon", "Place no new instances on nodes", static () => new Nodes.CordonCommand()),
+            new("uncordon", "Place new instances on nodes again", static () => new Nodes.UncordonCommand()),
+            new("drain", "Cordon nodes and move their instances away", static () => new Nodes.DrainCommand()),
+            new("delete", "Remove nodes from the cluster", static () => new Nodes.DeleteCommand()),
+        ]),
+        new("cluster", "The cluster as a whole",
+        [
+            new("info", "Show version, leader, store and totals", static () => new Clusters.InfoCommand()),
+        ]),
+        new("config", "Contexts: named servers and projects",
+        [
+            new("get-contexts", "List contexts", static () => new Contexts.GetContextsCommand()),
+            new("current-context", "Print the context in use", static () => new Contexts.CurrentContextCommand()),
+            new("use-context", "Use a context from now on", static () => new Contexts.UseContextCommand()),
+            new("set-context", "Create or change a context", static () => new Contexts.SetContextCommand()),
+            new("delete-context", "Delete a context", static () => new Contexts.DeleteContextCommand()),
+        ]),
+        new("completion", "Print a completion script for a shell",
+        [
+            new("bash", "source <(hypervisor-ctl completion bash)", static () => new Completions.ScriptCommand(Completion.Shell.Bash)),
+            new("zsh", "source <(hypervisor-ctl completion zsh)", static () => new Completions.ScriptCommand(Completion.Shell.Zsh)),
+            new("fish", "hypervisor-ctl completion fish | source", static () => new Completions.ScriptCommand(Completion.Shell.Fish)),
+        ]),
+    ];
+
+    /// <summary>Commands without a group.</summary>
+    public static CommandEntry[] Commands { get; } =
+    [
+        new("events", "List what happened in the cluster", static () => new EventsCommand()),
+        new("version", "Print the version of this program", static () => new VersionCommand()),
+        new("__complete", "What may come next on a command line; called by the completion scripts", static () => new Completions.CompleteCommand()) { Hidden = true },
+    ];
+}

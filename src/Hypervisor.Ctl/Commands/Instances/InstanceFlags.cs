@@ -1,0 +1,209 @@
+using System.CommandLine;
+using Google.Protobuf.Collections;
+using Hypervisor.Ctl.Errors;
+using Hypervisor.Ctl.Specs;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Ctl.Commands.Instances;
+
+/// <summary>
+/// The flags that describe an instance, for create and update alike. Applied on top of what is there: single values replace,
+/// labels, selectors and environment merge by key, lists replace.
+/// </summary>
+internal sealed class InstanceFlags
+{
+    private const long MiB = 1024 * 1024;
+    private readonly List<(Option Option, string Path, Action<Invocation, CreateInstanceRequest> Set)> _flags = [];
+
+    public InstanceFlags()
+    {
+        Add(Choice<InstanceType>("--type", "vm, container or microvm"), "spec.type", (r, v) => r.Spec.Type = v);
+        Add(Text("--image", "Image, \"name\" or \"name:tag\"", "IMAGE"), "spec.image", (r, v) => r.Spec.Image = v);
+        Add(Amount("--cpus", "CPUs, for example 2, 0.5 or 500m", "COUNT", Quantity.TryMillicores), "spec.resources.cpu_millicores",
+            (r, v) => Resources(r).CpuMillicores = v);
+        Add(Amount("--memory", "Memory: a number of MiB, or 512MiB, 2GiB", "SIZE", PlainIsMiB), "spec.resources.memory_bytes",
+            (r, v) => Resources(r).MemoryBytes = v);
+        Add(Amount("--disk-space", "Node-local storage: a number of MiB, or 10GiB", "SIZE", PlainIsMiB), "spec.resources.disk_bytes",
+            (r, v) => Resources(r).DiskBytes = v);
+        Add(Several("--command", "Replaces the image's entry point; once per word", "WORD"), "spec.process.command",
+            (r, v) => Replace(Process(r).Command, v));
+        Add(Several("--env", "Environment variable; NAME alone takes its value from here (repeatable)", "NAME=VALUE"), "spec.process.env", SetEnvironment);
+        Add(Text("--workdir", "Working directory", "PATH"), "spec.process.working_dir", (r, v) => Process(r).WorkingDir = v);
+        Add(Text("--user", "User, uid, user:group or uid:gid", "USER"), "spec.process.user", (r, v) => Process(r).User = v);
+        Add(Text("--hostname", "Host name (default: the instance's name)", "NAME"), "spec.process.hostname", (r, v) => Process(r).Hostname = v);
+        Add(Several("--publish", "Port of the node that leads to one of the instance (repeatable)", "[IP:]PORT:PORT[/udp]", "-p"), "spec.network.ports",
+            (r, v) => Replace(Network(r).Ports, v.Select(PublishFlag.Parse)));
+        Add(Several("--dns", "Name server (repeatable)", "IP"), "spec.network.dns_servers", (r, v) => Replace(Network(r).DnsServers, v));
+        Add(Several("--dns-search", "Search domain (repeatable)", "DOMAIN"), "spec.network.dns_search", (r, v) => Replace(Network(r).DnsSearch, v));
+        Add(Switch("--read-only", "Make the root file system read-only"), "spec.security.read_only_root", (r, v) => Security(r).ReadOnlyRoot = v);
+        Add(Several("--cap-add", "Capability to add (repeatable)", "CAPABILITY"), "spec.security.capabilities_add",
+            (r, v) => Replace(Security(r).CapabilitiesAdd, v));
+        Add(Several("--cap-drop", "Capability to drop (repeatable)", "CAPABILITY"), "spec.security.capabilities_drop",
+            (r, v) => Replace(Security(r).CapabilitiesDrop, v));
+        Add(Choice<SeccompMode>("--seccomp", "default or unconfined"), "spec.security.seccomp", (r, v) => Security(r).Seccomp = v);
+        Add(Amount("--pids-limit", "Most processes and threads", "COUNT", long.TryParse), "spec.security.pids_limit", (r, v) => Security(r).PidsLimit = v);
+        Add(Text("--region", "Only on nodes of this region", "NAME"), "spec.constraints.region", (r, v) => Constraints(r).Region = v);
+        Add(Text("--zone", "Only on nodes of this zone", "NAME"), "spec.constraints.zone", (r, v) => Constraints(r).Zone = v);
+        Add(Several("--node-selector", "Only on nodes with this label (repeatable)", "KEY=VALUE"), "spec.constraints.node_selector",
+            (r, v) => Merge(Constraints(r).NodeSelector, "--node-selector", v));
+        Add(Choice<PlacementStrategy>("--strategy", "binpack or spread"), "spec.constraints.strategy", (r, v) => Constraints(r).Strategy = v);
+        Add(Text("--stop-signal", "Signal that stops it (default: the image's, else TERM)", "SIGNAL"), "spec.stop.signal", (r, v) => Stop(r).Signal = v);
+        Add(new Option<TimeSpan>("--stop-timeout") { Description = "How long it may take to stop (default 10s)", HelpName = "DURATION", CustomParser = CommonOptions.ParseDuration },
+            "spec.stop.grace_period", (r, v) => Stop(r).GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(v));
+        Add(Choice<DisconnectPolicy>("--on-disconnect", "keep or stop, when its node loses the control plane"), "spec.on_disconnect",
+            (r, v) => r.Spec.OnDisconnect = v);
+        Add(Several("--label", "Label; \"KEY-\" removes it (repeatable)", "KEY=VALUE"), "metadata.labels", (r, v) => Merge(r.Labels, "--label", v));
+        Add(Several("--annotation", "Annotation; \"KEY-\" removes it (repeatable)", "KEY=VALUE"), "metadata.annotations",
+            (r, v) => Merge(r.Annotations, "--annotation", v));
+    }
+
+    private delegate bool Parse(string text, out long amount);
+
+    public void AddTo(Command command)
+    {
+        foreach (var (option, _, _) in _flags)
+        {
+            command.Add(option);
+        }
+    }
+
+    /// <summary>Puts every flag that was typed into the request.</summary>
+    /// <returns>The paths that were set, as in a field mask.</returns>
+    public IReadOnlyList<string> Apply(Invocation invocation, CreateInstanceRequest request)
+    {
+        request.Spec ??= new();
+        var paths = new List<string>();
+        foreach (var (option, path, set) in _flags)
+        {
+            if (invocation.Has(option))
+            {
+                set(invocation, request);
+                paths.Add(path);
+            }
+        }
+
+        if (invocation.Trailing is { Count: > 0 } trailing)
+        {
+            Replace(Process(request).Args, trailing);
+            paths.Add("spec.process.args");
+        }
+
+        return paths;
+    }
+
+    private static Resources Resources(CreateInstanceRequest r) => r.Spec.Resources ??= new();
+
+    private static ProcessSpec Process(CreateInstanceRequest r) => r.Spec.Process ??= new();
+
+    private static NetworkSpec Network(CreateInstanceRequest r) => r.Spec.Network ??= new();
+
+    private static SecuritySpec Security(CreateInstanceRequest r) => r.Spec.Security ??= new();
+
+    private static PlacementConstraints Constraints(CreateInstanceRequest r) => r.Spec.Constraints ??= new();
+
+    private static StopSpec Stop(CreateInstanceRequest r) => r.Spec.Stop ??= new();
+
+    private static bool PlainIsMiB(string text, out long bytes) => Quantity.TryBytes(text, MiB, out bytes);
+
+    private static Option<string> Text(string name, string description, string help) => new(name) { Description = description, HelpName = help };
+
+    private static Option<bool> Switch(string name, string description) => new(name) { Description = description };
+
+    private static Option<string[]> Several(string name, string description, string help, params string[] aliases) =>
+        new(name, aliases) { Description = description, HelpName = help, Arity = ArgumentArity.OneOrMore };
+
+    private static Option<long> Amount(string name, string description, string help, Parse parse) => new(name)
+    {
+        Description = description,
+        HelpName = help,
+        CustomParser = result => parse(result.Tokens[0].Value, out var amount)
+            ? amount
+            : CommonOptions.Fail<long>(result, $"{name}: '{result.Tokens[0].Value}' is no amount: {description}."),
+    };
+
+    private static Option<T> Choice<T>(string name, string description)
+        where T : struct, Enum
+    {
+        var option = new Option<T>(name)
+        {
+            Description = description,
+            HelpName = string.Join('|', EnumWords.Words<T>()),
+            CustomParser = result =>
+            {
+                try
+                {
+                    return EnumWords.Parse<T>(name)(result.Tokens[0].Value);
+                }
+                catch (CtlException exception)
+                {
+                    return CommonOptions.Fail<T>(result, exception.Message);
+                }
+            },
+        };
+        option.CompletionSources.Clear();
+        option.CompletionSources.Add([.. EnumWords.Words<T>()]);
+        return option;
+    }
+
+    private static void Replace<T>(IList<T> list, IEnumerable<T> values)
+    {
+        list.Clear();
+        foreach (var value in values)
+        {
+            list.Add(value);
+        }
+    }
+
+    private static void Merge(MapField<string, string> map, string flag, string[] values)
+    {
+        foreach (var value in values)
+        {
+            var equals = value.IndexOf('=', StringComparison.Ordinal);
+            if (equals > 0)
+            {
+                map[value[..equals]] = value[(equals + 1)..];
+            }
+            else if (equals < 0 && value.Length > 1 && value.EndsWith('-'))
+            {
+                map.Remove(value[..^1]);
+            }
+            else
+            {
+                throw CtlException.Usage($"{flag}: '{value}' is not KEY=VALUE.");
+            }
+        }
+    }
+
+    private static void SetEnvironment(Invocation invocation, CreateInstanceRequest request, string[] values)
+    {
+        var env = Process(request).Env;
+        foreach (var value in values)
+        {
+            var equals = value.IndexOf('=', StringComparison.Ordinal);
+            var name = equals < 0 ? value : value[..equals];
+            if (name.Length == 0)
+            {
+                throw CtlException.Usage($"--env: '{value}' has no name; write NAME=VALUE.");
+            }
+
+            var text = equals >= 0
+                ? value[(equals + 1)..]
+                : invocation.Environment.Variable(name)
+                    ?? throw CtlException.Usage($"--env: {name} is not set here.", $"Write --env {name}=VALUE.");
+            if (env.FirstOrDefault(e => e.Name == name) is { } known)
+            {
+                known.Value = text;
+            }
+            else
+            {
+                env.Add(new EnvVar { Name = name, Value = text });
+            }
+        }
+    }
+
+    private void Add<T>(Option<T> option, string path, Action<CreateInstanceRequest, T> set) =>
+        _flags.Add((option, path, (invocation, request) => set(request, invocation.Get(option)!)));
+
+    private void Add<T>(Option<T> option, string path, Action<Invocation, CreateInstanceRequest, T> set) =>
+        _flags.Add((option, path, (invocation, request) => set(invocation, request, invocation.Get(option)!)));
+}

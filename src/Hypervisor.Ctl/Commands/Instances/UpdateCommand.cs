@@ -1,0 +1,92 @@
+using System.CommandLine;
+using Google.Protobuf.WellKnownTypes;
+using Hypervisor.Ctl.Completion;
+using Hypervisor.Ctl.Errors;
+using Hypervisor.Ctl.Output;
+using Hypervisor.Ctl.Watching;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Ctl.Commands.Instances;
+
+/// <summary>
+/// Reads the instance, applies the flags and sends what they set, bound to the version that was read: a concurrent change is
+/// refused instead of overwritten.
+/// </summary>
+internal sealed class UpdateCommand : CtlCommand
+{
+    private readonly Argument<string[]> _words = InstanceArguments.Several();
+    private readonly InstanceFlags _flags = new();
+    private readonly Option<bool> _dryRun = new("--dry-run") { Description = "Validate without changing anything" };
+    private readonly WaitOptions _wait = new();
+    private readonly Option<string> _requestId = CommonOptions.RequestId();
+    private readonly Option<OutputFormat> _output = CommonOptions.Output();
+
+    public override NameKind Completes => NameKind.Instances;
+
+    public override void Declare(Command command)
+    {
+        command.Add(_words);
+        _flags.AddTo(command);
+        command.Add(_dryRun);
+        _wait.AddTo(command);
+        command.Add(_requestId);
+        command.Add(_output);
+    }
+
+    public override async Task<int> RunAsync(Invocation invocation, CancellationToken cancellationToken)
+    {
+        var words = invocation.Get(_words)!;
+        if (words.Length - invocation.Trailing.Count != 1)
+        {
+            throw CtlException.Usage("One instance is updated at a time.", "Arguments of its process come after --.");
+        }
+
+        var dryRun = invocation.Get(_dryRun);
+        var waits = _wait.Read(invocation, out var timeout) && !dryRun;
+        invocation.Streaming = waits;
+        var current = await invocation.CallAsync(
+            options => invocation.Compute.GetInstanceAsync(new() { Project = invocation.Project, Instance = words[0] }, options),
+            cancellationToken);
+        var changed = new CreateInstanceRequest
+        {
+            Labels = { current.Metadata.Labels },
+            Annotations = { current.Metadata.Annotations },
+            Spec = current.Spec.Clone(),
+        };
+        var paths = _flags.Apply(invocation, changed);
+        if (paths.Count == 0)
+        {
+            throw CtlException.Usage("Nothing to change: no flag was given.");
+        }
+
+        var request = new UpdateInstanceRequest
+        {
+            Instance = new()
+            {
+                Metadata = new()
+                {
+                    Name = current.Metadata.Name,
+                    Project = current.Metadata.Project,
+                    Uid = current.Metadata.Uid,
+                    ResourceVersion = current.Metadata.ResourceVersion,
+                    Labels = { changed.Labels },
+                    Annotations = { changed.Annotations },
+                },
+                Spec = changed.Spec,
+            },
+            UpdateMask = new FieldMask { Paths = { paths } },
+            RequestId = invocation.Get(_requestId) ?? invocation.NewRequestId(),
+            DryRun = dryRun,
+        };
+        var updated = await invocation.CallAsync(options => invocation.Compute.UpdateInstanceAsync(request, options), cancellationToken);
+        if (waits)
+        {
+            using var waiter = new InstanceWaiter(invocation, timeout);
+            updated = await waiter.WaitAsync(new(updated), cancellationToken);
+        }
+
+        InstanceResult.Write(
+            invocation, invocation.Printer(_output), updated, dryRun ? "would be updated (dry run)" : "updated", showState: waits);
+        return ExitCode.Done;
+    }
+}

@@ -1,0 +1,84 @@
+using System.CommandLine;
+using Hypervisor.Ctl.Completion;
+using Hypervisor.Ctl.Output;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Ctl.Commands.Nodes;
+
+internal sealed class GetCommand : CtlCommand
+{
+    private readonly Argument<string[]> _names = NodeArguments.Several();
+    private readonly Option<OutputFormat> _output = CommonOptions.Output();
+
+    public override NameKind Completes => NameKind.Nodes;
+
+    public override void Declare(Command command)
+    {
+        command.Add(_names);
+        command.Add(_output);
+    }
+
+    public override Task<int> RunAsync(Invocation invocation, CancellationToken cancellationToken)
+    {
+        var printer = invocation.Printer(_output);
+        var first = true;
+        return EachName.RunAsync(invocation.Get(_names)!, name => name, invocation, async name =>
+        {
+            var node = await invocation.CallAsync(options => invocation.Cluster.GetNodeAsync(new() { Node = name }, options), cancellationToken);
+            if (printer.Format == OutputFormat.Name)
+            {
+                printer.WriteName(node.Metadata.Name);
+                return;
+            }
+
+            if (!printer.ForPeople)
+            {
+                printer.WriteDocument(node);
+                return;
+            }
+
+            if (!first)
+            {
+                invocation.Environment.Out.WriteLine();
+            }
+
+            first = false;
+            WriteDetails(printer, node, invocation.Environment.Time.GetUtcNow());
+        });
+    }
+
+    private static void WriteDetails(Printer printer, Node node, DateTimeOffset now)
+    {
+        var (metadata, status) = (node.Metadata, node.Status ?? new());
+        var inventory = status.Inventory ?? new();
+        var since = status.LivenessSince is null ? "" : $" for {Readable.Age(status.LivenessSince, now)}";
+        printer.WriteDetails(
+            ("Name", metadata.Name),
+            ("Uid", metadata.Uid),
+            ("Labels", string.Join(", ", metadata.Labels.OrderBy(l => l.Key, StringComparer.Ordinal).Select(l => $"{l.Key}={l.Value}"))),
+            ("Status", $"{Layouts.NodeStatusOf(node).Text}{since}"),
+            ("Because", status.LivenessMessage),
+            ("Role", inventory.Role),
+            ("Zone", Layouts.Place(inventory)),
+            ("Hostname", inventory.Hostname),
+            ("Agent", $"{inventory.AgentAddress} {inventory.AgentVersion}".Trim()),
+            ("System", $"{inventory.OperatingSystem} {inventory.KernelVersion} {inventory.Architecture}".Trim()),
+            ("CPUs", Layouts.Share(status.Allocated?.CpuMillicores, inventory.Capacity?.CpuMillicores, Readable.Cpus)),
+            ("Memory", Layouts.Share(status.Allocated?.MemoryBytes, inventory.Capacity?.MemoryBytes, Readable.Bytes)),
+            ("Disk", Layouts.Share(status.Allocated?.DiskBytes, inventory.Capacity?.DiskBytes, Readable.Bytes)),
+            ("Instances", status.InstanceCount.ToString(System.Globalization.CultureInfo.InvariantCulture)),
+            ("Subnet", status.Subnet),
+            ("Joined", metadata.CreatedAt is null ? "" : $"{Readable.Time(metadata.CreatedAt)} ({Readable.Age(metadata.CreatedAt, now)} ago)"));
+        foreach (var runtime in inventory.Runtimes)
+        {
+            printer.WriteLine(runtime.Available
+                ? $"  {Layouts.Runtime(runtime)} {runtime.Version}"
+                : $"  {Layouts.Runtime(runtime)} unavailable: {runtime.Message}");
+        }
+
+        foreach (var unclaimed in status.Unclaimed)
+        {
+            printer.WriteLine($"  unclaimed: {Readable.Type(unclaimed.Type)} {unclaimed.Project}/{unclaimed.Name} ({unclaimed.Uid})");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+using System.CommandLine;
+using Hypervisor.Ctl.Output;
+using Hypervisor.Ctl.Watching;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Ctl.Commands.Nodes;
+
+internal sealed class ListCommand : CtlCommand
+{
+    private readonly Option<OutputFormat> _output = CommonOptions.Output();
+    private readonly Option<bool> _watch = CommonOptions.Watch();
+    private readonly Option<string> _selector = CommonOptions.Selector();
+
+    public override void Declare(Command command)
+    {
+        command.Add(_selector);
+        command.Add(_watch);
+        command.Add(_output);
+    }
+
+    public override async Task<int> RunAsync(Invocation invocation, CancellationToken cancellationToken)
+    {
+        invocation.Streaming = invocation.Get(_watch);
+        var printer = invocation.Printer(_output);
+        var selector = invocation.Get(_selector) ?? "";
+        var layout = Layouts.Nodes(invocation.Environment.Time.GetUtcNow(), printer.Format == OutputFormat.Wide);
+        if (invocation.Streaming)
+        {
+            var show = new WatchPrinter<Node>(
+                invocation.Environment, printer, layout, n => n.Metadata.Uid, n => n.Metadata.Name, n => n.Metadata.ResourceVersion,
+                gone => [gone.Metadata.Name, "DELETED"]);
+            await show.RunAsync(Watches.Nodes(invocation, new() { LabelSelector = selector }).RunAsync(cancellationToken), cancellationToken);
+        }
+
+        var answer = await Pages.ReadAsync(
+            (token, options) => invocation.Cluster.ListNodesAsync(
+                new() { PageSize = Limits.PageSize, PageToken = token, LabelSelector = selector }, options),
+            page => page.List,
+            static (all, page) => all.Nodes.Add(page.Nodes),
+            invocation,
+            cancellationToken);
+        return ListOutput.Write(
+            invocation, printer, answer, answer.Nodes, layout, n => n.Metadata.Name,
+            "No nodes. Start hypervisor-agent with its server_addr set to this server.");
+    }
+}

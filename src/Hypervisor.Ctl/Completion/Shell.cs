@@ -1,0 +1,8 @@
+namespace Hypervisor.Ctl.Completion;
+
+internal enum Shell
+{
+    Bash,
+    Zsh,
+    Fish,
+}

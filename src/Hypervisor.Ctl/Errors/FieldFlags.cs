@@ -1,0 +1,59 @@
+namespace Hypervisor.Ctl.Errors;
+
+/// <summary>Which flag sets a field of a request, so that a refusal names what the user typed.</summary>
+internal static class FieldFlags
+{
+    private static readonly (string Field, string Flag)[] Flags =
+    [
+        ("name", "--name"),
+        ("project", "--project"),
+        ("labels", "--label"),
+        ("annotations", "--annotation"),
+        ("metadata.labels", "--label"),
+        ("metadata.annotations", "--annotation"),
+        ("request_id", "--request-id"),
+        ("label_selector", "--selector"),
+        ("spec.type", "--type"),
+        ("spec.image", "--image"),
+        ("spec.resources.cpu_millicores", "--cpus"),
+        ("spec.resources.memory_bytes", "--memory"),
+        ("spec.resources.disk_bytes", "--disk-space"),
+        ("spec.process.command", "--command"),
+        ("spec.process.args", "-- ARGS"),
+        ("spec.process.env", "--env"),
+        ("spec.process.working_dir", "--workdir"),
+        ("spec.process.user", "--user"),
+        ("spec.process.hostname", "--hostname"),
+        ("spec.network.ports", "--publish"),
+        ("spec.network.dns_servers", "--dns"),
+        ("spec.network.dns_search", "--dns-search"),
+        ("spec.security.read_only_root", "--read-only"),
+        ("spec.security.capabilities_add", "--cap-add"),
+        ("spec.security.capabilities_drop", "--cap-drop"),
+        ("spec.security.seccomp", "--seccomp"),
+        ("spec.security.pids_limit", "--pids-limit"),
+        ("spec.constraints.region", "--region"),
+        ("spec.constraints.zone", "--zone"),
+        ("spec.constraints.node_selector", "--node-selector"),
+        ("spec.constraints.strategy", "--strategy"),
+        ("spec.stop.signal", "--stop-signal"),
+        ("spec.stop.grace_period", "--stop-timeout"),
+        ("spec.on_disconnect", "--on-disconnect"),
+    ];
+
+    /// <summary>The flag for a path such as <c>spec.process.env[2].name</c> (also below an "instance." of an update); null when none sets it.</summary>
+    public static string? FlagOf(string path)
+    {
+        var field = path.StartsWith("instance.", StringComparison.Ordinal) ? path["instance.".Length..] : path;
+        foreach (var (candidate, flag) in Flags)
+        {
+            if (field.StartsWith(candidate, StringComparison.Ordinal)
+                && (field.Length == candidate.Length || field[candidate.Length] is '.' or '['))
+            {
+                return flag;
+            }
+        }
+
+        return null;
+    }
+}

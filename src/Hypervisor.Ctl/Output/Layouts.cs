@@ -1,0 +1,133 @@
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Ctl.Output;
+
+/// <summary>The columns of each kind of object.</summary>
+internal static class Layouts
+{
+    public static TableLayout<Instance> Instances(DateTimeOffset now, bool wide, bool withProject)
+    {
+        List<(string Title, Func<Instance, Cell> Cell)> columns =
+        [
+            ("NAME", i => i.Metadata.Name),
+            ("TYPE", i => Readable.Type(i.Spec?.Type ?? default)),
+            ("STATE", StateOf),
+            ("NODE", i => i.Placement?.Node),
+            ("ADDRESS", i => i.Status?.IpAddresses.FirstOrDefault()),
+            ("AGE", i => Readable.Age(i.Metadata.CreatedAt, now)),
+        ];
+        if (withProject)
+        {
+            columns.Insert(0, ("PROJECT", i => i.Metadata.Project));
+        }
+
+        if (wide)
+        {
+            columns.AddRange(
+            [
+                ("IMAGE", i => i.Spec?.Image),
+                ("CPUS", i => Readable.Cpus(i.Spec?.Resources?.CpuMillicores ?? 0)),
+                ("MEMORY", i => Readable.Bytes(i.Spec?.Resources?.MemoryBytes ?? 0)),
+                ("PORTS", i => string.Join(',', i.Spec?.Network?.Ports.Select(Port) ?? [])),
+                ("UID", i => i.Metadata.Uid),
+            ]);
+        }
+
+        return Of(columns);
+    }
+
+    public static TableLayout<Node> Nodes(DateTimeOffset now, bool wide)
+    {
+        List<(string Title, Func<Node, Cell> Cell)> columns =
+        [
+            ("NAME", n => n.Metadata.Name),
+            ("STATUS", NodeStatusOf),
+            ("ROLE", n => n.Status?.Inventory?.Role),
+            ("ZONE", n => Place(n.Status?.Inventory)),
+            ("INSTANCES", n => (n.Status?.InstanceCount ?? 0).ToString(System.Globalization.CultureInfo.InvariantCulture)),
+            ("CPUS", n => Share(n.Status?.Allocated?.CpuMillicores, n.Status?.Inventory?.Capacity?.CpuMillicores, Readable.Cpus)),
+            ("MEMORY", n => Share(n.Status?.Allocated?.MemoryBytes, n.Status?.Inventory?.Capacity?.MemoryBytes, Readable.Bytes)),
+            ("AGE", n => Readable.Age(n.Metadata.CreatedAt, now)),
+        ];
+        if (wide)
+        {
+            columns.AddRange(
+            [
+                ("RUNTIMES", n => string.Join(',', n.Status?.Inventory?.Runtimes.Where(r => r.Available).Select(Runtime) ?? [])),
+                ("ADDRESS", n => n.Status?.Inventory?.AgentAddress),
+                ("SUBNET", n => n.Status?.Subnet),
+                ("KERNEL", n => n.Status?.Inventory?.KernelVersion),
+                ("AGENT", n => n.Status?.Inventory?.AgentVersion),
+                ("UID", n => n.Metadata.Uid),
+            ]);
+        }
+
+        return Of(columns);
+    }
+
+    public static TableLayout<Image> Images(DateTimeOffset now, bool wide) => Of<Image>(
+    [
+        ("NAME", i => i.Metadata.Name),
+        ("DIGEST", i => wide || i.Digest.Length <= 19 ? i.Digest : i.Digest[..19]),
+        ("SIZE", i => Readable.Bytes(i.SizeBytes)),
+        ("PLATFORM", i => $"{i.OperatingSystem}/{i.Architecture}".Trim('/')),
+        ("TYPES", i => string.Join(',', i.Types_.Select(Readable.Type))),
+        ("AGE", i => Readable.Age(i.Metadata.CreatedAt, now)),
+    ]);
+
+    public static TableLayout<Event> Events(DateTimeOffset now, bool wide) => Of<Event>(
+    [
+        ("LAST", e => Readable.Age(e.LastAt, now)),
+        ("SEVERITY", e => e.Severity == EventSeverity.Warning ? new Cell("WARNING", Tone.Busy) : "INFO"),
+        ("OBJECT", e => $"{e.ObjectKind.ToLowerInvariant()}/{e.ObjectName}"),
+        ("REASON", e => e.Reason),
+        ("COUNT", e => Math.Max(e.Count, 1).ToString(System.Globalization.CultureInfo.InvariantCulture)),
+        .. wide ? (ReadOnlySpan<(string, Func<Event, Cell>)>)[("FIRST", e => Readable.Age(e.FirstAt, now)), ("OBJECT-UID", e => e.ObjectUid)] : [],
+        ("MESSAGE", e => e.Message),
+    ]);
+
+    public static Cell StateOf(Instance instance)
+    {
+        var status = instance.Status ?? new InstanceStatus();
+        var state = Readable.State(status.State);
+        var tone = status.State switch
+        {
+            InstanceState.Running => Tone.Good,
+            InstanceState.Failed or InstanceState.Unknown => Tone.Bad,
+            InstanceState.Stopped or InstanceState.Paused => Tone.Plain,
+            _ => Tone.Busy,
+        };
+        return new(status.Reason.Length > 0 ? $"{state} ({status.Reason})" : state, tone);
+    }
+
+    public static Cell NodeStatusOf(Node node)
+    {
+        var liveness = node.Status?.Liveness ?? default;
+        var text = liveness == NodeLiveness.Unspecified ? "UNKNOWN" : liveness.ToString().ToUpperInvariant();
+        var scheduling = node.Spec?.Scheduling ?? default;
+        if (scheduling is not (NodeScheduling.Unspecified or NodeScheduling.Schedulable))
+        {
+            text += $",{scheduling.ToString().ToUpperInvariant()}";
+        }
+
+        return new(text, liveness switch
+        {
+            NodeLiveness.Ready => scheduling is NodeScheduling.Unspecified or NodeScheduling.Schedulable ? Tone.Good : Tone.Busy,
+            NodeLiveness.Suspect => Tone.Busy,
+            _ => Tone.Bad,
+        });
+    }
+
+    public static string Runtime(RuntimeInfo runtime) => $"{Readable.Type(runtime.Type)}:{runtime.Driver}";
+
+    public static string Port(PublishedPort port) =>
+        $"{(port.HostIp.Length > 0 ? port.HostIp + ":" : "")}{port.HostPort}:{port.InstancePort}{(port.Protocol == IpProtocol.Udp ? "/udp" : "")}";
+
+    public static string Place(NodeInventory? inventory) => $"{inventory?.Region}/{inventory?.Zone}".Trim('/');
+
+    public static string Share(long? used, long? all, Func<long, string> format) => $"{format(used ?? 0)}/{format(all ?? 0)}";
+
+    private static TableLayout<T> Of<T>(List<(string Title, Func<T, Cell> Cell)> columns) => new(
+        [.. columns.Select(column => column.Title)],
+        item => [.. columns.Select(column => column.Cell(item))]);
+}

@@ -1,0 +1,40 @@
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Ctl.Watching;
+
+internal enum GoalState
+{
+    Waiting,
+    Reached,
+    Failed,
+}
+
+/// <summary>When the change that a mutation asked for is done. Pure: a function of the object that the mutation answered and of the present one.</summary>
+internal sealed record InstanceGoal(Instance Asked, bool Deleted = false)
+{
+    public GoalState Judge(Instance now)
+    {
+        if (Deleted)
+        {
+            return GoalState.Waiting;
+        }
+
+        var status = now.Status ?? new InstanceStatus();
+        if (status.ObservedGeneration < Asked.Metadata.Generation
+            || status.ObservedRestartGeneration < Asked.Spec.RestartGeneration)
+        {
+            return GoalState.Waiting;
+        }
+
+        var wish = Asked.Spec.DesiredState;
+        return status.State switch
+        {
+            InstanceState.Failed => GoalState.Failed,
+            InstanceState.Running when wish is DesiredState.Unspecified or DesiredState.Running => GoalState.Reached,
+            // It ran and its process ended by itself with exit code 0 before this watch saw it running.
+            InstanceState.Stopped when wish == DesiredState.Stopped || status.Exit is not null => GoalState.Reached,
+            InstanceState.Paused when wish == DesiredState.Paused => GoalState.Reached,
+            _ => GoalState.Waiting,
+        };
+    }
+}

@@ -1,0 +1,159 @@
+using System.Text;
+using Hypervisor.Protocol.V1;
+using Xunit;
+
+namespace Hypervisor.Tests.Ctl.Commands;
+
+/// <summary>Protects: each flag and each line of a specification sets the field it names, and nothing else.</summary>
+public sealed class CreateTests
+{
+    public static TheoryData<string, string> Flags => new()
+    {
+        { "--type vm --image ubuntu --cpus 2 --memory 2048", """{"type":"INSTANCE_TYPE_VM","image":"ubuntu","resources":{"cpuMillicores":"2000","memoryBytes":"2147483648"}}""" },
+        { "--cpus 500m --memory 512MiB --disk-space 1GiB", """{"resources":{"cpuMillicores":"500","memoryBytes":"536870912","diskBytes":"1073741824"}}""" },
+        { "--cpus 0.25 --memory 1.5Gi", """{"resources":{"cpuMillicores":"250","memoryBytes":"1610612736"}}""" },
+        { "--env A=1 --env B=x=y --env A=2 --env HOME", """{"process":{"env":[{"name":"A","value":"2"},{"name":"B","value":"x=y"},{"name":"HOME","value":"/home/me"}]}}""" },
+        { "-p 8080:80 --publish 127.0.0.1:5353:53/udp", """{"network":{"ports":[{"hostPort":8080,"instancePort":80,"protocol":"IP_PROTOCOL_TCP"},{"hostPort":5353,"instancePort":53,"protocol":"IP_PROTOCOL_UDP","hostIp":"127.0.0.1"}]}}""" },
+        { "--command sh --command=-c -- echo --loud", """{"process":{"command":["sh","-c"],"args":["echo","--loud"]}}""" },
+        { "--hostname h --user 1000:1000 --workdir /srv", """{"process":{"hostname":"h","user":"1000:1000","workingDir":"/srv"}}""" },
+        { "--read-only --cap-add NET_ADMIN --cap-drop ALL --seccomp unconfined --pids-limit 10", """{"security":{"readOnlyRoot":true,"capabilitiesAdd":["NET_ADMIN"],"capabilitiesDrop":["ALL"],"seccomp":"SECCOMP_MODE_UNCONFINED","pidsLimit":"10"}}""" },
+        { "--region eu --zone a --node-selector disk=ssd --strategy spread", """{"constraints":{"region":"eu","zone":"a","nodeSelector":{"disk":"ssd"},"strategy":"PLACEMENT_STRATEGY_SPREAD"}}""" },
+        { "--stop-signal INT --stop-timeout 1m --on-disconnect stop", """{"stop":{"signal":"INT","gracePeriod":"60s"},"onDisconnect":"DISCONNECT_POLICY_STOP"}""" },
+        { "--dns 1.1.1.1 --dns-search a.example", """{"network":{"dnsServers":["1.1.1.1"],"dnsSearch":["a.example"]}}""" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Flags))]
+    public async Task A_flag_sets_its_field(string flags, string spec)
+    {
+        var request = await CreateAsync(new CtlRun { Variables = { ["HOME"] = "/home/me" } }, ["--name", "web", "--no-wait", .. flags.Split(' ')]);
+
+        Assert.Equal(InstanceSpec.Parser.ParseJson(spec), request.Spec);
+        Assert.Equal("web", request.Name);
+    }
+
+    [Fact]
+    public async Task Labels_project_dry_run_and_request_id_are_sent()
+    {
+        var request = await CreateAsync(
+            new CtlRun(), ["web", "--label", "a=b", "--annotation", "c=d", "--project", "p", "--dry-run", "--request-id", "r1"]);
+
+        Assert.Equal("b", request.Labels["a"]);
+        Assert.Equal("d", request.Annotations["c"]);
+        Assert.Equal(("p", true, "r1"), (request.Project, request.DryRun, request.RequestId));
+    }
+
+    [Fact]
+    public async Task A_file_in_the_form_that_get_prints_is_taken_and_flags_override_it()
+    {
+        var yaml = """
+            metadata:
+              name: from-file
+              uid: ignored
+              generation: "7"
+              labels: {tier: front}
+            spec:
+              type: container
+              image: busybox
+              resources: {cpu_millicores: 100, memoryBytes: 64MiB}
+              stop: {gracePeriod: 2.5s}
+              process:
+                args: ["httpd", "-f"]
+                user: 1000
+            status:
+              state: INSTANCE_STATE_RUNNING
+            """;
+
+        var request = await CreateAsync(new CtlRun { Input = Encoding.UTF8.GetBytes(yaml) }, ["-f", "-", "--no-wait", "--cpus", "1", "--label", "x=y"]);
+
+        Assert.Equal("from-file", request.Name);
+        Assert.Equal(2, request.Labels.Count);
+        Assert.Equal(
+            InstanceSpec.Parser.ParseJson("""
+                {"type":"INSTANCE_TYPE_CONTAINER","image":"busybox","resources":{"cpuMillicores":"1000","memoryBytes":"67108864"},
+                 "stop":{"gracePeriod":"2.500s"},"process":{"args":["httpd","-f"],"user":"1000"}}
+                """),
+            request.Spec);
+    }
+
+    [Fact]
+    public async Task Several_documents_are_several_instances()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnCreate = request => Samples.Instance(request.Name, InstanceState.Pending);
+        var run = new CtlRun { Input = "metadata: {name: a}\n---\nmetadata: {name: b}\n---\n"u8.ToArray() };
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "create", "-f", "-", "--no-wait"));
+
+        Assert.Equal("a created\nb created\n", run.Out);
+    }
+
+    [Fact]
+    public async Task Every_mistake_in_a_file_is_named_with_its_line_and_nothing_is_sent()
+    {
+        await using var server = await FakeServer.StartAsync();
+        var yaml = """
+            metadata:
+              name: a
+              colour: red
+            spec:
+              type: lorry
+              resources:
+                memoryBytes: much
+            ---
+            metadata: {name: b}
+            spec:
+              image: [x]
+            """;
+        var run = new CtlRun { Input = Encoding.UTF8.GetBytes(yaml) };
+
+        Assert.Equal(2, await run.RunAsync(server, "instance", "create", "-f", "-"));
+
+        Assert.Contains("stdin:3: metadata.colour: is not a field; known here: name, ", run.Error, StringComparison.Ordinal);
+        Assert.Contains("stdin:5: spec.type: 'lorry' is not one of vm, container, microvm", run.Error, StringComparison.Ordinal);
+        Assert.Contains("stdin:7: spec.resources.memoryBytes: 'much' is no number of bytes", run.Error, StringComparison.Ordinal);
+        Assert.Contains("stdin:11: spec.image: wants a value, not a list", run.Error, StringComparison.Ordinal);
+        Assert.Empty(server.Compute.Requests);
+    }
+
+    [Fact]
+    public async Task Update_sends_only_what_was_typed_bound_to_the_version_it_read()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnGet = _ => Samples.Instance("web", InstanceState.Running, version: 42);
+        server.Compute.OnUpdate = request => request.Instance;
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "update", "web", "--memory", "1GiB", "--label", "a=b", "--no-wait"));
+
+        var request = (UpdateInstanceRequest)server.Compute.Requests[^1];
+        Assert.Equal(["spec.resources.memory_bytes", "metadata.labels"], request.UpdateMask.Paths);
+        Assert.Equal(42, request.Instance.Metadata.ResourceVersion);
+        Assert.Equal(1L << 30, request.Instance.Spec.Resources.MemoryBytes);
+        Assert.Equal(500, request.Instance.Spec.Resources.CpuMillicores);
+    }
+
+    [Fact]
+    public async Task An_import_is_streamed_in_small_parts()
+    {
+        await using var server = await FakeServer.StartAsync();
+        var archive = new byte[3 * 1024 * 1024 + 17];
+        new System.Random(1).NextBytes(archive);
+        var run = new CtlRun { Input = archive };
+
+        Assert.Equal(0, await run.RunAsync(server, "image", "import", "-", "--name", "busybox:1"));
+
+        Assert.Equal(archive, server.Compute.Imported);
+        Assert.InRange(server.Compute.LargestChunk, 1, 1024 * 1024);
+        Assert.Equal("busybox:1 imported: 3MiB, sha256:00\n", run.Out);
+    }
+
+    private static async Task<CreateInstanceRequest> CreateAsync(CtlRun run, string[] words)
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnCreate = request => Samples.Instance(request.Name, InstanceState.Pending);
+        var exitCode = await run.RunAsync(server, ["instance", "create", .. words]);
+        Assert.True(exitCode == 0, run.Error);
+        return (CreateInstanceRequest)server.Compute.Requests.Single();
+    }
+}

@@ -1,0 +1,206 @@
+using Hypervisor.Protocol.V1;
+using Xunit;
+
+namespace Hypervisor.Tests.Ctl.Commands;
+
+/// <summary>Protects: lists look as promised in every format, and json and yaml say exactly what the API says.</summary>
+public sealed class ListTests
+{
+    private static ListInstancesResponse Two => new()
+    {
+        Instances =
+        {
+            Samples.Instance("web", InstanceState.Running),
+            Samples.Instance("a-longer-name", InstanceState.Pending, "InsufficientMemory", observed: 0),
+        },
+        List = new() { ResourceVersion = (1L << 48) + 7 },
+    };
+
+    [Fact]
+    public async Task The_table_is_aligned_and_has_no_trailing_spaces()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnList = _ => Two;
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "list"));
+
+        Assert.Equal(
+            """
+            NAME            TYPE        STATE                          NODE   ADDRESS     AGE
+            web             container   RUNNING                        n1     10.88.0.5   5m
+            a-longer-name   container   PENDING (InsufficientMemory)   -      -           5m
+
+            """,
+            run.Out);
+        Assert.Equal("", run.Error);
+        Assert.Equal(InstanceView.Summary, ((ListInstancesRequest)server.Compute.Requests.Single()).View);
+    }
+
+    [Fact]
+    public async Task Json_is_the_list_response_with_lower_camel_names_and_long_numbers_as_text()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnList = _ => Two;
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "list", "-o", "json"));
+
+        Assert.Equal(Two, ListInstancesResponse.Parser.ParseJson(run.Out));
+        Assert.Contains("\"resourceVersion\": \"281474976710663\"", run.Out, StringComparison.Ordinal);
+        Assert.Contains("\"memoryBytes\": \"536870912\"", run.Out, StringComparison.Ordinal);
+        Assert.Contains("\"state\": \"INSTANCE_STATE_RUNNING\"", run.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Yaml_says_the_same()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnList = _ => new() { Instances = { Samples.Instance("web", InstanceState.Running) }, List = new() { ResourceVersion = 7 } };
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "list", "-o", "yaml"));
+
+        Assert.Equal(
+            """
+            instances:
+              - metadata:
+                  name: web
+                  project: default
+                  uid: uid-web
+                  generation: "1"
+                  resourceVersion: "10"
+                  createdAt: "2026-11-23T11:55:00Z"
+                spec:
+                  type: INSTANCE_TYPE_CONTAINER
+                  image: busybox
+                  resources:
+                    cpuMillicores: "500"
+                    memoryBytes: "536870912"
+                  desiredState: DESIRED_STATE_RUNNING
+                placement:
+                  node: n1
+                status:
+                  state: INSTANCE_STATE_RUNNING
+                  observedGeneration: "1"
+                  ipAddresses:
+                    - "10.88.0.5"
+            list:
+              resourceVersion: "7"
+
+            """,
+            run.Out);
+    }
+
+    [Fact]
+    public async Task All_pages_are_read()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnList = request => request.PageToken.Length == 0
+            ? new() { Instances = { Samples.Instance("a", InstanceState.Running) }, List = new() { NextPageToken = "more" } }
+            : new() { Instances = { Samples.Instance("b", InstanceState.Running) }, List = new() };
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "list", "-o", "name"));
+
+        Assert.Equal("a\nb\n", run.Out);
+    }
+
+    [Fact]
+    public async Task Filters_reach_the_server()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnList = _ => new();
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(
+            server, "instance", "list", "-A", "-l", "a=b", "--state", "running", "--state", "FAILED", "--type", "microvm", "--node", "n1"));
+
+        var request = (ListInstancesRequest)server.Compute.Requests.Single();
+        Assert.Equal("-", request.Project);
+        Assert.Equal("a=b", request.LabelSelector);
+        Assert.Equal([InstanceState.Running, InstanceState.Failed], request.States);
+        Assert.Equal([InstanceType.Microvm], request.Types_);
+        Assert.Equal("n1", request.Node);
+        Assert.Contains("No instances.", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Nothing_the_server_sends_can_drive_the_terminal()
+    {
+        await using var server = await FakeServer.StartAsync();
+        var hostile = Samples.Instance("web", InstanceState.Failed, "\e]0;owned\a\n\u202Ex");
+        server.Compute.OnList = _ => new() { Instances = { hostile } };
+        foreach (var format in new[] { "table", "json", "yaml" })
+        {
+            var run = new CtlRun { Terminal = true, Width = 200, Variables = { ["NO_COLOR"] = "1" } };
+
+            Assert.Equal(0, await run.RunAsync(server, "instance", "list", "-o", format));
+
+            Assert.DoesNotContain('\e', run.Out);
+            Assert.DoesNotContain('\a', run.Out);
+            Assert.DoesNotContain('\u202E', run.Out);
+        }
+    }
+
+    [Fact]
+    public async Task A_terminal_gets_colour_and_lines_of_its_width()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnList = _ => Two;
+        var run = new CtlRun { Terminal = true, Width = 40 };
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "list"));
+
+        Assert.Contains("\e[32mRUNNING\e[0m", run.Out, StringComparison.Ordinal);
+        Assert.All(run.Out.Split('\n'), line => Assert.True(line.Replace("\e[32m", "").Replace("\e[33m", "").Replace("\e[0m", "").Length <= 40, line));
+    }
+
+    [Fact]
+    public async Task Nodes_show_status_share_and_place()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Cluster.OnList = _ => new()
+        {
+            Nodes =
+            {
+                new Node
+                {
+                    Metadata = new() { Name = "n1" },
+                    Spec = new() { Scheduling = NodeScheduling.Cordoned },
+                    Status = new()
+                    {
+                        Liveness = NodeLiveness.Ready,
+                        InstanceCount = 2,
+                        Allocated = new() { CpuMillicores = 1500, MemoryBytes = 512L << 20 },
+                        Inventory = new() { Role = "worker", Region = "eu", Zone = "a", Capacity = new() { CpuMillicores = 4000, MemoryBytes = 24L << 30 } },
+                    },
+                },
+            },
+        };
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "node", "list"));
+
+        Assert.Equal(
+            """
+            NAME   STATUS           ROLE     ZONE   INSTANCES   CPUS    MEMORY         AGE
+            n1     READY,CORDONED   worker   eu/a   2           1.5/4   512MiB/24GiB   -
+
+            """,
+            run.Out);
+    }
+
+    [Fact]
+    public async Task Cordon_changes_scheduling_only()
+    {
+        await using var server = await FakeServer.StartAsync();
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "node", "cordon", "n1"));
+
+        Assert.Equal(["spec.scheduling"], server.Cluster.Updated!.UpdateMask.Paths);
+        Assert.Equal(NodeScheduling.Cordoned, server.Cluster.Updated.Node.Spec.Scheduling);
+        Assert.Equal("n1 cordoned\n", run.Out);
+    }
+}

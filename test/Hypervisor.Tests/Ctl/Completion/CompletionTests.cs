@@ -1,0 +1,85 @@
+using System.Diagnostics;
+using Hypervisor.Ctl.Completion;
+using Hypervisor.Protocol.V1;
+using Xunit;
+
+namespace Hypervisor.Tests.Ctl.Completion;
+
+/// <summary>Protects: what the shell offers after Tab.</summary>
+public sealed class CompletionTests
+{
+    [Theory]
+    [InlineData("ins", "instance")]
+    [InlineData("instance sta", "start stats")]
+    [InlineData("instance list -o ", "table wide json yaml name")]
+    [InlineData("instance create --stra", "--strategy")]
+    [InlineData("instance create --strategy ", "binpack spread")]
+    [InlineData("--ser", "--server")]
+    [InlineData("completion ", "bash zsh fish")]
+    [InlineData("image import ", ":files")]
+    public async Task Words_of_the_command_line(string line, string expected)
+    {
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(null, ["__complete", "--", .. line.Split(' ')]));
+
+        Assert.Equal(expected.Split(' '), run.Out.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l.Split('\t')[0]));
+    }
+
+    [Fact]
+    public async Task Names_come_from_the_server_and_hostile_ones_are_left_out()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnList = _ => new()
+        {
+            Instances = { Samples.Instance("web", InstanceState.Running), Samples.Instance("we$(id)", InstanceState.Running), Samples.Instance("db", InstanceState.Running) },
+        };
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "__complete", "--", "instance", "stop", "we"));
+
+        Assert.Equal("web\tinstance\n", run.Out);
+    }
+
+    [Fact]
+    public async Task A_server_out_of_reach_is_silence()
+    {
+        var run = new CtlRun { Variables = { ["HYPERVISOR_SERVER"] = "127.0.0.1:1" } };
+
+        Assert.Equal(0, await run.RunAsync(null, "__complete", "--", "instance", "stop", ""));
+
+        Assert.Equal(("", ""), (run.Out, run.Error));
+    }
+
+    [Fact]
+    public async Task Bash_completes_with_the_script()
+    {
+        // The program itself is replaced by a shell function that answers as it would.
+        var script = Scripts.For(Shell.Bash) + """
+
+            hypervisor-ctl() { [[ "$*" == "__complete -- image delete busybox:" ]] && printf 'busybox:1\timage\nbusybox:latest\timage\nother\timage\n'; }
+            COMP_LINE="hypervisor-ctl image delete busybox:"; COMP_POINT=${#COMP_LINE}
+            COMP_WORDS=(hypervisor-ctl image delete busybox :); COMP_CWORD=4
+            _hypervisor_ctl
+            printf '%s\n' "${COMPREPLY[@]}"
+            """;
+        using var bash = Process.Start(new ProcessStartInfo("bash", ["--norc", "-c", script]) { RedirectStandardOutput = true })!;
+        var output = await bash.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await bash.WaitForExitAsync(TestContext.Current.CancellationToken);
+
+        Assert.Equal("1\nlatest\n", output);
+    }
+
+    [Theory]
+    [InlineData("bash")]
+    [InlineData("zsh")]
+    [InlineData("fish")]
+    public async Task Each_shell_has_a_script(string shell)
+    {
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(null, "completion", shell));
+
+        Assert.Contains("__complete --", run.Out, StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,151 @@
+using Grpc.Core;
+using Hypervisor.Protocol.V1;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace Hypervisor.Tests.Ctl;
+
+/// <summary>Fake ComputeService and ClusterService on a loopback port of its own: answers what a test told it to, records what it got.</summary>
+internal sealed class FakeServer : IAsyncDisposable
+{
+    private readonly WebApplication _app;
+
+    private FakeServer(WebApplication app, FakeCompute compute, FakeCluster cluster)
+    {
+        _app = app;
+        Compute = compute;
+        Cluster = cluster;
+        var address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single();
+        Address = new Uri(address).Authority;
+    }
+
+    public FakeCompute Compute { get; }
+
+    public FakeCluster Cluster { get; }
+
+    public string Address { get; }
+
+    public static async Task<FakeServer> StartAsync()
+    {
+        var compute = new FakeCompute();
+        var cluster = new FakeCluster();
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.ConfigureKestrel(kestrel =>
+            kestrel.Listen(System.Net.IPAddress.Loopback, 0, listen => listen.Protocols = HttpProtocols.Http2));
+        builder.Services.AddGrpc();
+        builder.Services.AddSingleton(compute);
+        builder.Services.AddSingleton(cluster);
+        var app = builder.Build();
+        app.MapGrpcService<FakeCompute>();
+        app.MapGrpcService<FakeCluster>();
+        await app.StartAsync();
+        return new(app, compute, cluster);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        using var now = new CancellationTokenSource();
+        await now.CancelAsync();
+        await _app.StopAsync(now.Token);
+        await _app.DisposeAsync();
+    }
+}
+
+internal sealed class FakeCompute : ComputeService.ComputeServiceBase
+{
+    public List<Google.Protobuf.IMessage> Requests { get; } = [];
+
+    public Func<CreateInstanceRequest, Instance> OnCreate { get; set; } = _ => throw Unset();
+
+    public Func<ListInstancesRequest, ListInstancesResponse> OnList { get; set; } = _ => throw Unset();
+
+    public Func<GetInstanceRequest, Instance> OnGet { get; set; } = _ => throw Unset();
+
+    public Func<UpdateInstanceRequest, Instance> OnUpdate { get; set; } = _ => throw Unset();
+
+    public Func<string, Instance> OnChange { get; set; } = _ => throw Unset();
+
+    /// <summary>Writes the messages of a watch; the stream ends when it returns.</summary>
+    public Func<WatchInstancesRequest, Func<WatchInstancesResponse, Task>, CancellationToken, Task> OnWatch { get; set; } = (_, _, _) => throw Unset();
+
+    public byte[] Imported { get; private set; } = [];
+
+    public int LargestChunk { get; private set; }
+
+    public override Task<Instance> CreateInstance(CreateInstanceRequest request, ServerCallContext context) => Record(request, OnCreate);
+
+    public override Task<ListInstancesResponse> ListInstances(ListInstancesRequest request, ServerCallContext context) => Record(request, OnList);
+
+    public override Task<Instance> GetInstance(GetInstanceRequest request, ServerCallContext context) => Record(request, OnGet);
+
+    public override Task<Instance> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) => Record(request, OnUpdate);
+
+    public override Task<Instance> StartInstance(StartInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override Task<Instance> StopInstance(StopInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override Task<Instance> DeleteInstance(DeleteInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override async Task<Image> ImportImage(IAsyncStreamReader<ImportImageRequest> requestStream, ServerCallContext context)
+    {
+        var bytes = new MemoryStream();
+        var name = "";
+        await foreach (var message in requestStream.ReadAllAsync(context.CancellationToken))
+        {
+            name = message.Header?.Name ?? name;
+            LargestChunk = Math.Max(LargestChunk, message.Chunk.Length);
+            message.Chunk.WriteTo(bytes);
+        }
+
+        Imported = bytes.ToArray();
+        return new() { Metadata = new() { Name = name }, SizeBytes = Imported.Length, Digest = "sha256:00" };
+    }
+
+    public override Task WatchInstances(
+        WatchInstancesRequest request, IServerStreamWriter<WatchInstancesResponse> responseStream, ServerCallContext context)
+    {
+        lock (Requests)
+        {
+            Requests.Add(request);
+        }
+
+        return OnWatch(request, responseStream.WriteAsync, context.CancellationToken);
+    }
+
+    private static RpcException Unset() => new(new Status(StatusCode.Unimplemented, "the test set no answer"));
+
+    private Task<TAnswer> Record<TRequest, TAnswer>(TRequest request, Func<TRequest, TAnswer> answer)
+        where TRequest : Google.Protobuf.IMessage
+    {
+        lock (Requests)
+        {
+            Requests.Add(request);
+        }
+
+        return Task.FromResult(answer(request));
+    }
+}
+
+internal sealed class FakeCluster : ClusterService.ClusterServiceBase
+{
+    public Func<ListNodesRequest, ListNodesResponse> OnList { get; set; } = _ => new();
+
+    public UpdateNodeRequest? Updated { get; private set; }
+
+    public override Task<ListNodesResponse> ListNodes(ListNodesRequest request, ServerCallContext context) => Task.FromResult(OnList(request));
+
+    public override Task<Node> GetNode(GetNodeRequest request, ServerCallContext context) =>
+        Task.FromResult(new Node { Metadata = new() { Name = "n1", Uid = "u1" } });
+
+    public override Task<Node> UpdateNode(UpdateNodeRequest request, ServerCallContext context)
+    {
+        Updated = request;
+        return Task.FromResult(request.Node);
+    }
+}
