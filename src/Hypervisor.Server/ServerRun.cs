@@ -1,5 +1,6 @@
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Images.Blobs;
 using Hypervisor.Server.Stores;
 
 namespace Hypervisor.Server;
@@ -9,12 +10,14 @@ internal static partial class ServerRun
 {
     /// <exception cref="StartupException">It cannot listen.</exception>
     /// <exception cref="StoreUnavailableException">It cannot open its store.</exception>
+    /// <exception cref="ImageStorageException">It cannot open the folder of its images.</exception>
     public static async Task<int> RunAsync(WebApplication app, ServerConfiguration configuration)
     {
         var logger = app.Services.GetRequiredService<ILogger<HostedTask>>();
 
-        // Before anything listens: a store that does not open is a line on the terminal, not a stack trace of a host.
+        // Before anything listens: what does not open is a line on the terminal, not a stack trace of a host.
         var store = app.Services.GetRequiredService<IClusterStore>();
+        app.Services.GetRequiredService<BlobStore>();
         if (configuration.Insecure)
         {
             LogInsecure(logger, configuration.GrpcAddress, configuration.HttpAddress);
