@@ -76,7 +76,12 @@ internal sealed record DockerSaveImage(
 internal sealed partial class OciJson : JsonSerializerContext
 {
     /// <summary>For writing: the default encoder spells '+' as an escape, and other tools' manifests of the same image do not.</summary>
-    public static OciJson Plain { get; } = new(new JsonSerializerOptions(Default.Options) { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+    public static OciJson Plain { get; } = new(new JsonSerializerOptions
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    });
 
     /// <exception cref="InvalidImageException">It is not such a document.</exception>
     public static T Parse<T>(ReadOnlySpan<byte> json, System.Text.Json.Serialization.Metadata.JsonTypeInfo<T> type, string what)

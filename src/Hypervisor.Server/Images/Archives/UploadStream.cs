@@ -66,7 +66,15 @@ internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     /// <summary>An enumerator that still waits for a client cannot be disposed; it ends with the client's call.</summary>
-    public override ValueTask DisposeAsync() => _next.IsCompleted ? pieces.DisposeAsync() : ValueTask.CompletedTask;
+    public override async ValueTask DisposeAsync()
+    {
+        if (_next.IsCompleted)
+        {
+            await pieces.DisposeAsync();
+        }
+
+        await base.DisposeAsync();
+    }
 
     public override void Flush()
     {
