@@ -190,7 +190,8 @@ public sealed class InstanceWatchTests
         Assert.Equal(WatchEventType.Modified, changed.Type);
         Assert.Equal(77, changed.Node.Status.Allocated.MemoryBytes);
         Assert.Equal(1, changed.Node.Status.InstanceCount);
-        Assert.Equal(view.ResourceVersion.Value, changed.Node.Metadata.ResourceVersion);
+        Assert.Equal(view.ResourceVersion.Value, changed.ResourceVersion);
+        Assert.Equal(start, changed.Node.Metadata.ResourceVersion);
         Assert.Equal(0, replica.Watches.Watches);
     }
 
