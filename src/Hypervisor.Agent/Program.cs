@@ -3,8 +3,11 @@ using Hypervisor.Agent;
 using Hypervisor.Agent.Api;
 using Hypervisor.Agent.Configuration;
 using Hypervisor.Agent.ControlPlane;
+using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
+using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Randomness;
@@ -50,6 +53,7 @@ var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { Appl
 builder.Logging.SetMinimumLevel(configuration.LogLevel)
     .AddFilter("Microsoft", LogLevel.Warning)
     .AddFilter("Grpc", LogLevel.Warning)
+    .AddFilter("Microsoft.Extensions.Hosting", LogLevel.None) // What keeps the host from starting is said below, without a stack trace.
     .AddSimpleConsole(options =>
     {
         options.SingleLine = true;
@@ -70,10 +74,38 @@ builder.Services.AddControlPlane(configuration);
 builder.Services.AddNode(configuration, version);
 builder.Services.AddInstances();
 builder.Services.AddApi();
-builder.Services.AddFakeMachine();
+if (commandLine.FakeDriver)
+{
+    builder.Services.AddFakeMachine();
+}
+else
+{
+    builder.Services.AddContainerd(new ContainerdOptions
+    {
+        SocketPath = configuration.Containerd.SocketPath,
+        Namespace = configuration.Containerd.Namespace,
+        Snapshotter = configuration.Containerd.Snapshotter,
+        ShimGroup = configuration.Containerd.ShimGroup,
+        SeccompProfile = configuration.Containerd.SeccompProfile,
+        CgroupParent = configuration.Containerd.CgroupParent,
+        RunDirectory = Path.Combine(configuration.RunDirectory, "containerd"),
+        DnsServers = configuration.Network.DnsServers,
+    });
+    builder.Services.AddImages();
+    if (configuration.Network.Enabled)
+    {
+        builder.Services.AddNetworking(new NetworkOptions
+        {
+            Bridge = configuration.Network.Bridge,
+            DataDirectory = configuration.DataDirectory,
+            RunDirectory = configuration.RunDirectory,
+        });
+    }
+}
 
 try
 {
+    using var alone = DataDirectory.Hold(configuration.DataDirectory);
     await using var app = builder.Build();
     app.MapApi();
     Log.Starting(app.Logger, version, configuration.Hostname, configuration.ListenAddress, configuration.ServerAddress);

@@ -51,12 +51,29 @@ internal sealed partial class NodeAgent(
             if (await TryEnsureNetworkAsync(cancellationToken))
             {
                 backoff.Reset();
-                await Task.Delay(Limits.ResyncInterval, time, cancellationToken);
+                await ChangeOrIntervalAsync(cancellationToken);
             }
             else
             {
                 await backoff.WaitAsync(cancellationToken);
             }
+        }
+    }
+
+    private async Task ChangeOrIntervalAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Together.RunAsync(
+                cancellationToken,
+                token => Task.Delay(Limits.ResyncInterval, time, token),
+                token => network?.WaitForChangeAsync(token) ?? Task.Delay(Limits.ResyncInterval, time, token));
+        }
+        catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
+        {
+            // The interval alone still repairs.
+            LogWatchFailed(failure);
+            await Task.Delay(Limits.ResyncInterval, time, cancellationToken);
         }
     }
 
@@ -84,4 +101,7 @@ internal sealed partial class NodeAgent(
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The node's network {Subnet} could not be made; trying again")]
     private partial void LogNetworkFailed(IPNetwork subnet, Exception failure);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Changes of the node's network cannot be watched; it is checked periodically")]
+    private partial void LogWatchFailed(Exception failure);
 }

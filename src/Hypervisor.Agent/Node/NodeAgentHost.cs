@@ -1,16 +1,21 @@
 namespace Hypervisor.Agent.Node;
 
 /// <summary>Runs the agent within the host; the only place that leaves the caller's context.</summary>
-/// <remarks>An agent that breaks ends the process: its supervisor starts a new one, which takes over what runs.</remarks>
+/// <remarks>
+/// Begins once the endpoint listens, so that an agent whose port is taken has touched nothing. An agent that breaks ends the process: its supervisor starts a new one, which takes over what runs.
+/// </remarks>
 internal sealed partial class NodeAgentHost(NodeAgent agent, IHostApplicationLifetime lifetime, ILogger<NodeAgentHost> logger) : BackgroundService
 {
-    /// <summary>The agent ended by a failure of its own.</summary>
-    public bool Broken { get; private set; }
-
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         try
         {
+            var listening = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            await using (lifetime.ApplicationStarted.Register(listening.SetResult))
+            {
+                await listening.Task.WaitAsync(stoppingToken);
+            }
+
             await agent.RunAsync(stoppingToken);
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -20,7 +25,6 @@ internal sealed partial class NodeAgentHost(NodeAgent agent, IHostApplicationLif
         catch (Exception failure)
         {
             LogBroken(failure);
-            Broken = true;
             Environment.ExitCode = 1;
             lifetime.StopApplication();
         }

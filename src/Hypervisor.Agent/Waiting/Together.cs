@@ -7,10 +7,13 @@ internal static class Together
     public static async Task RunAsync(CancellationToken cancellationToken, params IReadOnlyList<Func<CancellationToken, Task>> loops)
     {
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var tasks = loops.Select(loop => loop(stopping.Token)).ToList();
+        var tasks = loops.Select(loop => InContextAsync(loop, stopping.Token)).ToList();
         var first = await Task.WhenAny(tasks);
         stopping.Cancel();
         await Task.WhenAll(tasks).ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
         await first;
     }
+
+    /// <summary>A task of <see cref="Task.WaitAsync(CancellationToken)"/> would carry its end to the thread pool; awaited, it ends here.</summary>
+    private static async Task InContextAsync(Func<CancellationToken, Task> loop, CancellationToken cancellationToken) => await loop(cancellationToken);
 }
