@@ -33,7 +33,7 @@ internal sealed class InstanceIndexBuilder(
                 _byUid.Remove(uid);
                 _byName.Remove(old.ListKey);
                 _unplaced.Remove(uid);
-                nodes.Move(old, null, revision);
+                nodes.Move(old, null);
             }
 
             return;
@@ -41,7 +41,7 @@ internal sealed class InstanceIndexBuilder(
 
         _oldOfChanged.TryAdd(uid, old);
         var entry = Entry(uid, parts);
-        nodes.Move(old, entry, entry.PlacementRevision == 0 ? revision : entry.PlacementRevision);
+        nodes.Move(old, entry);
         if (old is not null && old.ListKey != entry.ListKey)
         {
             _byName.Remove(old.ListKey);

@@ -30,7 +30,10 @@ internal sealed class NodeEntry
     /// <summary>Sum of what their placements reserve.</summary>
     public NodeAllocation Allocated { get; init; }
 
-    /// <summary>Of the last change of anything that is shown of this node.</summary>
+    /// <summary>
+    /// Of the last change of the node's own records. What is allocated on it does not count: a version has to be the same
+    /// after a restart, when placements that are gone are no longer known.
+    /// </summary>
     public required ResourceVersion ResourceVersion { get; init; }
 
     public string Name => SpecRecord.Metadata.Name;

@@ -5,7 +5,7 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Server.State;
 
 /// <summary>The nodes of the next view: their records, and what is placed on them.</summary>
-internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnation, long revision, OrphanedParts orphans)
+internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnation, OrphanedParts orphans)
 {
     private readonly OrderedMap<NodeEntry>.Builder _byUid = before.NodesByUid.ToBuilder();
     private readonly OrderedMap<NodeEntry>.Builder _byName = before.NodesByName.ToBuilder();
@@ -62,6 +62,7 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
             _byName.Remove(old.Name);
         }
 
+        var (uids, allocated) = old is null ? PlacedBefore(uid) : (old.InstanceUids, old.Allocated);
         var partsRevision = Math.Max(parts.Spec.Revision, Math.Max(parts.Registration.Revision, parts.Health.Revision));
         Set(new()
         {
@@ -72,16 +73,15 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
             RegistrationRevision = parts.Registration.Record is null ? 0 : parts.Registration.Revision,
             HealthRecord = parts.Health.Record,
             HealthRevision = parts.Health.Record is null ? 0 : parts.Health.Revision,
-            InstanceUids = old?.InstanceUids ?? NodeEntry.NoInstances,
-            Allocated = old?.Allocated ?? default,
+            InstanceUids = uids,
+            Allocated = allocated,
             Labels = labels.ToImmutable(),
-            ResourceVersion = Later(old?.ResourceVersion, partsRevision),
+            ResourceVersion = ResourceVersion.Of(incarnation, partsRevision),
         });
     }
 
     /// <summary>Moves an instance's reservation from where it was to where it is now.</summary>
-    /// <param name="placementRevision">Revision of the placement that causes the move.</param>
-    public void Move(InstanceEntry? old, InstanceEntry? current, long placementRevision)
+    public void Move(InstanceEntry? old, InstanceEntry? current)
     {
         var from = old?.NodeId?.Value;
         var to = current?.NodeId?.Value;
@@ -93,13 +93,13 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
         if (from is not null && _byUid.Find(from) is { } source)
         {
             Touch(from, source);
-            Set(Loaded(source, source.InstanceUids.Remove(old!.Id.Value), source.Allocated - old.PlacementRecord!.Reserved, placementRevision));
+            Set(Loaded(source, source.InstanceUids.Remove(old!.Id.Value), source.Allocated - old.PlacementRecord!.Reserved));
         }
 
         if (to is not null && _byUid.Find(to) is { } target)
         {
             Touch(to, target);
-            Set(Loaded(target, target.InstanceUids.Add(current!.Id.Value), target.Allocated + current.PlacementRecord!.Reserved, placementRevision));
+            Set(Loaded(target, target.InstanceUids.Add(current!.Id.Value), target.Allocated + current.PlacementRecord!.Reserved));
         }
     }
 
@@ -129,6 +129,20 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
         return changes;
     }
 
+    // A uid is never used again, so placements that name a node before it appears are the trace of a fault; they still count.
+    private (ImmutableSortedSet<string> Uids, NodeAllocation Allocated) PlacedBefore(string uid)
+    {
+        var uids = NodeEntry.NoInstances.ToBuilder();
+        var allocated = default(NodeAllocation);
+        foreach (var instance in before.InstancesByUid.Values.Where(instance => instance.NodeId?.Value == uid))
+        {
+            uids.Add(instance.Id.Value);
+            allocated += instance.PlacementRecord!.Reserved;
+        }
+
+        return (uids.ToImmutable(), allocated);
+    }
+
     private void Set(NodeEntry entry)
     {
         _byUid.Set(entry.Id.Value, entry);
@@ -137,13 +151,7 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
 
     private void Touch(string uid, NodeEntry? old) => _oldOfChanged.TryAdd(uid, old);
 
-    private ResourceVersion Later(ResourceVersion? old, long changeRevision)
-    {
-        var changed = ResourceVersion.Of(incarnation, changeRevision == 0 ? revision : changeRevision);
-        return old is { } version && version > changed ? version : changed;
-    }
-
-    private NodeEntry Loaded(NodeEntry node, ImmutableSortedSet<string> uids, NodeAllocation allocated, long placementRevision) => new()
+    private static NodeEntry Loaded(NodeEntry node, ImmutableSortedSet<string> uids, NodeAllocation allocated) => new()
     {
         Id = node.Id,
         SpecRecord = node.SpecRecord,
@@ -155,6 +163,6 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
         InstanceUids = uids,
         Allocated = allocated,
         Labels = node.Labels,
-        ResourceVersion = Later(node.ResourceVersion, placementRevision),
+        ResourceVersion = node.ResourceVersion,
     };
 }

@@ -47,7 +47,7 @@ internal sealed class ViewBuilder
 
     public (ClusterView View, StateChange Change) Build(long revision)
     {
-        var nodes = new NodeIndexBuilder(_before, _incarnation, revision, _orphans);
+        var nodes = new NodeIndexBuilder(_before, _incarnation, _orphans);
         var instances = new InstanceIndexBuilder(_before, _incarnation, revision, nodes, _orphans);
 
         foreach (var (uid, parts) in _nodes)

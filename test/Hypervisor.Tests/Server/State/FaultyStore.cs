@@ -15,6 +15,9 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
     /// <summary>Applies the write, then loses the answer.</summary>
     public bool LoseAnswers { get; set; }
 
+    /// <summary>Writes take a turn of the scheduler, as one that waits for a disk does.</summary>
+    public bool SlowWrites { get; set; }
+
     public string Kind => inner.Kind;
 
     public void BreakWatches(Exception exception)
@@ -34,6 +37,11 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
         if (FailWrites is { } failure)
         {
             throw failure;
+        }
+
+        if (SlowWrites)
+        {
+            await Task.Yield();
         }
 
         var result = await inner.TransactAsync(transaction, cancellationToken);

@@ -1,10 +1,8 @@
 using Google.Protobuf;
 using Hypervisor.Hosting.Randomness;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Instances;
-using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
