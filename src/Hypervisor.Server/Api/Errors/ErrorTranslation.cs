@@ -19,7 +19,7 @@ internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<Err
         StoreBusyException busy => ApiErrors.ResourceExhausted(busy.Message, busy.RetryAfter),
         StoreUnavailableException => Unavailable(method, exception),
         ViewBehindException => ApiErrors.Unavailable(exception.Message, Limits.Api.RetryUnavailable),
-        OperationCanceledException when cancelled =>
+        OperationCanceledException or IOException when cancelled =>
             ApiErrors.Error(Code.Cancelled, "The call was cancelled or its deadline passed; what it asked for may still take effect."),
         _ => Unexpected(method, exception),
     };

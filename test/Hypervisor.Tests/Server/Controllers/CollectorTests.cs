@@ -17,19 +17,23 @@ public sealed class CollectorTests
     public async Task A_tombstone_goes_after_its_time_once_no_registered_node_is_owed_it()
     {
         await using var plane = await ControlPlane.StartAsync(Token);
-        await using var leadership = await plane.CampaignAsync(Token);
-        var term = new LeaderTerm(leadership.Guard);
         var node = await plane.ReadyNodeAsync("a", Token);
         await PutAsync("free");
         await PutAsync("owed", node.Value);
         await PutAsync("orphan", "deregistered");
 
         plane.Time.Advance(TimeSpan.FromMinutes(14));
-        Assert.Equal(0, await plane.Tombstones.CollectAsync(term, Token));
+        Assert.Equal(0, await CollectAsync());
         plane.Time.Advance(TimeSpan.FromMinutes(1));
-        Assert.Equal(2, await plane.Tombstones.CollectAsync(term, Token));
+        Assert.Equal(2, await CollectAsync());
 
         Assert.Equal("owed", Assert.Single((await plane.ViewAsync(Token)).Tombstones).Id.Value);
+
+        async Task<int> CollectAsync()
+        {
+            await using var leadership = await plane.CampaignAsync(Token);
+            return await plane.Tombstones.CollectAsync(new(leadership.Guard), Token);
+        }
 
         Task PutAsync(string uid, params string[] pending)
         {

@@ -38,13 +38,13 @@ public sealed class LeadershipHostTests
         var running = Host(plane, new(), controller).RunAsync(stopping.Token);
 
         var first = await controller.Failed.WaitAsync(Token);
-        while (!controller.Started.IsCompleted)
+        for (var i = 0; i < 10_000 && !controller.Started.IsCompleted; i++)
         {
-            plane.Time.Advance(TimeSpan.FromMilliseconds(100));
+            plane.Time.Advance(TimeSpan.FromMilliseconds(1));
             await Task.Yield();
         }
 
-        Assert.NotEqual(first.Guard, (await controller.Started).Guard);
+        Assert.NotEqual(first.Guard, (await controller.Started.WaitAsync(TimeSpan.FromSeconds(10), RealClock.Instance, Token)).Guard);
         await stopping.CancelAsync();
         await running;
     }
