@@ -1,7 +1,4 @@
-using System.Globalization;
 using Containerd.Services.Images.V1;
-using Containerd.Services.Leases.V1;
-using Containerd.Services.Namespaces.V1;
 using Containerd.Types;
 using Grpc.Core;
 using Hypervisor.Agent.ControlPlane;
@@ -74,21 +71,8 @@ internal sealed class ImageProvider(
 
         try
         {
-            await EnsureNamespaceAsync(cancellationToken);
-            var lease = "hypervisor-image-" + random.NewUid();
-            var create = new CreateRequest { Id = lease };
-            create.Labels["containerd.io/gc.expire"] =
-                (time.GetUtcNow() + ContainerdLimits.LeaseLife).ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
-            await client.Leases.CreateAsync(create, client.Call(cancellationToken));
-            try
-            {
-                store.Remember(await FetchAndUnpackAsync(digest, lease, cancellationToken));
-            }
-            finally
-            {
-                // Failing to is harmless: it expires.
-                await client.Leases.DeleteAsync(new DeleteRequest { Id = lease }, client.Call(CancellationToken.None));
-            }
+            await using var lease = await ContainerdLease.OpenAsync(client, random.NewUid(), time.GetUtcNow(), cancellationToken);
+            store.Remember(await FetchAndUnpackAsync(digest, lease.Id, cancellationToken));
         }
         catch (RpcException error)
         {
@@ -173,20 +157,6 @@ internal sealed class ImageProvider(
         catch (RpcException error) when (error.StatusCode == StatusCode.AlreadyExists)
         {
             // The name contains the digest: it can only be the same image.
-        }
-    }
-
-    /// <summary>Leases are the first thing made in a namespace that may not exist yet.</summary>
-    private async Task EnsureNamespaceAsync(CancellationToken cancellationToken)
-    {
-        try
-        {
-            await client.Namespaces.CreateAsync(
-                new CreateNamespaceRequest { Namespace = new Namespace { Name = client.Namespace } }, client.Call(cancellationToken));
-        }
-        catch (RpcException error) when (error.StatusCode == StatusCode.AlreadyExists)
-        {
-            // As it should be, from the second time on.
         }
     }
 }

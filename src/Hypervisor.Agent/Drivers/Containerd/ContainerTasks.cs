@@ -22,8 +22,9 @@ internal sealed class ContainerTasks(
         {
             return (await client.Tasks.GetAsync(new GetTaskRequest { ContainerId = id }, client.Call(cancellationToken))).Process;
         }
-        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound)
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || IsDeadShim(error))
         {
+            // Without its shim a task has no exit any more; containerd is about to notice, and what it leaves is erased here.
             return null;
         }
     }
@@ -46,19 +47,23 @@ internal sealed class ContainerTasks(
         }
 
         files.NoteStarted(id, time.GetUtcNow());
-        try
+        for (var attempt = 1; ; attempt++)
         {
-            await CreateAsync(id, rootfs, cancellationToken);
+            try
+            {
+                await CreateAsync(id, rootfs, cancellationToken);
+                await client.Tasks.StartAsync(
+                    new StartRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
+                return;
+            }
+            catch (RpcException error) when (attempt < ContainerdLimits.StartAttempts && (IsDeadShim(error) || error.StatusCode == StatusCode.NotFound))
+            {
+                // The shim, an earlier one or the group's, ended between being found and being used; a new one comes with a new attempt.
+                await Task.Delay(ContainerdLimits.StartBackoff * attempt, time, cancellationToken);
+                await DeleteAsync(id, cancellationToken);
+                await EndAsync(id, await FindAsync(id, cancellationToken), cancellationToken);
+            }
         }
-        catch (RpcException error) when (IsDeadShim(error))
-        {
-            // The shim of the group ended between being found and being used; the next attempt starts a new one.
-            await EndAsync(id, await FindAsync(id, cancellationToken), cancellationToken);
-            await CreateAsync(id, rootfs, cancellationToken);
-        }
-
-        await client.Tasks.StartAsync(
-            new StartRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
     }
 
     /// <summary>Signal, grace period, SIGKILL. Returns the ended task, which still has its exit status.</summary>
@@ -178,7 +183,7 @@ internal sealed class ContainerTasks(
         {
             return true;
         }
-        catch (RpcException error) when (error.StatusCode == StatusCode.DeadlineExceeded)
+        catch (RpcException error) when (RuntimeErrors.IsDeadline(error))
         {
             return false;
         }

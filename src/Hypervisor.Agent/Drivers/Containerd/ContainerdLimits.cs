@@ -14,6 +14,11 @@ internal static class ContainerdLimits
     /// <summary>For calls that make runc work: 50 ms when idle, seconds when thirty start at once on two cores.</summary>
     public static readonly TimeSpan Runtime = TimeSpan.FromSeconds(60);
 
+    /// <summary>containerd needs some 100 ms to notice a dead shim and to clean up after it.</summary>
+    public const int StartAttempts = 6;
+
+    public static readonly TimeSpan StartBackoff = TimeSpan.FromMilliseconds(50);
+
     /// <summary>From SIGKILL to the end of every process: longer only for processes in uninterruptible sleep.</summary>
     public static readonly TimeSpan Kill = TimeSpan.FromSeconds(15);
 
@@ -63,5 +68,9 @@ internal static class ContainerdLimits
 
     public const long DefaultPids = 4096;
 
+    /// <summary>The kernel's own default ceiling (fs.nr_open). A node whose agent may have fewer gives fewer.</summary>
     public const ulong OpenFiles = 1_048_576;
+
+    /// <summary>What a process starts with: some programs walk through every number up to it.</summary>
+    public const ulong OpenFilesAtFirst = 65_536;
 }

@@ -32,6 +32,7 @@ internal sealed class InstanceDefinitions(
     private const string DefaultRuncRoot = "/run/containerd/runc";
 
     private readonly CgroupSupport _cgroupSupport = CgroupSupport.Probe();
+    private readonly ulong _openFiles = ProcessLimits.OpenFiles();
     private readonly Lock _lock = new();
 
     /// <summary>Mounts of what was just created, so that the start that follows asks containerd for nothing it has just said.</summary>
@@ -204,6 +205,7 @@ internal sealed class InstanceDefinitions(
         {
             // The old stay on this node is over; what was ephemeral in it goes with it.
             await tasks.EndAsync(id, task, cancellationToken);
+            files.Remove(id);
         }
 
         var renewed = definition.Epoch > present.Epoch || definition.ImageDigest != present.ImageDigest;
@@ -249,7 +251,8 @@ internal sealed class InstanceDefinitions(
             files.DirectoryOf(assignment.Uid),
             cgroups.PathOf(assignment.Uid),
             _cgroupSupport,
-            options.ShimGroup ? groups.Join(assignment.Uid, assignment.Project) : null));
+            options.ShimGroup ? groups.Join(assignment.Uid, assignment.Project) : null,
+            _openFiles));
         var container = new Container
         {
             Id = assignment.Uid,

@@ -10,7 +10,7 @@ using Hypervisor.Hosting.Randomness;
 namespace Hypervisor.Agent.Drivers.Containerd;
 
 /// <summary>Who the processes of an image are, by the accounts in the image itself; remembered per image and user.</summary>
-internal sealed class InstanceUsers(ContainerdClient client, ContainerdOptions options, IRandomSource random)
+internal sealed class InstanceUsers(ContainerdClient client, ContainerdOptions options, TimeProvider time, IRandomSource random)
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<(string ChainId, string User), ProcessIdentity> _known = [];
@@ -51,12 +51,15 @@ internal sealed class InstanceUsers(ContainerdClient client, ContainerdOptions o
 
     private async Task<(string? Passwd, string? Group)> ReadAccountsAsync(string chainId, CancellationToken cancellationToken)
     {
+        // Nothing refers to the view: without a lease the collector takes it at any moment.
         var key = "look-" + random.NewUid();
+        await using var lease = await ContainerdLease.OpenAsync(client, random.NewUid(), time.GetUtcNow(), cancellationToken);
         IReadOnlyList<Mount> mounts;
         try
         {
             var view = await client.Snapshots.ViewAsync(
-                new ViewSnapshotRequest { Snapshotter = client.Snapshotter, Key = key, Parent = chainId }, client.Call(cancellationToken));
+                new ViewSnapshotRequest { Snapshotter = client.Snapshotter, Key = key, Parent = chainId },
+                client.Call(ContainerdLimits.Metadata, cancellationToken, lease.Id));
             mounts = view.Mounts;
         }
         catch (RpcException error) when (error.StatusCode == StatusCode.NotFound)
@@ -71,7 +74,7 @@ internal sealed class InstanceUsers(ContainerdClient client, ContainerdOptions o
         }
         finally
         {
-            // Not cancelled with the caller: the view would stay until containerd collects it, as nothing refers to it.
+            // Not cancelled with the caller: the view would stay until its lease expires.
             await client.Snapshots.RemoveAsync(
                 new RemoveSnapshotRequest { Snapshotter = client.Snapshotter, Key = key }, client.Call(CancellationToken.None));
         }

@@ -17,7 +17,7 @@ internal sealed class Leftovers(ContainerdOptions options, Cgroups cgroups)
         foreach (var directory in Directories(id).Where(Directory.Exists))
         {
             Unmount(directory);
-            Directory.Delete(directory, recursive: true);
+            DeleteTree(directory);
         }
     }
 
@@ -31,6 +31,18 @@ internal sealed class Leftovers(ContainerdOptions options, Cgroups cgroups)
         yield return Path.Combine(bundles, id);
         yield return Path.Combine(bundles, "." + id);
         yield return Path.Combine(options.RuncRoot, options.Namespace, id);
+    }
+
+    private static void DeleteTree(string directory)
+    {
+        try
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // containerd noticed the dead shim meanwhile, and cleans up too.
+        }
     }
 
     /// <summary>Whatever is mounted at or below, deepest first: deleting must never reach into a mounted root.</summary>

@@ -16,10 +16,15 @@ internal static partial class RuntimeErrors
             $"containerd does not answer on {socketPath}; it comes with the package containerd and must be running",
             permanent: false,
             error),
-        StatusCode.DeadlineExceeded => new(
+        _ when IsDeadline(error) => new(
             Unavailable, $"containerd on {socketPath} did not answer in time; it may be stuck", permanent: false, error),
         _ => TranslateMessage(error.Status.Detail, error),
     };
+
+    /// <summary>Ours ran out, or the shim's copy of it a moment earlier, which containerd passes on as UNKNOWN.</summary>
+    public static bool IsDeadline(RpcException error) =>
+        error.StatusCode == StatusCode.DeadlineExceeded
+        || error.Status.Detail.StartsWith("context deadline exceeded", StringComparison.Ordinal);
 
     public static DriverException TranslateMessage(string detail, Exception? inner = null)
     {

@@ -9,6 +9,7 @@ namespace Hypervisor.Agent.Drivers.Containerd.Spec;
 /// <param name="Files">Directory that holds hosts, hostname and resolv.conf.</param>
 /// <param name="CgroupsPath">Absolute in each hierarchy.</param>
 /// <param name="ShimGroup">Containers of the same group share a shim; null means a shim of its own.</param>
+/// <param name="OpenFiles">The most that a process may raise its limit of open files to.</param>
 internal sealed record SpecInput(
     Assignment Assignment,
     ImageDefaults Image,
@@ -19,7 +20,8 @@ internal sealed record SpecInput(
     string Files,
     string CgroupsPath,
     CgroupSupport Cgroups,
-    string? ShimGroup);
+    string? ShimGroup,
+    ulong OpenFiles = ContainerdLimits.OpenFiles);
 
 /// <summary>Renders the OCI runtime specification of a container: a pure function.</summary>
 internal static class SpecRenderer
@@ -59,7 +61,7 @@ internal static class SpecRenderer
                 Environment(spec.Process, input.Image, hostname),
                 WorkingDirectory(spec.Process, input.Image),
                 new SpecCapabilities(input.Capabilities, input.Capabilities, input.Capabilities),
-                [new SpecRlimit("RLIMIT_NOFILE", ContainerdLimits.OpenFiles, ContainerdLimits.OpenFiles)],
+                [new SpecRlimit("RLIMIT_NOFILE", input.OpenFiles, Math.Min(input.OpenFiles, ContainerdLimits.OpenFilesAtFirst))],
                 NoNewPrivileges: true),
             new SpecRoot("rootfs", security.ReadOnlyRoot),
             hostname,

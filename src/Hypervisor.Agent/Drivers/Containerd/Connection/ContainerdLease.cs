@@ -1,0 +1,67 @@
+using System.Globalization;
+using Containerd.Services.Leases.V1;
+using Containerd.Services.Namespaces.V1;
+using Grpc.Core;
+
+namespace Hypervisor.Agent.Drivers.Containerd.Connection;
+
+/// <summary>Keeps what is made under it from containerd's collector until disposed of, or for an hour if its owner was killed.</summary>
+internal sealed class ContainerdLease : IAsyncDisposable
+{
+    private readonly ContainerdClient _client;
+
+    private ContainerdLease(ContainerdClient client, string id)
+    {
+        _client = client;
+        Id = id;
+    }
+
+    public string Id { get; }
+
+    /// <exception cref="RpcException">containerd refused.</exception>
+    public static async Task<ContainerdLease> OpenAsync(
+        ContainerdClient client, string uid, DateTimeOffset now, CancellationToken cancellationToken)
+    {
+        var id = "hypervisor-" + uid;
+        var create = new CreateRequest { Id = id };
+        create.Labels["containerd.io/gc.expire"] =
+            (now + ContainerdLimits.LeaseLife).ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+        try
+        {
+            await client.Leases.CreateAsync(create, client.Call(cancellationToken));
+        }
+        catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.FailedPrecondition)
+        {
+            // A lease is the first thing made in a namespace, which may not exist yet.
+            await EnsureNamespaceAsync(client, cancellationToken);
+            await client.Leases.CreateAsync(create, client.Call(cancellationToken));
+        }
+
+        return new ContainerdLease(client, id);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            await _client.Leases.DeleteAsync(new DeleteRequest { Id = Id }, _client.Call(CancellationToken.None));
+        }
+        catch (RpcException)
+        {
+            // It expires. An exception here would hide the one that led here.
+        }
+    }
+
+    private static async Task EnsureNamespaceAsync(ContainerdClient client, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await client.Namespaces.CreateAsync(
+                new CreateNamespaceRequest { Namespace = new Namespace { Name = client.Namespace } }, client.Call(cancellationToken));
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.AlreadyExists)
+        {
+            // Made by someone else meanwhile.
+        }
+    }
+}

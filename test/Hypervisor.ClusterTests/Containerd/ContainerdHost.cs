@@ -1,0 +1,179 @@
+using System.Diagnostics;
+using Hypervisor.Agent.ControlPlane;
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Drivers.Containerd;
+using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Agent.Drivers.Containerd.Kernel;
+using Hypervisor.Agent.Images;
+using Hypervisor.Agent.Instances;
+using Hypervisor.Hosting.Randomness;
+using Microsoft.Extensions.DependencyInjection;
+using Xunit;
+
+// Tests wait for real processes.
+#pragma warning disable RS0030
+
+namespace Hypervisor.ClusterTests.Containerd;
+
+/// <summary>A containerd of its own, on scratch folders, with a driver beside it. Everything is gone after disposal.</summary>
+public sealed class ContainerdHost : IAsyncLifetime
+{
+    internal static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    private readonly string _name = "hvt-" + Guid.NewGuid().ToString("n")[..8];
+    private ServiceProvider _services = null!;
+    private Process? _containerd;
+
+    internal string Run => "/run/" + _name;
+
+    internal string Root => Path.Combine(Path.GetTempPath(), _name);
+
+    internal ContainerdOptions Options { get; private set; } = null!;
+
+    internal BlobControlPlane ControlPlane { get; } = new();
+
+    internal BusyboxImage Image { get; } = BusyboxImage.Make();
+
+    internal IInstanceDriver Driver => _services.GetRequiredService<IInstanceDriver>();
+
+    internal ContainerdClient Client => _services.GetRequiredService<ContainerdClient>();
+
+    internal IImageProvider Images => _services.GetRequiredService<IImageProvider>();
+
+    internal ImageStore Store => _services.GetRequiredService<ImageStore>();
+
+    internal Cgroups Cgroups => _services.GetRequiredService<Cgroups>();
+
+    internal int ProcessId => _containerd!.Id;
+
+    public async ValueTask InitializeAsync()
+    {
+        Directory.CreateDirectory(Run);
+        Directory.CreateDirectory(Root);
+        Options = new ContainerdOptions
+        {
+            SocketPath = Run + "/c.sock",
+            Namespace = _name,
+            CgroupParent = "/" + _name,
+            RunDirectory = Run + "/driver",
+            StateDirectory = Run + "/state",
+            RuncRoot = Run + "/runc",
+        };
+        File.WriteAllText(Root + "/config.toml", $"""
+            version = 2
+            root = "{Root}/root"
+            state = "{Run}/state"
+            disabled_plugins = ["io.containerd.grpc.v1.cri"]
+            [grpc]
+              address = "{Options.SocketPath}"
+            [plugins."io.containerd.internal.v1.opt"]
+              path = "{Root}/opt"
+            """);
+        ControlPlane.Add(Image, "busybox");
+        ForgetEverything();
+        await StartContainerdAsync();
+        await Images.EnsureAsync("default", "busybox", "", TestContext.Current.CancellationToken);
+    }
+
+    /// <summary>As after a restart of the agent: nothing is remembered.</summary>
+    internal void ForgetEverything(Func<ContainerdOptions, ContainerdOptions>? change = null)
+    {
+        _services?.Dispose();
+        _services = new ServiceCollection()
+            .AddLogging()
+            .AddSingleton(TimeProvider.System)
+            .AddSingleton<IRandomSource, SystemRandomSource>()
+            .AddSingleton<IControlPlane>(ControlPlane)
+            .AddContainerd(change?.Invoke(Options) ?? Options)
+            .AddImages()
+            .BuildServiceProvider();
+    }
+
+    internal async Task StartContainerdAsync()
+    {
+        var start = new ProcessStartInfo("/bin/sh", ["-c", $"exec containerd --config {Root}/config.toml >>{Root}/log 2>&1"]);
+        _containerd = Process.Start(start)!;
+        using var deadline = new CancellationTokenSource(Patience);
+        while (!(await Driver.ProbeAsync(deadline.Token)).Available)
+        {
+            await Task.Delay(20, deadline.Token);
+        }
+    }
+
+    internal async Task KillContainerdAsync()
+    {
+        _containerd!.Kill();
+        await _containerd.WaitForExitAsync();
+    }
+
+    internal static async Task UntilAsync(Func<Task<bool>> condition, string what)
+    {
+        using var deadline = new CancellationTokenSource(Patience);
+        while (!await condition())
+        {
+            Assert.False(deadline.IsCancellationRequested, "never happened: " + what);
+            await Task.Delay(20);
+        }
+    }
+
+    internal static void Signal(int pid, int signal) => NativeMethods.Kill(pid, signal);
+
+    /// <summary>Shims of this containerd, by their command line.</summary>
+    internal IReadOnlyList<int> Shims() =>
+        [.. Directory.EnumerateDirectories("/proc")
+            .Select(path => int.TryParse(Path.GetFileName(path), out var pid) ? pid : 0)
+            .Where(pid => pid > 0 && CommandLine(pid).Contains("-namespace\0" + _name + "\0", StringComparison.Ordinal))];
+
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            if (_containerd!.HasExited)
+            {
+                await StartContainerdAsync();
+            }
+
+            foreach (var instance in await Driver.ListAsync(CancellationToken.None))
+            {
+                await Driver.RemoveAsync(instance.Id, new(long.MaxValue), CancellationToken.None);
+            }
+        }
+        finally
+        {
+            _services.Dispose();
+            await KillContainerdAsync();
+            foreach (var shim in Shims())
+            {
+                Signal(shim, 9);
+            }
+
+            foreach (var cgroup in Directory.EnumerateDirectories("/sys/fs/cgroup").Select(path => path + "/" + _name).Where(Directory.Exists))
+            {
+                NativeMethods.Rmdir(cgroup);
+            }
+
+            foreach (var target in Mounts().OrderByDescending(path => path.Length))
+            {
+                NativeMethods.Umount(target, NativeMethods.MntDetach);
+            }
+
+            Directory.Delete(Run, recursive: true);
+            Directory.Delete(Root, recursive: true);
+        }
+    }
+
+    internal IEnumerable<string> Mounts() =>
+        File.ReadAllLines("/proc/self/mountinfo").Select(line => line.Split(' ')[4]).Where(path => path.Contains(_name, StringComparison.Ordinal));
+
+    private static string CommandLine(int pid)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{pid}/cmdline");
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+    }
+}

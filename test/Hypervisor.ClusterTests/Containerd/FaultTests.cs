@@ -1,0 +1,137 @@
+using Hypervisor.Agent.Drivers;
+using Xunit;
+using static Hypervisor.ClusterTests.Containerd.Containers;
+
+namespace Hypervisor.ClusterTests.Containerd;
+
+/// <summary>Protects: SingleWriter and NoOrphans while containerd and its shims are killed or stopped.</summary>
+public sealed class FaultTests : IAsyncLifetime
+{
+    private readonly ContainerdHost _host = new();
+
+    public ValueTask InitializeAsync() => _host.InitializeAsync();
+
+    public ValueTask DisposeAsync() => _host.DisposeAsync();
+
+    [Fact]
+    public async Task Containers_survive_the_death_of_containerd_and_the_driver_finds_it_again()
+    {
+        var definition = _host.Define();
+        var running = await _host.StartAsync(definition);
+        await using var hints = _host.Driver.WatchAsync(Cancel).GetAsyncEnumerator(Cancel);
+        var next = hints.MoveNextAsync().AsTask();
+        await _host.KillContainerdAsync();
+        Assert.Equal("RuntimeUnavailable", (await Assert.ThrowsAsync<DriverException>(async () =>
+        {
+            while (await next)
+            {
+                next = hints.MoveNextAsync().AsTask();
+            }
+        })).Reason);
+        var error = await Assert.ThrowsAsync<DriverException>(() => _host.Driver.GetAsync(definition.Id, Cancel));
+        Assert.Equal("RuntimeUnavailable", error.Reason);
+        Assert.False((await _host.Driver.ProbeAsync(Cancel)).Available);
+        await _host.StartContainerdAsync();
+        Assert.Equal(running, await _host.Driver.GetAsync(definition.Id, Cancel));
+        await _host.Driver.StopAsync(definition.Id, First, new StopPolicy(9, TimeSpan.Zero), Cancel);
+        Assert.Equal(137, (await _host.Driver.GetAsync(definition.Id, Cancel))!.Exit!.Code);
+    }
+
+    [Fact]
+    public async Task A_mute_containerd_makes_calls_fail_in_time()
+    {
+        var definition = _host.Define();
+        var running = await _host.StartAsync(definition);
+        ContainerdHost.Signal(_host.ProcessId, 19);
+        try
+        {
+            var info = await _host.Driver.ProbeAsync(Cancel);
+            Assert.False(info.Available);
+            Assert.Contains("in time", info.Message, StringComparison.Ordinal);
+            var error = await Assert.ThrowsAsync<DriverException>(() => _host.Driver.GetAsync(definition.Id, Cancel));
+            Assert.Equal(("RuntimeUnavailable", false), (error.Reason, error.Permanent));
+        }
+        finally
+        {
+            ContainerdHost.Signal(_host.ProcessId, 18);
+        }
+
+        Assert.Equal(running, await _host.Driver.GetAsync(definition.Id, Cancel));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_container_whose_shim_was_killed_is_seen_stopped_and_starts_again(bool containerdToo)
+    {
+        var definition = _host.Define();
+        var running = await _host.StartAsync(definition);
+        if (containerdToo)
+        {
+            await _host.KillContainerdAsync();
+        }
+
+        foreach (var shim in _host.Shims())
+        {
+            ContainerdHost.Signal(shim, 9);
+        }
+
+        if (containerdToo)
+        {
+            await _host.StartContainerdAsync();
+        }
+
+        await ContainerdHost.UntilAsync(
+            async () => (await _host.Driver.GetAsync(definition.Id, Cancel))!.State == DriverState.Stopped, "seen as stopped");
+        Assert.Null((await _host.Driver.GetAsync(definition.Id, Cancel))!.Exit);
+        await _host.Driver.StartAsync(definition.Id, First, Cancel);
+        Assert.False(IsRunning(running.ProcessId!.Value), "the orphan must be gone before another runs");
+        var again = await _host.Driver.GetAsync(definition.Id, Cancel);
+        Assert.Equal(DriverState.Running, again!.State);
+        Assert.NotEqual(running.ProcessId, again.ProcessId);
+    }
+
+    [Fact]
+    public async Task An_orphan_that_nobody_knows_is_killed_before_another_starts()
+    {
+        var definition = _host.Define();
+        await _host.Driver.CreateAsync(definition, Cancel);
+        var path = "/sys/fs/cgroup/pids" + _host.Cgroups.PathOf(definition.Id.Value);
+        Directory.CreateDirectory(path);
+        using var orphan = System.Diagnostics.Process.Start("/bin/sleep", "1000");
+        await File.WriteAllTextAsync(path + "/cgroup.procs", orphan.Id.ToString(System.Globalization.CultureInfo.InvariantCulture), Cancel);
+        await _host.Driver.StartAsync(definition.Id, First, Cancel);
+        await orphan.WaitForExitAsync(Cancel);
+        Assert.Equal(137, orphan.ExitCode);
+        Assert.Equal(DriverState.Running, (await _host.Driver.GetAsync(definition.Id, Cancel))!.State);
+    }
+
+    [Fact]
+    public async Task Half_made_instances_are_listed_and_can_be_made_whole_or_removed()
+    {
+        var withoutSnapshot = _host.Define();
+        await _host.Driver.CreateAsync(withoutSnapshot, Cancel);
+        await _host.Client.Snapshots.RemoveAsync(
+            new() { Snapshotter = "overlayfs", Key = withoutSnapshot.Id.Value }, _host.Client.Call(Cancel));
+        var withoutRecord = _host.Define();
+        await _host.Driver.CreateAsync(withoutRecord, Cancel);
+        await _host.Client.Containers.DeleteAsync(new() { Id = withoutRecord.Id.Value }, _host.Client.Call(Cancel));
+        var withoutTask = _host.Define();
+        await _host.StartAsync(withoutTask);
+        await _host.Client.Tasks.KillAsync(new() { ContainerId = withoutTask.Id.Value, Signal = 9 }, _host.Client.Call(Cancel));
+        await _host.Client.Tasks.WaitAsync(new() { ContainerId = withoutTask.Id.Value }, _host.Client.Call(Cancel));
+        await _host.Client.Tasks.DeleteAsync(new() { ContainerId = withoutTask.Id.Value }, _host.Client.Call(Cancel));
+
+        var listed = (await _host.Driver.ListAsync(Cancel)).ToDictionary(instance => instance.Id, instance => instance.State);
+        Assert.Equal(DriverState.Partial, listed[withoutSnapshot.Id]);
+        Assert.Equal(DriverState.Partial, listed[withoutRecord.Id]);
+        Assert.Equal(DriverState.Stopped, listed[withoutTask.Id]);
+        foreach (var definition in new[] { withoutSnapshot, withoutRecord, withoutTask })
+        {
+            Assert.Equal(DriverState.Running, (await _host.StartAsync(definition)).State);
+            await _host.Driver.RemoveAsync(definition.Id, First, Cancel);
+        }
+
+        Assert.Empty(await _host.Driver.ListAsync(Cancel));
+    }
+}
