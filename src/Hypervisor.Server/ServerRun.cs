@@ -1,5 +1,6 @@
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Images;
 using Hypervisor.Server.Images.Blobs;
 using Hypervisor.Server.Stores;
 
