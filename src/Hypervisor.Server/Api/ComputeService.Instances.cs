@@ -63,8 +63,4 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task StreamLogs(
         StreamLogsRequest request, IServerStreamWriter<StreamLogsResponse> responseStream, ServerCallContext context) =>
         throw ApiErrors.Unimplemented("StreamLogs");
-
-    public override Task PullImage(
-        PullImageRequest request, IServerStreamWriter<PullImageResponse> responseStream, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("PullImage");
 }
