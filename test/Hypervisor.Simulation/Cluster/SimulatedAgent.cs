@@ -21,7 +21,8 @@ internal sealed class SimulatedAgent
 
     private readonly ServiceProvider _services;
 
-    public SimulatedAgent(SimulatedProcess process, SimulatedHost host, IControlPlane Plane(SimulatedProcess process, NodeState node), SeededRandom random,
+    public SimulatedAgent(
+        SimulatedProcess process, SimulatedHost host, Func<SimulatedProcess, NodeState, IControlPlane> connect, SeededRandom random,
         Func<IInstanceDriver, IInstanceDriver> sabotage)
     {
         Process = process;
@@ -44,7 +45,7 @@ internal sealed class SimulatedAgent
         services.AddSingleton<INodeIdentityStore>(host.Identity);
         services.AddSingleton<IHostFacts>(host);
         services.AddSingleton<ILeaseClock>(new TimeProviderLeaseClock(process.Clock));
-        services.AddSingleton(provider => Plane(process, provider.GetRequiredService<NodeState>()));
+        services.AddSingleton(provider => connect(process, provider.GetRequiredService<NodeState>()));
         services.AddSingleton(sabotage(new FakeDriver(host.Machine, faults)));
         services.AddSingleton<INodeNetwork>(new FakeNetwork(host.Machine, faults));
         services.AddSingleton<IImageProvider>(new FakeImages(faults));

@@ -79,7 +79,7 @@ internal sealed class SimulatedCluster
 }
 
 /// <summary>Bugs to plant, so that the checks prove that they see them. The default plants none.</summary>
-internal record Sabotage
+internal sealed record Sabotage
 {
     public Func<IInstanceDriver, IInstanceDriver> Driver { get; init; } = driver => driver;
 

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Threading.Channels;
 using Grpc.Core;
 using Hypervisor.Simulation.Engine;
 
@@ -31,7 +30,7 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
     {
         try
         {
-            return await SendAsync().WaitAsync(deadline, from.Clock, cancellationToken);
+            return await from.WithinAsync(SendAsync(), deadline, cancellationToken);
         }
         catch (TimeoutException)
         {
@@ -56,34 +55,27 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
         SimulatedProcess from, string host, Func<SimulatedServer?> target, Func<SimulatedServer, CancellationToken, IAsyncEnumerable<T>> open,
         [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var server = await ReachAsync(from, host, target).WaitAsync(KeepAlive, from.Clock, cancellationToken)
-            .ContinueOnTimeout("the server cannot be reached");
-        var pipe = Channel.CreateBounded<T>(StreamBuffer);
+        var server = await ConnectAsync(from, host, target, cancellationToken);
+        var pipe = new SimulatedPipe<T>(StreamBuffer);
         var ending = new CancellationTokenSource();
-        server.Process.Post(_ => _ = PumpAsync(server, host, open, pipe.Writer, ending.Token), null);
+        server.Process.Post(_ => _ = PumpAsync(server, host, open, pipe, ending.Token), null);
         try
         {
             while (true)
             {
-                var waiting = pipe.Reader.WaitToReadAsync(cancellationToken).AsTask();
-                while (!waiting.IsCompleted)
+                while (pipe.TryRead(out var item))
                 {
-                    await Task.WhenAny(waiting, Task.Delay(Look, from.Clock, cancellationToken));
-                    cancellationToken.ThrowIfCancellationRequested();
-                    if (!waiting.IsCompleted && (server.Process.IsDead || CutFor(host) > KeepAlive))
-                    {
-                        throw new RpcException(new Status(StatusCode.Unavailable, "the connection broke"));
-                    }
+                    yield return item;
                 }
 
-                if (!await waiting)
+                if (pipe.IsComplete)
                 {
                     yield break;
                 }
 
-                while (pipe.Reader.TryRead(out var item))
+                if (!await pipe.ChangedAsync(from, Look, cancellationToken) && (server.Process.IsDead || CutFor(host) > KeepAlive))
                 {
-                    yield return item;
+                    throw Broken();
                 }
             }
         }
@@ -114,8 +106,21 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
             : throw new RpcException(new Status(StatusCode.Unavailable, "connection refused"));
     }
 
+    private async Task<SimulatedServer> ConnectAsync(
+        SimulatedProcess from, string host, Func<SimulatedServer?> target, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await from.WithinAsync(ReachAsync(from, host, target), KeepAlive, cancellationToken);
+        }
+        catch (TimeoutException)
+        {
+            throw Broken();
+        }
+    }
+
     private async Task PumpAsync<T>(
-        SimulatedServer server, string host, Func<SimulatedServer, CancellationToken, IAsyncEnumerable<T>> open, ChannelWriter<T> pipe,
+        SimulatedServer server, string host, Func<SimulatedServer, CancellationToken, IAsyncEnumerable<T>> open, SimulatedPipe<T> pipe,
         CancellationToken cancellationToken)
     {
         try
@@ -123,45 +128,31 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
             await foreach (var item in open(server, cancellationToken))
             {
                 await Task.Delay(loop.Random.Between(TimeSpan.FromTicks(500), TimeSpan.FromMilliseconds(2)), server.Process.Clock, cancellationToken);
-                while (IsCut(host))
+                while (IsCut(host) || pipe.IsFull)
                 {
                     if (CutFor(host) > KeepAlive)
                     {
-                        pipe.TryComplete(new RpcException(new Status(StatusCode.Unavailable, "the connection broke")));
+                        pipe.Complete(Broken());
                         return;
                     }
 
                     await Task.Delay(Look, server.Process.Clock, cancellationToken);
                 }
 
-                await pipe.WriteAsync(item, cancellationToken);
+                pipe.Write(item);
             }
 
-            pipe.TryComplete();
+            pipe.Complete(null);
         }
         catch (OperationCanceledException)
         {
-            pipe.TryComplete();
+            pipe.Complete(Broken());
         }
-        catch (Exception exception)
+        catch (RpcException exception)
         {
-            pipe.TryComplete(exception);
+            pipe.Complete(exception);
         }
     }
-}
 
-/// <summary>Turns a wait that ran out into what a caller over gRPC sees.</summary>
-internal static class TimeoutTranslation
-{
-    public static async Task<T> ContinueOnTimeout<T>(this Task<T> task, string message)
-    {
-        try
-        {
-            return await task;
-        }
-        catch (TimeoutException)
-        {
-            throw new RpcException(new Status(StatusCode.Unavailable, message));
-        }
-    }
+    private static RpcException Broken() => new(new Status(StatusCode.Unavailable, "the connection broke"));
 }

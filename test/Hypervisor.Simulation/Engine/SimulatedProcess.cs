@@ -55,23 +55,12 @@ internal sealed class SimulatedProcess : SynchronizationContext
     public Task<T> RunAsync<T>(Func<Task<T>> work)
     {
         var answer = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
-        Post(async void (_) =>
-        {
-            try
-            {
-                answer.TrySetResult(await work());
-            }
-            catch (OperationCanceledException exception)
-            {
-                answer.TrySetCanceled(exception.CancellationToken);
-            }
-            catch (Exception exception)
-            {
-                answer.TrySetException(exception);
-            }
-        }, null);
+        Post(_ => _ = FollowAsync(Begin(work), answer), null);
         return answer.Task;
     }
+
+    // What throws before its first wait fails like everything after it.
+    private static async Task<T> Begin<T>(Func<Task<T>> work) => await work();
 
     public Task RunAsync(Func<Task> work) => RunAsync(async () =>
     {
@@ -79,5 +68,32 @@ internal sealed class SimulatedProcess : SynchronizationContext
         return true;
     });
 
+    /// <summary>Like Task.WaitAsync, which leaves the thread when it is cancelled.</summary>
+    /// <exception cref="TimeoutException">The deadline passed on this process's clock.</exception>
+    public async Task<T> WithinAsync<T>(Task<T> work, TimeSpan deadline, CancellationToken cancellationToken)
+    {
+        var outcome = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using var timer = Clock.CreateTimer(_ => outcome.TrySetException(new TimeoutException()), null, deadline, Timeout.InfiniteTimeSpan);
+        await using var registration = cancellationToken.UnsafeRegister(_ => outcome.TrySetCanceled(cancellationToken), null);
+        _ = FollowAsync(work, outcome);
+        return await outcome.Task;
+    }
+
     public override string ToString() => Name;
+
+    private static async Task FollowAsync<T>(Task<T> work, TaskCompletionSource<T> outcome)
+    {
+        try
+        {
+            outcome.TrySetResult(await work);
+        }
+        catch (OperationCanceledException exception)
+        {
+            outcome.TrySetCanceled(exception.CancellationToken);
+        }
+        catch (Exception exception)
+        {
+            outcome.TrySetException(exception);
+        }
+    }
 }

@@ -2,6 +2,7 @@ using Hypervisor.Agent.Drivers;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Stores;
+using Hypervisor.Simulation.Cluster;
 using Xunit;
 
 namespace Hypervisor.Simulation.Scenarios;

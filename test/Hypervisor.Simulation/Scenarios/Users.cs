@@ -75,7 +75,7 @@ internal sealed class Users(SimulatedCluster cluster, Ledger ledger, WatchFold w
                 return;
             }
 
-            await Task.Delay(TimeSpan.FromMilliseconds(100), _process.Clock);
+            await Task.Delay(TimeSpan.FromMilliseconds(100), _process.Clock, CancellationToken.None);
         }
     }
 
