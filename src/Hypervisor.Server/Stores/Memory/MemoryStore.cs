@@ -143,7 +143,7 @@ internal sealed class MemoryStore : IClusterStore
             }
 
             var oldest = _compacted = revision;
-            _log.RemoveRange(0, Math.Min(_log.Count, _log.FindIndex(batch => batch.Revision >= oldest) is var kept and >= 0 ? kept : _log.Count));
+            _log.RemoveAll(batch => batch.Revision < oldest);
             foreach (var (key, versions) in _versions.ToList())
             {
                 // The newest value at the compacted revision stays, a deletion only if it is of that very revision.

@@ -25,10 +25,22 @@ internal static class StoreLock
                 exception);
         }
 
-        // Beside the lock, since reading a file that somebody has locked is refused as well.
-        using var owner = new FileStream(databasePath + ".pid", Private(FileMode.Create, FileShare.Read));
-        owner.Write(System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"));
+        WriteOwner(databasePath);
         return file;
+    }
+
+    /// <summary>Beside the lock, since reading a file that somebody has locked is refused as well.</summary>
+    private static void WriteOwner(string databasePath)
+    {
+        try
+        {
+            using var owner = new FileStream(databasePath + ".pid", Private(FileMode.Create, FileShare.Read));
+            owner.Write(System.Text.Encoding.ASCII.GetBytes($"{Environment.ProcessId}\n"));
+        }
+        catch (IOException)
+        {
+            // On a full disk the store still opens, to be read and compacted; a second opener then learns no number.
+        }
     }
 
     private static FileStreamOptions Private(FileMode mode, FileShare share) => new()

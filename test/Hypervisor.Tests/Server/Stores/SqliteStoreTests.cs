@@ -176,6 +176,31 @@ public sealed class SqliteStoreTests : StoreContract
     }
 
     [Fact(Timeout = 60_000)]
+    public async Task Transactions_that_fail_together_leave_no_gap_in_the_revisions()
+    {
+        await using var store = await OpenAsync("s.db", new SqliteStoreOptions(MaxPages: 32));
+        List<Task<long>> writes = [];
+        for (var round = 0; round < 40; round++)
+        {
+            List<Task<long>> together = [];
+            for (var write = 0; write < 5; write++)
+            {
+                together.Add(WriteAsync(store, [Put("small", $"{round}.{write}")]));
+                together.Add(WriteAsync(store, [Put($"big{round}.{write}", $"{round:D9000}")]));
+            }
+
+            await Task.WhenAny(Task.WhenAll(together));
+            writes.AddRange(together);
+        }
+
+        Assert.Contains(writes, write => write.IsFaulted);
+        var acknowledged = writes.Where(write => write.IsCompletedSuccessfully).Select(write => write.Result).Order().ToList();
+        var last = await store.GetRevisionAsync(Cancellation);
+        Assert.Equal(Enumerable.Range(2, (int)last - 1).Select(revision => (long)revision), acknowledged);
+        Assert.Equal(acknowledged.Count, (await ChangesAsync(store, "", 1, last)).Count);
+    }
+
+    [Fact(Timeout = 60_000)]
     public async Task Transactions_that_come_together_get_revisions_of_their_own_in_one_order()
     {
         await using var store = await OpenAsync("s.db");

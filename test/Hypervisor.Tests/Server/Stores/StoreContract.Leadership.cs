@@ -43,6 +43,17 @@ public abstract partial class StoreContract
     }
 
     [Fact(Timeout = Deadline)]
+    public async Task A_process_that_stood_still_past_the_lease_does_not_renew_it()
+    {
+        await using var leader = await CampaignAsync("one");
+
+        // All timers come late and at once, the renewal first.
+        Time.Advance(Lease * 10);
+
+        Assert.True(leader.Lost.IsCancellationRequested);
+    }
+
+    [Fact(Timeout = Deadline)]
     public async Task A_leader_that_stands_still_loses_its_lease_and_its_writes_are_refused()
     {
         var stopped = new StoppedContext();
