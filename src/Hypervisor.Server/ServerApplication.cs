@@ -5,6 +5,7 @@ using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server.Api;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
+using Hypervisor.Server.Images;
 using Hypervisor.Server.Nodes;
 using Hypervisor.Server.State;
 
@@ -27,6 +28,7 @@ internal static class ServerApplication
         builder.Services.AddServerLogging(configuration.LogLevel);
         addStores(builder.Services);
         builder.Services.AddState();
+        builder.Services.AddImages();
         builder.Services.AddNodes(configuration);
         builder.Services.AddControllers(replica, configuration.SchedulerStrategy);
         builder.Services.AddApi(replica, configuration.GrpcAddress.ToString());
@@ -34,6 +36,7 @@ internal static class ServerApplication
 
         // Stopped in the opposite order: first the calls, then leadership, then the view; the store is closed last.
         builder.Services.AddHostedTask("state", provider => provider.GetRequiredService<ClusterState>().RunAsync);
+        builder.Services.AddHostedTask("images", provider => provider.GetRequiredService<ImageCollector>().RunAsync);
         builder.Services.AddHostedTask("leadership", provider => provider.GetRequiredService<LeadershipHost>().RunAsync);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = Limits.Server.ShutdownDeadline);
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenOn(configuration));

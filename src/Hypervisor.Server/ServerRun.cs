@@ -1,5 +1,7 @@
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Images;
+using Hypervisor.Server.Images.Blobs;
 using Hypervisor.Server.Stores;
 
 namespace Hypervisor.Server;
@@ -15,6 +17,15 @@ internal static partial class ServerRun
 
         // Before anything listens: a store that does not open is a line on the terminal, not a stack trace of a host.
         var store = app.Services.GetRequiredService<IClusterStore>();
+        try
+        {
+            _ = app.Services.GetRequiredService<BlobStore>();
+        }
+        catch (ImageStorageException exception)
+        {
+            throw new StartupException(exception.Message, exception);
+        }
+
         if (configuration.Insecure)
         {
             LogInsecure(logger, configuration.GrpcAddress, configuration.HttpAddress);

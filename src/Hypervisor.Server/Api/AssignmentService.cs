@@ -2,6 +2,7 @@ using Grpc.Core;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Watches;
+using Hypervisor.Server.Images;
 using Hypervisor.Server.Nodes;
 
 namespace Hypervisor.Server.Api;
@@ -11,6 +12,7 @@ internal sealed partial class AssignmentService(
     NodeAuthenticator nodes,
     AssignmentFeed feed,
     StatusIntake intake,
+    ImageCatalogue images,
     TimeProvider time) : Protocol.V1.AssignmentService.AssignmentServiceBase
 {
     public override async Task WatchAssignments(

@@ -1,6 +1,7 @@
 using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.Images;
 
 namespace Hypervisor.Server.Api;
 
 // What the parts of the service (ComputeService.Instances.cs, ComputeService.Images.cs) are made of.
-internal sealed partial class ComputeService(InstanceOperations instances, TimeProvider time);
+internal sealed partial class ComputeService(InstanceOperations instances, ImageCatalogue images, TimeProvider time);

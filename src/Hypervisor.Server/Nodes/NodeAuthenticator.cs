@@ -24,4 +24,23 @@ internal sealed class NodeAuthenticator(ClusterState state)
                 Code.Unauthenticated,
                 "The node's credential is needed: 'authorization: Bearer' with what RegisterNode answered for this node_uid. Register again.");
     }
+
+    /// <summary>Some registered node, for calls that do not depend on which one.</summary>
+    /// <exception cref="RpcException">UNAUTHENTICATED.</exception>
+    public void RequireAny(string? authorization)
+    {
+        var presented = authorization?.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase) == true ? authorization[Scheme.Length..] : null;
+        var known = false;
+        foreach (var node in state.View.Nodes)
+        {
+            known |= NodeCredentials.Match(node.RegistrationRecord?.Credential, presented);
+        }
+
+        if (!known)
+        {
+            throw ApiErrors.Error(
+                Code.Unauthenticated,
+                "A node's credential is needed: 'authorization: Bearer' with what RegisterNode answered. Register again.");
+        }
+    }
 }

@@ -1,0 +1,45 @@
+using Google.Protobuf;
+using Grpc.Core;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+
+namespace Hypervisor.Server.Api;
+
+internal sealed partial class AssignmentService
+{
+    public override async Task<ResolveImageResponse> ResolveImage(ResolveImageRequest request, ServerCallContext context)
+    {
+        nodes.RequireAny(GrpcAuthorization.Of(context));
+        var digest = await images.ResolveAsync(request.Project, request.Image, context.CancellationToken);
+        return new ResolveImageResponse { Digest = digest.Value };
+    }
+
+    public override async Task FetchBlob(FetchBlobRequest request, IServerStreamWriter<FetchBlobResponse> responseStream, ServerCallContext context)
+    {
+        nodes.RequireAny(GrpcAuthorization.Of(context));
+        await using var blob = images.Fetch(request.Digest, request.Offset);
+        var first = true;
+        while (true)
+        {
+            // Each message owns its bytes: the transport may still hold the last one.
+            var buffer = new byte[(int)Math.Min(Limits.Images.FetchChunkBytes, blob.Length - blob.Position)];
+            await blob.ReadExactlyAsync(buffer, context.CancellationToken);
+            if (!first && buffer.Length == 0)
+            {
+                return;
+            }
+
+            var message = new FetchBlobResponse { TotalBytes = first ? blob.Length : 0, Data = UnsafeByteOperations.UnsafeWrap(buffer) };
+            try
+            {
+                await responseStream.WriteAsync(message, context.CancellationToken).WaitAsync(Limits.Images.UploadSilence, time, context.CancellationToken);
+            }
+            catch (TimeoutException)
+            {
+                throw ApiErrors.Aborted("SLOW_READER", $"Nothing was read for {Limits.Images.UploadSilence.TotalSeconds} s; fetch the rest from where it stopped.");
+            }
+
+            first = false;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+namespace Hypervisor.Server.Images.Archives;
+
+/// <summary>An upload's pieces as one bounded stream, read asynchronously only. Owns the enumerator.</summary>
+internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces, long maxBytes, TimeProvider time) : Stream
+{
+    private ReadOnlyMemory<byte> _piece;
+    private Task<bool> _next = Task.FromResult(true);
+    private bool _ended;
+
+    public long BytesRead { get; private set; }
+
+    public override bool CanRead => true;
+
+    public override bool CanSeek => false;
+
+    public override bool CanWrite => false;
+
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position
+    {
+        get => throw new NotSupportedException();
+        set => throw new NotSupportedException();
+    }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        while (_piece.Length == 0 && !_ended)
+        {
+            try
+            {
+                _next = pieces.MoveNextAsync().AsTask();
+                _ended = !await _next.WaitAsync(Limits.Images.UploadSilence, time, cancellationToken);
+            }
+            catch (TimeoutException exception)
+            {
+                throw new InvalidImageException($"The upload stopped: nothing arrived for {Limits.Images.UploadSilence.TotalSeconds} s; import it again.", exception);
+            }
+
+            if (!_ended)
+            {
+                _piece = pieces.Current;
+                BytesRead += _piece.Length;
+                if (BytesRead > maxBytes)
+                {
+                    throw new InvalidImageException($"The archive is larger than {maxBytes} bytes; the server's images.max_archive_size bounds it.");
+                }
+            }
+        }
+
+        var count = Math.Min(buffer.Length, _piece.Length);
+        _piece[..count].CopyTo(buffer);
+        _piece = _piece[count..];
+        return count;
+    }
+
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    /// <summary>An enumerator that still waits for a client cannot be disposed; it ends with the client's call.</summary>
+    public override async ValueTask DisposeAsync()
+    {
+        if (_next.IsCompleted)
+        {
+            await pieces.DisposeAsync();
+        }
+
+        await base.DisposeAsync();
+    }
+
+    public override void Flush()
+    {
+    }
+}

@@ -1,0 +1,14 @@
+using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Images.Blobs;
+
+namespace Hypervisor.Server.Images;
+
+/// <summary>Registration of everything in this folder. Needs ServerConfiguration, the state and the store's writer.</summary>
+internal static class ImagesServices
+{
+    public static IServiceCollection AddImages(this IServiceCollection services) => services
+        .AddSingleton(provider => provider.GetRequiredService<ServerConfiguration>().Images)
+        .AddSingleton(provider => BlobStore.Open(provider.GetRequiredService<ServerConfiguration>().DataDirectory))
+        .AddSingleton<ImageCollector>()
+        .AddSingleton<ImageCatalogue>();
+}
