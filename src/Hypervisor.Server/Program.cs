@@ -2,7 +2,6 @@ using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server;
 using Hypervisor.Server.Configuration;
-using Hypervisor.Server.Images;
 using Hypervisor.Server.Stores;
 
 var commandLine = CommandLine.Parse(args);
@@ -37,7 +36,7 @@ catch (ConfigurationException exception)
 
     return 1;
 }
-catch (Exception exception) when (exception is StartupException or StoreUnavailableException or ImageStorageException)
+catch (Exception exception) when (exception is StartupException or StoreUnavailableException)
 {
     Console.Error.WriteLine($"hypervisor-server: {exception.Message}");
     return 1;

@@ -28,16 +28,16 @@ internal static class ServerApplication
         builder.Services.AddServerLogging(configuration.LogLevel);
         addStores(builder.Services);
         builder.Services.AddState();
-        builder.Services.AddNodes(configuration);
         builder.Services.AddImages();
+        builder.Services.AddNodes(configuration);
         builder.Services.AddControllers(replica, configuration.SchedulerStrategy);
         builder.Services.AddApi(replica, configuration.GrpcAddress.ToString());
         builder.Services.AddRouting();
 
         // Stopped in the opposite order: first the calls, then leadership, then the view; the store is closed last.
         builder.Services.AddHostedTask("state", provider => provider.GetRequiredService<ClusterState>().RunAsync);
-        builder.Services.AddHostedTask("leadership", provider => provider.GetRequiredService<LeadershipHost>().RunAsync);
         builder.Services.AddHostedTask("images", provider => provider.GetRequiredService<ImageCollector>().RunAsync);
+        builder.Services.AddHostedTask("leadership", provider => provider.GetRequiredService<LeadershipHost>().RunAsync);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = Limits.Server.ShutdownDeadline);
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenOn(configuration));
 

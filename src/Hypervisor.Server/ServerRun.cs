@@ -11,14 +11,21 @@ internal static partial class ServerRun
 {
     /// <exception cref="StartupException">It cannot listen.</exception>
     /// <exception cref="StoreUnavailableException">It cannot open its store.</exception>
-    /// <exception cref="ImageStorageException">It cannot open the folder of its images.</exception>
     public static async Task<int> RunAsync(WebApplication app, ServerConfiguration configuration)
     {
         var logger = app.Services.GetRequiredService<ILogger<HostedTask>>();
 
-        // Before anything listens: what does not open is a line on the terminal, not a stack trace of a host.
+        // Before anything listens: a store that does not open is a line on the terminal, not a stack trace of a host.
         var store = app.Services.GetRequiredService<IClusterStore>();
-        app.Services.GetRequiredService<BlobStore>();
+        try
+        {
+            _ = app.Services.GetRequiredService<BlobStore>();
+        }
+        catch (ImageStorageException exception)
+        {
+            throw new StartupException(exception.Message, exception);
+        }
+
         if (configuration.Insecure)
         {
             LogInsecure(logger, configuration.GrpcAddress, configuration.HttpAddress);

@@ -23,10 +23,6 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<DeleteImageResponse> DeleteImage(DeleteImageRequest request, ServerCallContext context) =>
         images.DeleteAsync(request, context.CancellationToken);
 
-    // Registries come with the next release.
-    public override Task PullImage(PullImageRequest request, IServerStreamWriter<PullImageResponse> responseStream, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented(nameof(PullImage));
-
     private static async IAsyncEnumerable<ReadOnlyMemory<byte>> PiecesAsync(
         IAsyncStreamReader<ImportImageRequest> requests, [EnumeratorCancellation] CancellationToken cancellationToken)
     {

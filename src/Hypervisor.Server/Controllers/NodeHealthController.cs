@@ -21,25 +21,20 @@ internal sealed partial class NodeHealthController(
 
     public async Task RunAsync(LeaderTerm term, CancellationToken cancellationToken)
     {
-        // A fresh leader has listened for no time at all: everybody has one full lease from here.
-        var listeningSince = time.GetTimestamp();
-        var lastLook = listeningSince;
+        var window = new ListeningWindow(terms, time);
         while (true)
         {
             var news = beats.News;
             var view = state.View;
             using var changes = state.Subscribe(view.Revision);
             var now = time.GetTimestamp();
-
-            // This process did not run (stopped, starved, suspended) and heard nobody: its absence is nobody's silence.
-            if (time.GetElapsedTime(lastLook, now) > terms.Interval + (terms.SuspectAfter / 2))
+            var listening = window.Look(now, out var gap);
+            if (gap is { } away)
             {
-                LogAway(logger, time.GetElapsedTime(lastLook, now).TotalSeconds, terms.Lease.TotalSeconds);
-                listeningSince = now;
+                LogAway(logger, away.TotalSeconds, terms.Lease.TotalSeconds);
             }
 
-            lastLook = now;
-            await LookAsync(term, view, time.GetElapsedTime(listeningSince, now), now, cancellationToken);
+            await LookAsync(term, view, listening, now, cancellationToken);
             await WaitAsync(news, changes, cancellationToken);
         }
     }

@@ -21,6 +21,7 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     private readonly CancellationTokenSource _deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("hypervisor-test-");
     private WebApplication _app = null!;
     private GrpcChannel _channel = null!;
 
@@ -33,6 +34,7 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
         {
             GrpcAddress = new HostPort("127.0.0.1", 0),
             HttpAddress = new HostPort("127.0.0.1", 0),
+            DataDirectory = _folder.FullName,
             LogLevel = LogLevel.Warning,
         };
         _app = ServerApplication.Build(configuration, RealClock.Instance, new SystemRandomSource(), services =>
@@ -50,6 +52,7 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
         await _app.StopAsync(CancellationToken.None);
         await _app.DisposeAsync();
         _deadline.Dispose();
+        _folder.Delete(recursive: true);
     }
 
     [Fact]
