@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Containerd;
@@ -157,6 +158,7 @@ public sealed class ContainerdHost : IAsyncLifetime
                 NativeMethods.Umount(target, NativeMethods.MntDetach);
             }
 
+            RemoveDeadSockets();
             Directory.Delete(Run, recursive: true);
             Directory.Delete(Root, recursive: true);
         }
@@ -164,6 +166,23 @@ public sealed class ContainerdHost : IAsyncLifetime
 
     internal IEnumerable<string> Mounts() =>
         File.ReadAllLines("/proc/self/mountinfo").Select(line => line.Split(' ')[4]).Where(path => path.Contains(_name, StringComparison.Ordinal));
+
+    /// <summary>A shim that was killed leaves its socket in a directory that all containerds of a machine share.</summary>
+    private static void RemoveDeadSockets()
+    {
+        foreach (var path in Directory.EnumerateFiles("/run/containerd/s"))
+        {
+            using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                socket.Connect(new UnixDomainSocketEndPoint(path));
+            }
+            catch (SocketException error) when (error.SocketErrorCode == SocketError.ConnectionRefused)
+            {
+                File.Delete(path);
+            }
+        }
+    }
 
     private static string CommandLine(int pid)
     {

@@ -151,9 +151,9 @@ internal sealed class ContainerTasks(
                 client.Call(ContainerdLimits.Runtime, cancellationToken));
             return true;
         }
-        catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.FailedPrecondition)
+        catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.FailedPrecondition || IsDeadShim(error))
         {
-            // Ended by itself meanwhile.
+            // Ended by itself meanwhile, or lost its shim: then it is ended by way of its cgroup.
             return false;
         }
     }
@@ -179,7 +179,7 @@ internal sealed class ContainerTasks(
             await client.Tasks.WaitAsync(new WaitRequest { ContainerId = id }, client.Call(timeout, cancellationToken));
             return true;
         }
-        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound)
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || IsDeadShim(error))
         {
             return true;
         }
