@@ -1,4 +1,4 @@
-using Hypervisor.Agent.Waiting;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
