@@ -1,3 +1,4 @@
+using Grpc.Core;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Protocol.V1;
 
@@ -38,6 +39,10 @@ internal sealed class Ledger
 
     /// <summary>An answer that a correct server never gives to a repeated request.</summary>
     public void Refused(string requestId, string answer) => Violations.Add($"IdempotentOnce: request {requestId} was answered {answer}");
+
+    /// <summary>A refusal of what nothing speaks against: the instance was acknowledged and nobody deleted it.</summary>
+    public void Refused(string what, string name, Status answer) =>
+        Violations.Add($"{(answer.StatusCode == StatusCode.NotFound ? "Durable" : "IdempotentOnce")}: {what} {name} was answered {answer}");
 
     public void DeleteAsked(string name) => _deleteAsked.Add(name);
 

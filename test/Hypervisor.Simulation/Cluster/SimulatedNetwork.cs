@@ -14,6 +14,9 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
     private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(250);
     private const int StreamBuffer = 64;
 
+    /// <summary>How many connections break after the request and before the answer.</summary>
+    private const double AnswersLost = 0.02;
+
     private readonly Dictionary<string, long> _cutSince = new(StringComparer.Ordinal);
 
     /// <summary>No byte passes between this host and the servers.</summary>
@@ -46,7 +49,7 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
                 return await handler(server, limit.Token);
             });
             await LegAsync(from, host);
-            return answer;
+            return loop.Random.Chance(AnswersLost) ? throw Broken() : answer;
         }
     }
 
