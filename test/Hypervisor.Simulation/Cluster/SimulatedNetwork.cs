@@ -46,7 +46,14 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
             var answer = await server.Process.RunAsync(async () =>
             {
                 using var limit = new CancellationTokenSource(deadline, server.Process.Clock);
-                return await handler(server, limit.Token);
+                try
+                {
+                    return await handler(server, limit.Token);
+                }
+                catch (Exception exception)
+                {
+                    throw server.Translate(exception, limit.IsCancellationRequested);
+                }
             });
             await LegAsync(from, host);
             return loop.Random.Chance(AnswersLost) ? throw Broken() : answer;
@@ -147,13 +154,9 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
 
             pipe.Complete(null);
         }
-        catch (OperationCanceledException)
+        catch (Exception exception)
         {
-            pipe.Complete(Broken());
-        }
-        catch (RpcException exception)
-        {
-            pipe.Complete(exception);
+            pipe.Complete(server.Translate(exception, cancellationToken.IsCancellationRequested));
         }
     }
 

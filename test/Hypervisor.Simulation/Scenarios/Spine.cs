@@ -56,7 +56,8 @@ internal static class Spine
                 }
             },
             Limit);
-        return new SpineRun(seed, [.. ledger.Violations, .. watch.Violations], loop.Fingerprint, loop.Steps, nemesis, ledger.Effects, watch.Events, instances);
+        return new SpineRun(
+            seed, [.. ledger.Violations, .. watch.Violations], loop.Fingerprint, loop.Steps, nemesis, ledger.Effects, watch.Events, watch.Resyncs, instances);
     }
 
     /// <summary>Converges: nothing stays on its way. What does not settle in time is a violation, and is compared as it is.</summary>
@@ -68,7 +69,7 @@ internal static class Spine
         {
             var list = await users.ListAsync();
             var held = cluster.Hosts.Sum(host => host.Machine.All().Count);
-            var unsettled = list.Instances.Where(instance => !IsSettled(instance)).ToList();
+            var unsettled = list.Instances.Where(instance => !IsSettled(instance, ledger)).ToList();
             if (unsettled.Count == 0 && held == list.Instances.Count && watch.Position >= list.List.ResourceVersion)
             {
                 return list;
@@ -90,11 +91,20 @@ internal static class Spine
         }
     }
 
-    private static bool IsSettled(Instance instance) => instance.Status is { } status
-        && status.ObservedGeneration == instance.Metadata.Generation
-        && status.State == (instance.Spec.DesiredState == DesiredState.Stopped ? InstanceState.Stopped : InstanceState.Running);
+    private static bool IsSettled(Instance instance, Ledger ledger)
+    {
+        var expected = instance.Spec.DesiredState == DesiredState.Stopped ? InstanceState.Stopped
+            : ledger.HasEnded(instance.Metadata.Uid) ? InstanceState.Failed
+            : InstanceState.Running;
+        return instance.Status is { } status && status.ObservedGeneration == instance.Metadata.Generation && status.State == expected;
+    }
 }
 
 /// <summary>What a run showed.</summary>
 internal sealed record SpineRun(
-    ulong Seed, IReadOnlyList<string> Violations, ulong Fingerprint, long Steps, int Faults, long Effects, long WatchEvents, int Instances);
+    ulong Seed, IReadOnlyList<string> Violations, ulong Fingerprint, long Steps, int Faults, long Effects, long WatchEvents, long Resyncs, int Instances)
+{
+    public override string ToString() =>
+        $"seed {Seed}: {Faults} faults, {Steps} steps, {Effects} effects, {WatchEvents} watch events, {Resyncs} resyncs, {Instances} instances at the end; "
+        + (Violations.Count == 0 ? "no violations" : $"violations:\n{string.Join('\n', Violations)}");
+}
