@@ -8,8 +8,8 @@ namespace Hypervisor.Simulation.Scenarios;
 /// <summary>The spine under fire: users work while faults happen; afterwards everything must settle and agree.</summary>
 internal static class Spine
 {
-    private const int Workers = 4;
-    private const int InstancesEach = 6;
+    private const int Workers = 5;
+    private const int InstancesEach = 7;
     private static readonly TimeSpan Trouble = TimeSpan.FromSeconds(45);
     private static readonly TimeSpan Settle = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(30);
@@ -47,7 +47,7 @@ internal static class Spine
                 var list = await SettledAsync(cluster, users, watch, ledger);
                 instances = list.Instances.Count;
                 watch.Compare(list);
-                ledger.Compare(list.Instances, cluster.Hosts.SelectMany(host => host.Machine.All().Select(held => (host.Name, held.Id.Value))));
+                ledger.Compare(list.Instances, Held(cluster));
                 stop.Cancel();
                 await watching;
                 if (cluster.Crash is { } crash)
@@ -68,9 +68,10 @@ internal static class Spine
         while (true)
         {
             var list = await users.ListAsync();
-            var held = cluster.Hosts.Sum(host => host.Machine.All().Count);
+            var placed = list.Instances.Select(instance => (instance.Placement.Node, instance.Metadata.Uid)).ToHashSet();
+            var orphans = Held(cluster).Where(held => !placed.Contains(held)).ToList();
             var unsettled = list.Instances.Where(instance => !IsSettled(instance, ledger)).ToList();
-            if (unsettled.Count == 0 && held == list.Instances.Count && watch.Position >= list.List.ResourceVersion)
+            if (unsettled.Count == 0 && orphans.Count == 0 && watch.IsAt(list))
             {
                 return list;
             }
@@ -79,9 +80,9 @@ internal static class Spine
             {
                 ledger.Violations.AddRange(unsettled.Select(instance => $"Converges: {instance.Metadata.Name} stays {instance.Status?.State} "
                     + $"({instance.Status?.Reason}) at generation {instance.Status?.ObservedGeneration} of {instance.Metadata.Generation} on '{instance.Placement?.Node}'"));
-                if (watch.Position < list.List.ResourceVersion)
+                if (!watch.IsAt(list))
                 {
-                    ledger.Violations.Add($"Converges: the watch stays at {watch.Position}, the list is at {list.List.ResourceVersion}");
+                    ledger.Violations.Add($"Converges: the watch is at {watch.Position}, its last change at {watch.LastChange}, the list at {list.List.ResourceVersion}");
                 }
 
                 return list;
@@ -90,6 +91,10 @@ internal static class Spine
             await Task.Delay(TimeSpan.FromMilliseconds(500), clock);
         }
     }
+
+    /// <summary>What the machines hold, in their runtimes and on their networks.</summary>
+    private static IEnumerable<(string Host, string Uid)> Held(SimulatedCluster cluster) => cluster.Hosts.SelectMany(host =>
+        host.Machine.All().Select(instance => instance.Id.Value).Union(host.Machine.Attachments.Keys).Select(uid => (host.Name, uid)));
 
     private static bool IsSettled(Instance instance, Ledger ledger)
     {

@@ -9,8 +9,8 @@ using Xunit;
 namespace Hypervisor.Simulation.Scenarios;
 
 /// <summary>
-/// Protects SingleWriter, NoGhostKill, Durable, WatchExact, IdempotentOnce, NoOrphans and Converges against kills, pauses and
-/// partitions of everything; and that the checks see a bug of each kind when one is planted.
+/// Protects SingleWriter, EpochMonotonic, NoGhostKill, Durable, WatchExact, WatchEqualsList, IdempotentOnce, NoOrphans and Converges
+/// against kills, pauses and partitions of everything; and that the checks see a bug of each kind when one is planted.
 /// </summary>
 public sealed class SpineTests
 {
@@ -29,6 +29,7 @@ public sealed class SpineTests
     {
         var run = Spine.Run(seed);
 
+        TestContext.Current.TestOutputHelper?.WriteLine($"{run}; fingerprint {run.Fingerprint:x}");
         Assert.True(run.Violations.Count == 0, run.ToString());
         // A run in which nothing happened protects nothing.
         Assert.True(run.Faults > 10 && run.Effects > 20 && run.WatchEvents > 50, run.ToString());

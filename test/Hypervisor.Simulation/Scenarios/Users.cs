@@ -40,6 +40,14 @@ internal sealed class Users(SimulatedCluster cluster, Ledger ledger, WatchFold w
                 }
             }
 
+            if (Random.Chance(0.2))
+            {
+                ledger.StopAsked(name);
+                await MutateAsync("restart", name, (server, token) => server.Instances.Power.RestartAsync(
+                    new RestartInstanceRequest { Instance = name, RequestId = Id($"{name}-restart") }, token));
+                await PauseAsync();
+            }
+
             if (Random.Chance(0.6))
             {
                 ledger.DeleteAsked(name);
