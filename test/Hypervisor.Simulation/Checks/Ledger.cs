@@ -17,8 +17,11 @@ internal sealed class Ledger
     private readonly Dictionary<string, string> _nameOfUid = new(StringComparer.Ordinal);
     private readonly Dictionary<string, (string Host, long Epoch)> _running = new(StringComparer.Ordinal);
 
-    private readonly Dictionary<string, long> _ended = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, long> _epochs = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (long Epoch, long Restarts)> _ended = new(StringComparer.Ordinal);
+    private readonly Dictionary<(string Host, string Uid), long> _epochs = [];
+
+    /// <summary>The epoch of an instance's present placement in the store; 0 without one.</summary>
+    public required Func<string, long> PlacedEpoch { get; init; }
 
     public List<string> Violations { get; } = [];
 
@@ -65,16 +68,17 @@ internal sealed class Ledger
         }
 
         var name = _nameOfUid.GetValueOrDefault(uid, uid);
-        if (effect.Epoch.Value < _epochs.GetValueOrDefault(uid))
+        var before = _epochs.GetValueOrDefault((host, uid));
+        if (effect.Epoch.Value < before)
         {
-            Violations.Add($"EpochMonotonic: {effect.What} of {name} on {host} under epoch {effect.Epoch.Value} after {_epochs[uid]}");
+            Violations.Add($"EpochMonotonic: {effect.What} of {name} on {host} under epoch {effect.Epoch.Value} after {before}");
         }
 
-        _epochs[uid] = effect.Epoch.Value;
+        _epochs[(host, uid)] = effect.Epoch.Value;
         switch (effect.What)
         {
             case "start":
-                if (_ended.TryGetValue(uid, out var ended) && effect.After!.RestartGeneration <= ended)
+                if (_ended.TryGetValue(uid, out var ended) && ended.Epoch == effect.Epoch.Value && effect.After!.RestartGeneration <= ended.Restarts)
                 {
                     Violations.Add($"IdempotentOnce: {name} ended by itself and is started again on {host}, which nobody asked for");
                 }
@@ -95,22 +99,31 @@ internal sealed class Ledger
 
                 if (effect.What == "exit")
                 {
-                    _ended[uid] = effect.After!.RestartGeneration;
+                    _ended[uid] = (effect.Epoch.Value, effect.After!.RestartGeneration);
                 }
 
-                _running.Remove(uid);
+                Ended(uid, host);
                 break;
             case "reboot":
-                _running.Remove(uid);
+                Ended(uid, host);
                 break;
             case "remove":
-                if (!_deleteAsked.Contains(name))
+                // What is left of an earlier placement goes when there is a later one.
+                if (!_deleteAsked.Contains(name) && before >= PlacedEpoch(uid))
                 {
                     Violations.Add($"NoGhostKill: {name} is removed from {host} and nobody asked for it");
                 }
 
-                _running.Remove(uid);
+                Ended(uid, host);
                 break;
+        }
+    }
+
+    private void Ended(string uid, string host)
+    {
+        if (_running.TryGetValue(uid, out var copy) && copy.Host == host)
+        {
+            _running.Remove(uid);
         }
     }
 

@@ -1,7 +1,9 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Protocol;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Memory;
+using Hypervisor.Server.Stores.Records;
 using Hypervisor.Simulation.Engine;
 
 namespace Hypervisor.Simulation.Cluster;
@@ -67,6 +69,15 @@ internal sealed class SimulatedCluster
         Watch(agent.RunAsync());
     }
 
+    /// <summary>The epoch of an instance's placement, as it is on disk; 0 without one.</summary>
+    public long PlacedEpoch(string uid)
+    {
+        var found = Disk.RangeAsync(RangeQuery.Single(Keys.Placement(new InstanceId(uid))), CancellationToken.None).AsTask();
+        return found.IsCompletedSuccessfully && found.Result.Items is [var item]
+            ? PlacementRecord.Parser.ParseFrom(item.Value.Span).Placement.Epoch
+            : 0;
+    }
+
     public SimulatedProcess AgentOf(SimulatedHost host) => _agents[host.Name].Process;
 
     private async void Watch(Task running)
@@ -93,6 +104,9 @@ internal sealed record Sabotage
 
     /// <summary>What becomes of the request id on its way.</summary>
     public Func<string, string> RequestId { get; init; } = id => id;
+
+    /// <summary>Whether a machine that is given up is off.</summary>
+    public bool Fences { get; init; } = true;
 
     /// <summary>Called with each acknowledged create.</summary>
     public Func<SimulatedCluster, string, Task> AfterCreate { get; init; } = (_, _) => Task.CompletedTask;

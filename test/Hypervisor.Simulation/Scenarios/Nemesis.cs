@@ -14,15 +14,17 @@ internal sealed class Nemesis
     private static readonly TimeSpan Long = TimeSpan.FromSeconds(8);
 
     private readonly SimulatedCluster _cluster;
+    private readonly Users _users;
+    private readonly Sabotage _sabotage;
     private readonly List<Func<Task>> _kinds;
 
-    public Nemesis(SimulatedCluster cluster)
+    public Nemesis(SimulatedCluster cluster, Users users, Sabotage sabotage)
     {
-        _cluster = cluster;
+        (_cluster, _users, _sabotage) = (cluster, users, sabotage);
         List<Func<Task>> all =
         [
             KillServerAsync, KillServerAsync, KillAgentAsync, KillAgentAsync, HoldServerAsync, HoldAgentAsync, CutAsync, CutAsync,
-            CutUsersAsync, EndProcessesAsync, MuteRuntimeAsync, PowerCycleAsync,
+            CutUsersAsync, EndProcessesAsync, MuteRuntimeAsync, PowerCycleAsync, GiveUpMachineAsync,
         ];
         _kinds = [.. all.Where(_ => Random.Chance(0.75))];
         _kinds.Add(all[0]);
@@ -84,6 +86,32 @@ internal sealed class Nemesis
             agent.Kill();
             host.PowerCycle();
             await WaitAsync(TimeSpan.FromSeconds(1), Long);
+            _cluster.StartAgent(host);
+        }
+    }
+
+    /// <summary>
+    /// The machine is off, its operator says so, and its instances go elsewhere; later it comes back with all that was on it.
+    /// </summary>
+    private async Task GiveUpMachineAsync()
+    {
+        var host = AnyHost;
+        var agent = _cluster.AgentOf(host);
+        if (agent.IsDead)
+        {
+            return;
+        }
+
+        if (_sabotage.Fences)
+        {
+            agent.Kill();
+            host.PowerCycle();
+        }
+
+        await _users.GiveUpNodeAsync(host.Name);
+        await WaitAsync(TimeSpan.FromSeconds(1), Long);
+        if (_sabotage.Fences)
+        {
             _cluster.StartAgent(host);
         }
     }

@@ -18,14 +18,15 @@ internal static class Spine
     {
         sabotage ??= new Sabotage();
         var loop = new SimulationLoop(seed);
-        var ledger = new Ledger();
+        SimulatedCluster? built = null;
+        var ledger = new Ledger { PlacedEpoch = uid => built!.PlacedEpoch(uid) };
         var watch = new WatchFold();
         var nemesis = 0;
         var instances = 0;
         loop.Run(
             async () =>
             {
-                var cluster = new SimulatedCluster(loop, sabotage);
+                var cluster = built = new SimulatedCluster(loop, sabotage);
                 foreach (var host in cluster.Hosts)
                 {
                     host.Machine.Observer = effect => ledger.Effect(host.Name, effect);
@@ -38,7 +39,7 @@ internal static class Spine
                 }
 
                 var users = new Users(cluster, ledger, watch, sabotage);
-                var faults = new Nemesis(cluster);
+                var faults = new Nemesis(cluster, users, sabotage);
                 using var stop = new CancellationTokenSource();
                 var watching = users.WatchAsync(stop.Token);
                 await Task.WhenAll([faults.RunAsync(Trouble), .. Enumerable.Range(0, Workers).Select(worker => users.WorkAsync($"user{worker}", InstancesEach))]);

@@ -1,7 +1,5 @@
 using System.Globalization;
-using Hypervisor.Agent.Drivers;
 using Hypervisor.Protocol;
-using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Stores;
 using Hypervisor.Simulation.Cluster;
 using Xunit;
@@ -71,50 +69,15 @@ public sealed class SpineTests
     public void A_planted_server_that_forgets_request_ids_is_found() =>
         AssertFound("IdempotentOnce", new Sabotage { RequestId = _ => "" });
 
+    [Fact]
+    public void A_planted_operator_who_gives_up_a_machine_that_runs_is_found() =>
+        AssertFound("SingleWriter", new Sabotage { Fences = false });
+
+    [Fact]
+    public void A_planted_driver_that_hides_what_it_does_not_remove_is_found() =>
+        AssertFound("NoOrphans", new Sabotage { Driver = driver => new HidingDriver(driver) });
+
     private static void AssertFound(string invariant, Sabotage sabotage) => Assert.Contains(
         Enumerable.Range(1, 5).Select(seed => Spine.Run((ulong)seed, sabotage)),
         run => run.Violations.Any(violation => violation.StartsWith(invariant, StringComparison.Ordinal)));
-
-    /// <summary>The planted bug: what is there at the first look is removed.</summary>
-    private sealed class CleaningDriver(IInstanceDriver driver) : IInstanceDriver
-    {
-        private bool _cleaned;
-
-        public InstanceType Type => driver.Type;
-
-        public string Name => driver.Name;
-
-        public async Task<IReadOnlyList<DriverInstance>> ListAsync(CancellationToken cancellationToken)
-        {
-            if (!_cleaned)
-            {
-                _cleaned = true;
-                foreach (var instance in await driver.ListAsync(cancellationToken))
-                {
-                    await driver.RemoveAsync(instance.Id, instance.Epoch, cancellationToken);
-                }
-            }
-
-            return await driver.ListAsync(cancellationToken);
-        }
-
-        public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => driver.ProbeAsync(cancellationToken);
-
-        public Task<DriverInstance?> GetAsync(InstanceId id, CancellationToken cancellationToken) => driver.GetAsync(id, cancellationToken);
-
-        public Task CreateAsync(InstanceDefinition definition, CancellationToken cancellationToken) => driver.CreateAsync(definition, cancellationToken);
-
-        public Task StartAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.StartAsync(id, epoch, cancellationToken);
-
-        public Task StopAsync(InstanceId id, Epoch epoch, StopPolicy policy, CancellationToken cancellationToken) =>
-            driver.StopAsync(id, epoch, policy, cancellationToken);
-
-        public Task PauseAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.PauseAsync(id, epoch, cancellationToken);
-
-        public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.ResumeAsync(id, epoch, cancellationToken);
-
-        public Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.RemoveAsync(id, epoch, cancellationToken);
-
-        public IAsyncEnumerable<InstanceId> WatchAsync(CancellationToken cancellationToken) => driver.WatchAsync(cancellationToken);
-    }
 }

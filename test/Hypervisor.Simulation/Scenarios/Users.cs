@@ -91,6 +91,22 @@ internal sealed class Users(SimulatedCluster cluster, Ledger ledger, WatchFold w
     public Task<ListInstancesResponse> ListAsync() => RepeatAsync((server, token) =>
         server.Instances.Queries.ListAsync(new ListInstancesRequest { PageSize = 1000 }, token));
 
+    /// <summary>Vouches that a machine is off; one that is not known is given up already.</summary>
+    public async Task GiveUpNodeAsync(string node)
+    {
+        try
+        {
+            await RepeatAsync<object>(async (server, token) =>
+            {
+                await server.Nodes.DeregisterAsync(node, fenced: true, token);
+                return node;
+            });
+        }
+        catch (RpcException refusal) when (refusal.StatusCode == StatusCode.NotFound)
+        {
+        }
+    }
+
     private async Task CreateAsync(string name)
     {
         var requestId = $"{name}-create";
