@@ -41,19 +41,18 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
                 }
 
                 var version = ResourceVersion.Of(state.Incarnation, change.Revision);
-                foreach (var (before, after) in change.Nodes)
+                if (change.Nodes.Any(entry => entry.Old?.Id == node && entry.New is null))
                 {
-                    if (before?.Id == node && after is null)
-                    {
-                        throw ApiErrors.Error(Code.Unauthenticated, "The node was deregistered.");
-                    }
+                    throw ApiErrors.Error(Code.Unauthenticated, "The node was deregistered.");
+                }
 
-                    if (after?.Id == node && before?.RegistrationRevision != after.RegistrationRevision)
+                // What is unclaimed here may have been over when it was reported, or be over only now.
+                var reported = change.Nodes.Any(entry => entry.New?.Id == node && entry.Old?.RegistrationRevision != entry.New.RegistrationRevision);
+                if (state.View is { } current && current.Node(node) is { } self)
+                {
+                    foreach (var removal in UnclaimedLeftovers(current, self).Where(removal => reported || Concerns(change, removal)))
                     {
-                        foreach (var removal in UnclaimedLeftovers(state.View, after))
-                        {
-                            yield return Event(version, removal);
-                        }
+                        yield return Event(version, removal);
                     }
                 }
 
@@ -124,6 +123,10 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             }
         }
     }
+
+    private static bool Concerns(StateChange change, Removal removal) =>
+        change.Instances.Any(entry => (entry.New ?? entry.Old)?.Id.Value == removal.Uid)
+        || change.Tombstones.Any(entry => entry.New?.Id.Value == removal.Uid);
 
     /// <summary>What a change of one instance means for one node; null when nothing.</summary>
     internal static AssignmentEvent? EventFor(NodeId node, InstanceEntry? before, InstanceEntry? after)

@@ -30,8 +30,8 @@ internal sealed partial class NodeRegistry(
     /// Takes a new machine in, or renews what a known one offers. Registering again without a change writes nothing.
     /// </summary>
     /// <remarks>
-    /// An agent that never got the answer to its first registration has no credential; it is known by the registration id
-    /// that it chose.
+    /// An agent that never got the answer to its first registration has no credential, and one that never got the answer to
+    /// its return after it was deregistered has an old one; both are known by the registration id that they chose.
     /// </remarks>
     /// <exception cref="RpcException">
     /// INVALID_ARGUMENT; ALREADY_EXISTS when the name is taken and neither credential nor registration id is its own;
@@ -148,7 +148,7 @@ internal sealed partial class NodeRegistry(
     {
         var byCredential = NodeCredentials.Match(known.RegistrationRecord?.Credential, request.Credential);
         var byRegistration = NodeCredentials.Match(known.RegistrationRecord?.RegistrationId, request.RegistrationId);
-        return byCredential | (byRegistration & request.Credential.Length == 0);
+        return byCredential | byRegistration;
     }
 
     private static StoreWrite? Renew(NodeEntry node, RegisterNodeRequest request)

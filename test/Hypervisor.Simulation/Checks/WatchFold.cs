@@ -6,6 +6,8 @@ namespace Hypervisor.Simulation.Checks;
 internal sealed class WatchFold
 {
     private readonly SortedDictionary<string, Instance> _instances = new(StringComparer.Ordinal);
+    // A watch that breaks off within a store revision resumes before it: what came of such a revision does not count yet.
+    private readonly List<WatchInstancesResponse> _ofRevision = [];
     private bool _complete;
 
     public List<string> Violations { get; } = [];
@@ -23,6 +25,7 @@ internal sealed class WatchFold
     /// <summary>A watch begins: an incomplete picture is thrown away.</summary>
     public void Begin()
     {
+        _ofRevision.Clear();
         if (!_complete)
         {
             _instances.Clear();
@@ -45,7 +48,23 @@ internal sealed class WatchFold
             Violations.Add($"WatchExact: {change.Type} at {change.ResourceVersion} after {Position}");
         }
 
+        _ofRevision.Add(change);
+        if (change.ResourceVersion <= Position && change.Type != WatchEventType.Bookmark)
+        {
+            return;
+        }
+
         Position = Math.Max(Position, change.ResourceVersion);
+        foreach (var complete in _ofRevision)
+        {
+            Apply(complete);
+        }
+
+        _ofRevision.Clear();
+    }
+
+    private void Apply(WatchInstancesResponse change)
+    {
         if (change.Type != WatchEventType.Bookmark)
         {
             LastChange = Position;
@@ -60,11 +79,11 @@ internal sealed class WatchFold
             case WatchEventType.Modified:
                 if (!_instances.TryGetValue(uid, out var before))
                 {
-                    Violations.Add($"WatchExact: MODIFIED before ADDED, {change.Instance!.Metadata.Name}");
+                    Violations.Add($"WatchExact: MODIFIED before ADDED at {change.ResourceVersion}, {change.Instance!.Metadata.Name}");
                 }
                 else if (before.Metadata.ResourceVersion >= change.Instance!.Metadata.ResourceVersion)
                 {
-                    Violations.Add($"WatchExact: MODIFIED twice, {change.Instance.Metadata.Name}");
+                    Violations.Add($"WatchExact: MODIFIED without a new version at {change.ResourceVersion}, {change.Instance.Metadata.Name}");
                 }
 
                 _instances[uid] = change.Instance!;

@@ -77,10 +77,24 @@ public sealed class NodeRegistryTests
         Assert.DoesNotContain("chosen", again.ToString(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_return_after_deregistration_whose_answer_was_lost_is_answered_again_alike()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var old = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", registrationId: "chosen"), Token);
+        await plane.Registry.DeregisterAsync("a", fenced: true, Token);
+        var first = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
+
+        var again = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
+
+        Assert.Equal(first, again);
+        Assert.NotEqual(old.Node.Metadata.Uid, again.Node.Metadata.Uid);
+    }
+
     [Theory]
     [InlineData("", "another")]
     [InlineData("", "")]
-    [InlineData("wrong", "chosen")]
+    [InlineData("wrong", "another")]
     public async Task Neither_another_registration_nor_a_wrong_credential_gets_a_taken_name(string credential, string registrationId)
     {
         await using var plane = await ControlPlane.StartAsync(Token);
