@@ -53,7 +53,7 @@ ready() {
   done
 }
 
-if [ "$CONTAINERD_ADDRESS" = "$VOLATILE_DIR/containerd/containerd.sock" ] && ! running containerd > /dev/null; then
+if [ "$CONTAINERD_ADDRESS" = "$OWN_CONTAINERD" ] && ! running containerd > /dev/null; then
   mkdir -p "$RUN_DIR/containerd" "$VOLATILE_DIR/containerd"
   cat > "$RUN_DIR/containerd/config.toml" <<TOML
 version = 2
@@ -93,6 +93,8 @@ fi
 ready server 20 ctl cluster info
 
 if ! running agent > /dev/null; then
+  own_state=""
+  if [ "$CONTAINERD_ADDRESS" = "$OWN_CONTAINERD" ]; then own_state="  state: $VOLATILE_DIR/containerd/state"$'\n'; fi
   cat > "$RUN_DIR/agent.yaml" <<YAML
 port: $AGENT_PORT
 server_addr: "127.0.0.1:$SERVER_PORT"
@@ -101,7 +103,7 @@ run_dir: "$VOLATILE_DIR"
 containerd:
   address: "$CONTAINERD_ADDRESS"
   snapshotter: $snapshotter
-  cgroup_parent: "$CGROUP_PARENT"
+${own_state}  cgroup_parent: "$CGROUP_PARENT"
 network:
   bridge: $BRIDGE
 YAML

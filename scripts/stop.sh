@@ -54,7 +54,7 @@ for bundle in "$VOLATILE_DIR"/containerd/state/io.containerd.runtime.v2.task/*/*
 done
 rm -rf "/run/containerd/runc/hypervisor"
 for path in /run/containerd/runc /run/containerd/fifo /run/containerd/s /run/containerd /opt/containerd; do
-  existed "$path" || [ "$CONTAINERD_ADDRESS" != "$VOLATILE_DIR/containerd/containerd.sock" ] || rm -rf "$path"
+  existed "$path" || [ "$CONTAINERD_ADDRESS" != "$OWN_CONTAINERD" ] || rm -rf "$path"
 done
 rm -rf "$VOLATILE_DIR"
 find "$RUN_DIR" -mindepth 1 -maxdepth 1 ! -name log -exec rm -rf {} +
