@@ -53,7 +53,7 @@ rm -f "$log"
 new=$(comm -13 <(printf '%s\n' "$before") <(installed))
 for package in $new; do
   say "Installed $package $(dpkg-query -W -f '${Version}' "$package" | head -n 1)"
-  dpkg -L "$package" | sed -n 's|^\(/usr\)\?/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\|path\)\)$|\2|p' | while read -r unit; do
+  dpkg -L "$package" | sed -nE 's#^(/usr)?/lib/systemd/system/([^/]+\.(service|socket|timer|path))$#\2#p' | while read -r unit; do
     case $unit in *@.*) continue ;; esac
     # deb-systemd-helper also works where systemd is not installed (yet).
     if command -v deb-systemd-helper > /dev/null; then deb-systemd-helper disable "$unit" > /dev/null 2>&1 || true; fi
