@@ -164,6 +164,9 @@ internal static class Limits
     /// <summary>Bounds of what agents send.</summary>
     internal static class Agents
     {
+        /// <summary>Stored with each node; the agent's own has 64.</summary>
+        public const int RegistrationIdCharacters = 128;
+
         /// <summary>As the contract says; one store batch takes 60 of them.</summary>
         public const int ReportsPerCall = 256;
 

@@ -3,6 +3,7 @@ using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Node;
 using Hypervisor.Agent.Waiting;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -24,7 +25,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
     private readonly Dictionary<Runner, Task> _running = [];
     private readonly RemovedEpochs _removed = new(Limits.RememberedRemovals);
     private readonly NodeHoldings _holdings = new();
-    private readonly TaskCompletionSource _broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<bool> _broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Signal _resync = new();
     private CancellationToken _stopping;
     private bool _synced;
@@ -48,7 +49,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
         _stopping = stopping.Token;
         try
         {
-            List<Func<CancellationToken, Task>> loops = [WatchAssignmentsAsync, ResyncAsync, token => _broken.Task.WaitAsync(token)];
+            List<Func<CancellationToken, Task>> loops = [WatchAssignmentsAsync, ResyncAsync, token => Shared.WaitAsync(_broken.Task, token)];
             loops.AddRange(services.Drivers.Select(driver => (Func<CancellationToken, Task>)(token => WatchDriverAsync(driver, token))));
             await Together.RunAsync(cancellationToken, loops);
         }

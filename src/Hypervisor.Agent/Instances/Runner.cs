@@ -1,6 +1,7 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 

@@ -3,6 +3,7 @@ using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Node;
 using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 

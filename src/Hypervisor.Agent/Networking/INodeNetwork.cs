@@ -1,4 +1,5 @@
 using System.Net;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -34,7 +35,7 @@ internal interface INodeNetwork
     /// Completes once something of ours may have broken since the last completion: a hint to call <see cref="EnsureAsync"/>
     /// now. One waiter at a time. Not everything is noticed, so the periodic call stays necessary.
     /// </summary>
-    Task WaitForChangeAsync(CancellationToken cancellationToken) => new TaskCompletionSource().Task.WaitAsync(cancellationToken);
+    Task WaitForChangeAsync(CancellationToken cancellationToken) => new Signal().WaitAsync(cancellationToken);
 }
 
 /// <summary>How an instance is connected.</summary>

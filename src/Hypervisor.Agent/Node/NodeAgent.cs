@@ -3,6 +3,7 @@ using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 
 namespace Hypervisor.Agent.Node;
 

@@ -6,6 +6,9 @@ namespace Hypervisor.Agent.Node;
 /// <summary>Who this node is to the control plane, and how far it has seen it get. Survives restarts.</summary>
 internal sealed record NodeIdentity
 {
+    /// <summary>Secret. What the first registration is repeated with until it is answered; empty before it.</summary>
+    public string RegistrationId { get; init; } = "";
+
     /// <summary>Empty until the first registration.</summary>
     public string NodeUid { get; init; } = "";
 

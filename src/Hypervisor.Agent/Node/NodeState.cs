@@ -1,4 +1,5 @@
-using Hypervisor.Agent.Waiting;
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -46,6 +47,23 @@ internal sealed class NodeState
                 return _applied;
             }
         }
+    }
+
+    /// <summary>
+    /// Chooses the id of the first registration, unless one was chosen before. Durable on return: an agent that is killed
+    /// after the control plane took its node, and before it heard so, asks again as the same.
+    /// </summary>
+    public void PrepareRegistration(IRandomSource random)
+    {
+        lock (_gate)
+        {
+            if (_identity.RegistrationId.Length == 0)
+            {
+                _identity = _identity with { RegistrationId = random.NewSecret() };
+            }
+        }
+
+        SaveIfChanged();
     }
 
     /// <summary>Durable on return.</summary>

@@ -27,6 +27,7 @@ internal sealed partial class Registration(
     /// <summary>Returns once the control plane has taken the node; tries for as long as it takes.</summary>
     public async Task<RegisterNodeResponse> RegisterAsync(CancellationToken cancellationToken)
     {
+        node.PrepareRegistration(random);
         var backoff = new Backoff(Limits.RetryMinimum, Limits.ReconnectMaximum, time, random);
         while (true)
         {
@@ -123,6 +124,7 @@ internal sealed partial class Registration(
         {
             Name = profile.Hostname,
             Credential = identity.Credential,
+            RegistrationId = identity.RegistrationId,
             HighestEpoch = identity.HighestEpoch,
             HighestResourceVersion = identity.HighestResourceVersion,
             Inventory = new NodeInventory

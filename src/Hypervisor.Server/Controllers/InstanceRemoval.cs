@@ -20,6 +20,7 @@ internal static class InstanceRemoval
             Project = instance.Project,
             Name = instance.Name,
             Epoch = instance.Epoch.Value,
+            Type = instance.Spec.Type,
             DeletedAt = now.ToTimestamp(),
         };
         tombstone.Requests.AddRange(instance.SpecRecord.Requests);

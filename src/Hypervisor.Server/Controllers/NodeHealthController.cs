@@ -1,5 +1,6 @@
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Nodes;
 using Hypervisor.Server.State;
@@ -24,7 +25,6 @@ internal sealed partial class NodeHealthController(
         var window = new ListeningWindow(terms, time);
         while (true)
         {
-            var news = beats.News;
             var view = state.View;
             using var changes = state.Subscribe(view.Revision);
             var now = time.GetTimestamp();
@@ -35,7 +35,7 @@ internal sealed partial class NodeHealthController(
             }
 
             await LookAsync(term, view, listening, now, cancellationToken);
-            await WaitAsync(news, changes, cancellationToken);
+            await WaitAsync(changes, cancellationToken);
         }
     }
 
@@ -93,16 +93,11 @@ internal sealed partial class NodeHealthController(
     }
 
     /// <summary>One interval at most; sooner when a silent node is heard or a node comes.</summary>
-    private async Task WaitAsync(Task news, ChangeSubscription changes, CancellationToken cancellationToken)
-    {
-        using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var period = Task.Delay(terms.Interval, time, enough.Token);
-        var arrival = ArrivalAsync(changes, enough.Token);
-        await Task.WhenAny(period, news, arrival);
-        enough.Cancel();
-        await Task.WhenAll(period, arrival).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
-        cancellationToken.ThrowIfCancellationRequested();
-    }
+    private Task WaitAsync(ChangeSubscription changes, CancellationToken cancellationToken) => Together.RunAsync(
+        cancellationToken,
+        token => Task.Delay(terms.Interval, time, token),
+        beats.WaitForNewsAsync,
+        token => ArrivalAsync(changes, token));
 
     private static async Task ArrivalAsync(ChangeSubscription changes, CancellationToken cancellationToken)
     {

@@ -130,8 +130,9 @@ internal sealed partial class PlacementController(
             : placer.Plan(term, instance.Id, instance.Spec, instance.Epoch);
         if (plan is null)
         {
-            // Being committed already; the change that this makes brings us back.
-            return PassOutcome.Done;
+            // The outcome of an earlier attempt is not known yet. It may be that nothing came of it, and then no change of
+            // the view brings us back.
+            return PassOutcome.Unfinished;
         }
 
         var placed = plan.Placement.Placement.NodeUid.Length > 0;

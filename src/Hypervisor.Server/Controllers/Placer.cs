@@ -21,13 +21,15 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
         var request = PlacementRequest.Of(instance, spec, clusterDefault);
         lock (term.Reservations.Gate)
         {
+            // One view for all: a reservation is forgotten only where this very view already counts it. Forgotten first, since
+            // one whose commit is found not to have happened must not stand in the way of the instance's next placement.
+            var view = state.View;
+            term.Reservations.Forget(view.Revision);
             if (term.Reservations.Holds(instance))
             {
                 return null;
             }
 
-            // One view for both: a reservation is forgotten only where this very view already counts it.
-            var view = state.View;
             var nodes = term.Reservations.Overlay(view.Revision, Candidates(view, withPorts: request.Ports.Count > 0));
             var decision = scheduler.Decide(request, new(view.ResourceVersion, nodes), time.GetUtcNow());
             if (decision.Node is not { } node || view.Node(node.Id) is not { } entry)

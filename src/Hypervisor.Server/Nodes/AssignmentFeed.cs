@@ -70,7 +70,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
                 {
                     if (before is null && after is not null && after.Record.PendingNodeUids.Contains(node.Value))
                     {
-                        yield return Event(version, new Removal { Uid = after.Id.Value, Epoch = after.Record.Epoch });
+                        yield return Event(version, RemovalOf(after));
                     }
                 }
             }
@@ -95,7 +95,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
 
         foreach (var tombstone in view.Tombstones.Where(tombstone => tombstone.Record.PendingNodeUids.Contains(id.Value)))
         {
-            yield return Event(version, new Removal { Uid = tombstone.Id.Value, Epoch = tombstone.Record.Epoch });
+            yield return Event(version, RemovalOf(tombstone));
         }
 
         foreach (var removal in UnclaimedLeftovers(view, node))
@@ -120,7 +120,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             var deleted = view.Tombstone(id) is { } tombstone && tombstone.Record.Epoch >= unclaimed.Epoch;
             if (elsewhere || deleted)
             {
-                yield return new() { Uid = unclaimed.Uid, Epoch = unclaimed.Epoch };
+                yield return new() { Uid = unclaimed.Uid, Epoch = unclaimed.Epoch, Type = unclaimed.Type };
             }
         }
     }
@@ -161,7 +161,11 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         return assignment;
     }
 
-    private static Removal RemovalOf(InstanceEntry instance) => new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value };
+    private static Removal RemovalOf(InstanceEntry instance) =>
+        new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value, Type = instance.Spec.Type };
+
+    private static Removal RemovalOf(TombstoneEntry tombstone) =>
+        new() { Uid = tombstone.Id.Value, Epoch = tombstone.Record.Epoch, Type = tombstone.Record.Type };
 
     private static AssignmentEvent Event(ResourceVersion version, Assignment put) => new() { ResourceVersion = version.Value, Put = put };
 

@@ -1,3 +1,4 @@
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 
 namespace Hypervisor.Server.Nodes;
@@ -8,22 +9,13 @@ internal sealed class HeartbeatTable(TimeProvider time)
 {
     private readonly Lock _gate = new();
     private readonly Dictionary<NodeId, Beat> _beats = [];
-    private TaskCompletionSource _news = NewSignal();
+    private readonly Signal _news = new();
 
     /// <summary>
-    /// Completes when a node was heard from that had been silent for <see cref="NewsAfter"/> or was unknown: what waits for
-    /// silence to pass needs no wake-up, what waits for life does.
+    /// Waits until a node is heard from that had been silent for <see cref="NewsAfter"/> or was unknown: what waits for
+    /// silence to pass needs no wake-up, what waits for life does. News that came since the last wait counts. One waiter.
     /// </summary>
-    public Task News
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _news.Task;
-            }
-        }
-    }
+    public Task WaitForNewsAsync(CancellationToken cancellationToken) => _news.WaitAsync(cancellationToken);
 
     /// <summary>Silence after which a beat is news.</summary>
     public required TimeSpan NewsAfter { get; init; }
@@ -31,19 +23,19 @@ internal sealed class HeartbeatTable(TimeProvider time)
     /// <param name="resourceVersion">The highest that the agent has applied.</param>
     public void Record(NodeId node, long resourceVersion)
     {
-        TaskCompletionSource? wake = null;
+        bool news;
         lock (_gate)
         {
             var now = time.GetTimestamp();
             var known = _beats.TryGetValue(node, out var last);
             _beats[node] = new(now, Math.Max(resourceVersion, last.ResourceVersion));
-            if (!known || time.GetElapsedTime(last.At, now) >= NewsAfter)
-            {
-                (wake, _news) = (_news, NewSignal());
-            }
+            news = !known || time.GetElapsedTime(last.At, now) >= NewsAfter;
         }
 
-        wake?.TrySetResult();
+        if (news)
+        {
+            _news.Set();
+        }
     }
 
     public void Forget(NodeId node)
@@ -62,8 +54,6 @@ internal sealed class HeartbeatTable(TimeProvider time)
             return _beats.TryGetValue(node, out var beat) ? beat : null;
         }
     }
-
-    private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="At">A <see cref="TimeProvider"/> timestamp.</param>
     /// <param name="ResourceVersion">The highest that the agent has applied.</param>

@@ -29,9 +29,13 @@ internal sealed partial class NodeRegistry(
     /// <summary>
     /// Takes a new machine in, or renews what a known one offers. Registering again without a change writes nothing.
     /// </summary>
+    /// <remarks>
+    /// An agent that never got the answer to its first registration has no credential; it is known by the registration id
+    /// that it chose.
+    /// </remarks>
     /// <exception cref="RpcException">
-    /// INVALID_ARGUMENT; ALREADY_EXISTS when the name is taken and the credential is not its own; RESOURCE_EXHAUSTED when the
-    /// cluster's network has no piece left.
+    /// INVALID_ARGUMENT; ALREADY_EXISTS when the name is taken and neither credential nor registration id is its own;
+    /// RESOURCE_EXHAUSTED when the cluster's network has no piece left.
     /// </exception>
     public async Task<RegisterNodeResponse> RegisterAsync(RegisterNodeRequest request, CancellationToken cancellationToken)
     {
@@ -41,7 +45,7 @@ internal sealed partial class NodeRegistry(
         for (var attempt = 1; attempt <= Limits.Control.WriteAttempts; attempt++)
         {
             var known = view.NodeByName(request.Name);
-            if (known is not null && !NodeCredentials.Match(known.RegistrationRecord?.Credential, request.Credential))
+            if (known is not null && !IsItself(known, request))
             {
                 throw NameTaken(request.Name);
             }
@@ -126,6 +130,7 @@ internal sealed partial class NodeRegistry(
             Inventory = request.Inventory,
             Credential = random.NewSecret(),
             Subnet = subnet,
+            RegistrationId = request.RegistrationId,
         };
         registration.Labels.Add(request.Labels);
         var hold = new NodeHoldRecord { NodeUid = uid.Value }.ToByteArray();
@@ -137,6 +142,13 @@ internal sealed partial class NodeRegistry(
                 new StoreOperation.Put(Keys.NodeName(request.Name), hold),
                 new StoreOperation.Put(Keys.NodeSubnet(subnet), hold),
             ]));
+    }
+
+    private static bool IsItself(NodeEntry known, RegisterNodeRequest request)
+    {
+        var byCredential = NodeCredentials.Match(known.RegistrationRecord?.Credential, request.Credential);
+        var byRegistration = NodeCredentials.Match(known.RegistrationRecord?.RegistrationId, request.RegistrationId);
+        return byCredential | (byRegistration & request.Credential.Length == 0);
     }
 
     private static StoreWrite? Renew(NodeEntry node, RegisterNodeRequest request)
@@ -201,6 +213,11 @@ internal sealed partial class NodeRegistry(
         if (request.HighestResourceVersion < 0)
         {
             violations.Add("highest_resource_version", "cannot be negative");
+        }
+
+        if (request.RegistrationId.Length > Limits.Agents.RegistrationIdCharacters)
+        {
+            violations.Add("registration_id", $"has {request.RegistrationId.Length} characters; at most {Limits.Agents.RegistrationIdCharacters}");
         }
 
         violations.ThrowIfAny();

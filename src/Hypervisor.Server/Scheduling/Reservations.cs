@@ -7,7 +7,7 @@ namespace Hypervisor.Server.Scheduling;
 /// under <see cref="Gate"/> therefore never exceed a node, however many creates are in flight (CapacitySafe).
 /// </summary>
 /// <remarks>
-/// A reservation ends when its commit fails (<see cref="Release"/>) or when a view includes it (<see cref="Overlay"/> with a
+/// A reservation ends when its commit fails (<see cref="Release"/>) or when a view includes it (<see cref="Forget"/> with a
 /// revision at least that of the commit). Counting it twice for a moment is harmless, missing it is not: the view's revision
 /// must be read before its nodes. All members but <see cref="Gate"/> are called while holding it.
 /// </remarks>
@@ -65,15 +65,20 @@ internal sealed class Reservations
         }
     }
 
-    /// <summary>Adds to each node what is reserved on it, after forgetting what a view at <paramref name="revision"/> includes.</summary>
-    public IReadOnlyList<CandidateNode> Overlay(long revision, IReadOnlyList<CandidateNode> nodes)
+    /// <summary>Ends what a view at this revision shows, or shows not to have happened.</summary>
+    public void Forget(long revision)
     {
         var included = _held.Where(entry => entry.Value.CommittedAt <= revision).Select(entry => entry.Key).ToList();
         foreach (var instance in included)
         {
             _held.Remove(instance);
         }
+    }
 
+    /// <summary>Adds to each node what is reserved on it, after forgetting what a view at <paramref name="revision"/> includes.</summary>
+    public IReadOnlyList<CandidateNode> Overlay(long revision, IReadOnlyList<CandidateNode> nodes)
+    {
+        Forget(revision);
         if (_held.Count == 0)
         {
             return nodes;

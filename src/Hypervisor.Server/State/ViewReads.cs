@@ -1,3 +1,4 @@
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Stores;
 
@@ -74,7 +75,7 @@ internal sealed class ViewReads(ClusterState state, IClusterStore store, TimePro
             }
         }
 
-        return shared.IsCompleted ? shared : shared.WaitAsync(cancellationToken);
+        return Shared.WaitAsync(shared, cancellationToken);
     }
 
     private async Task<long> FollowAsync(Task<long> running)

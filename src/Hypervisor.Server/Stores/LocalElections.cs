@@ -6,20 +6,21 @@ namespace Hypervisor.Server.Stores;
 /// </summary>
 /// <remarks>
 /// The holder's renewals run on the synchronization context on which it campaigned, the expiry does not: a candidate whose
-/// context stands still (a paused or dead server in the simulation) loses its lease as it would in etcd.
+/// context stands still (a paused or dead server in the simulation) loses its lease as it would in etcd, and one that does
+/// not take the seat when its turn comes loses the turn.
 /// </remarks>
 internal sealed class LocalElections(IClusterStore store, TimeProvider time)
 {
     private readonly IClusterStore _store = store;
     private readonly TimeProvider _time = time;
     private readonly Lock _gate = new();
-    private readonly Dictionary<string, LinkedList<TaskCompletionSource>> _waiting = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, LinkedList<Turn>> _waiting = new(StringComparer.Ordinal);
 
     /// <inheritdoc cref="IClusterStore.CampaignAsync"/>
     public async Task<ILeadership> CampaignAsync(string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(leaseDuration, StoreLimits.MinLeaseDuration);
-        await TakeSeatAsync(election, cancellationToken);
+        await TakeSeatAsync(election, leaseDuration, cancellationToken);
         try
         {
             var key = Keys.Leader(election);
@@ -43,17 +44,32 @@ internal sealed class LocalElections(IClusterStore store, TimeProvider time)
         }
     }
 
-    private async Task TakeSeatAsync(string election, CancellationToken cancellationToken)
+    private async Task TakeSeatAsync(string election, TimeSpan patience, CancellationToken cancellationToken)
+    {
+        while (await WaitForTurnAsync(election, patience, cancellationToken) is { } turn)
+        {
+            lock (_gate)
+            {
+                if (turn.TryTake())
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// <summary>Null when the seat was free and is taken.</summary>
+    private async Task<Turn?> WaitForTurnAsync(string election, TimeSpan patience, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        var turn = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        LinkedListNode<TaskCompletionSource> place;
+        var turn = new Turn(patience);
+        LinkedListNode<Turn> place;
         lock (_gate)
         {
             if (!_waiting.TryGetValue(election, out var line))
             {
-                _waiting.Add(election, new LinkedList<TaskCompletionSource>());
-                return;
+                _waiting.Add(election, new LinkedList<Turn>());
+                return null;
             }
 
             place = line.AddLast(turn);
@@ -72,30 +88,69 @@ internal sealed class LocalElections(IClusterStore store, TimeProvider time)
                     line.Remove(place);
                 }
 
-                turn.TrySetCanceled(cancellationToken);
+                turn.Cancel(cancellationToken);
             },
             null);
-        await turn.Task;
+        await turn.Came;
+        return turn;
     }
 
     private void LeaveSeat(string election)
     {
-        TaskCompletionSource? next;
         lock (_gate)
         {
             var line = _waiting[election];
-            next = line.First?.Value;
-            if (next is null)
+            if (line.First?.Value is not { } next)
             {
                 _waiting.Remove(election);
+                return;
             }
-            else
+
+            line.RemoveFirst();
+            next.Come(_time, () => LeaveUntaken(election, next));
+        }
+    }
+
+    private void LeaveUntaken(string election, Turn turn)
+    {
+        lock (_gate)
+        {
+            if (!turn.TryForfeit())
             {
-                line.RemoveFirst();
+                return;
             }
         }
 
-        next?.SetResult();
+        LeaveSeat(election);
+    }
+
+    /// <summary>One candidate's place in the line. Used under the gate, but for <see cref="Came"/>.</summary>
+    /// <param name="patience">How long the seat is kept free for it once its turn has come.</param>
+    private sealed class Turn(TimeSpan patience)
+    {
+        private readonly TaskCompletionSource _came = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private ITimer? _forfeit;
+        private bool _taken;
+        private bool _forfeited;
+
+        public Task Came => _came.Task;
+
+        public void Come(TimeProvider time, Action forfeit)
+        {
+            _forfeit = time.CreateTimer(static action => ((Action)action!)(), forfeit, patience, Timeout.InfiniteTimeSpan);
+            _came.TrySetResult();
+        }
+
+        public void Cancel(CancellationToken cancellationToken) => _came.TrySetCanceled(cancellationToken);
+
+        /// <summary>False when the seat went to the next one meanwhile.</summary>
+        public bool TryTake()
+        {
+            _forfeit?.Dispose();
+            return _taken = !_forfeited;
+        }
+
+        public bool TryForfeit() => _forfeited = !_taken;
     }
 
     private sealed class Lease : ILeadership

@@ -1,3 +1,4 @@
+using Grpc.Core;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Protocol.V1;
 
@@ -15,6 +16,9 @@ internal sealed class Ledger
     private readonly HashSet<string> _stopAsked = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string> _nameOfUid = new(StringComparer.Ordinal);
     private readonly Dictionary<string, (string Host, long Epoch)> _running = new(StringComparer.Ordinal);
+
+    private readonly Dictionary<string, long> _ended = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, long> _epochs = new(StringComparer.Ordinal);
 
     public List<string> Violations { get; } = [];
 
@@ -39,9 +43,16 @@ internal sealed class Ledger
     /// <summary>An answer that a correct server never gives to a repeated request.</summary>
     public void Refused(string requestId, string answer) => Violations.Add($"IdempotentOnce: request {requestId} was answered {answer}");
 
+    /// <summary>A refusal of what nothing speaks against: the instance was acknowledged and nobody deleted it.</summary>
+    public void Refused(string what, string name, Status answer) =>
+        Violations.Add($"{(answer.StatusCode == StatusCode.NotFound ? "Durable" : "IdempotentOnce")}: {what} {name} was answered {answer}");
+
     public void DeleteAsked(string name) => _deleteAsked.Add(name);
 
     public void StopAsked(string name) => _stopAsked.Add(name);
+
+    /// <summary>Whether its process ended by itself and nothing was started since.</summary>
+    public bool HasEnded(string uid) => _ended.ContainsKey(uid);
 
     /// <summary>Each change of a machine's runtime, as it happens.</summary>
     public void Effect(string host, FakeEffect effect)
@@ -54,9 +65,21 @@ internal sealed class Ledger
         }
 
         var name = _nameOfUid.GetValueOrDefault(uid, uid);
+        if (effect.Epoch.Value < _epochs.GetValueOrDefault(uid))
+        {
+            Violations.Add($"EpochMonotonic: {effect.What} of {name} on {host} under epoch {effect.Epoch.Value} after {_epochs[uid]}");
+        }
+
+        _epochs[uid] = effect.Epoch.Value;
         switch (effect.What)
         {
             case "start":
+                if (_ended.TryGetValue(uid, out var ended) && effect.After!.RestartGeneration <= ended)
+                {
+                    Violations.Add($"IdempotentOnce: {name} ended by itself and is started again on {host}, which nobody asked for");
+                }
+
+                _ended.Remove(uid);
                 if (_running.TryGetValue(uid, out var other) && other.Host != host)
                 {
                     Violations.Add($"SingleWriter: {name} starts on {host} while it runs on {other.Host}");
@@ -70,6 +93,14 @@ internal sealed class Ledger
                     Violations.Add($"NoGhostKill: {name} is stopped on {host} and nobody asked for it");
                 }
 
+                if (effect.What == "exit")
+                {
+                    _ended[uid] = effect.After!.RestartGeneration;
+                }
+
+                _running.Remove(uid);
+                break;
+            case "reboot":
                 _running.Remove(uid);
                 break;
             case "remove":

@@ -13,6 +13,9 @@ internal sealed class WatchFold
     /// <summary>Where the next watch resumes; 0 until a first picture was complete.</summary>
     public long Position { get; private set; }
 
+    /// <summary>The version of the last change that it told of.</summary>
+    public long LastChange { get; private set; }
+
     public long Events { get; private set; }
 
     public long Resyncs { get; private set; }
@@ -43,6 +46,11 @@ internal sealed class WatchFold
         }
 
         Position = Math.Max(Position, change.ResourceVersion);
+        if (change.Type != WatchEventType.Bookmark)
+        {
+            LastChange = Position;
+        }
+
         var uid = change.Instance?.Metadata.Uid ?? "";
         switch (change.Type)
         {
@@ -70,14 +78,20 @@ internal sealed class WatchFold
         }
     }
 
-    /// <summary>WatchEqualsList, once the watch has reached the list's version.</summary>
+    /// <summary>Whether it tells of the same moment as the list.</summary>
+    public bool IsAt(ListInstancesResponse list) => Position >= list.List.ResourceVersion && LastChange <= list.List.ResourceVersion;
+
+    /// <summary>WatchEqualsList, of the same moment.</summary>
     public void Compare(ListInstancesResponse list)
     {
-        var listed = list.Instances.Select(instance => (instance.Metadata.Uid, instance.Metadata.ResourceVersion)).Order();
-        var watched = _instances.Values.Select(instance => (instance.Metadata.Uid, instance.Metadata.ResourceVersion)).Order();
-        if (!listed.SequenceEqual(watched))
+        var listed = list.Instances.Select(Version).ToHashSet();
+        var watched = _instances.Values.Select(Version).ToHashSet();
+        if (!listed.SetEquals(watched))
         {
-            Violations.Add($"WatchExact: the watch ends with {_instances.Count} instances other than the {list.Instances.Count} of the list");
+            Violations.Add($"WatchEqualsList: only listed: {string.Join(", ", listed.Except(watched))}; only watched: {string.Join(", ", watched.Except(listed))}; "
+                + $"the list is at {list.List.ResourceVersion}, the watch at {Position} with its last change at {LastChange}");
         }
+
+        static string Version(Instance instance) => $"{instance.Metadata.Name} at {instance.Metadata.ResourceVersion}";
     }
 }

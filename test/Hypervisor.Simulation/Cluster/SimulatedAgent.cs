@@ -27,7 +27,7 @@ internal sealed class SimulatedAgent
     {
         Process = process;
         var configuration = new AgentConfiguration { Hostname = host.Name, DataDirectory = "/nonexistent", RunDirectory = "/nonexistent" };
-        var faults = new FakeFaults(process.Clock);
+        var faults = host.FaultsFor(process);
         foreach (var method in Slow)
         {
             faults.Delay(method, random.Between(TimeSpan.FromMilliseconds(1), TimeSpan.FromMilliseconds(60)));
@@ -61,14 +61,56 @@ internal sealed class SimulatedAgent
 /// <summary>A machine: what stays when its agent is killed.</summary>
 internal sealed class SimulatedHost(string name, TimeProvider time) : IHostFacts
 {
+    private static readonly string[] Runtime = ["ProbeAsync", "ListAsync", "GetAsync", "CreateAsync", "StartAsync", "StopAsync", "RemoveAsync", "WatchAsync"];
+
+    private FakeFaults? _faults;
+    private int _boots = 1;
+
     public string Name => name;
 
     public FakeMachine Machine { get; } = new(time);
 
     public IdentityInMemory Identity { get; } = new();
 
+    /// <summary>The runtime answers nothing.</summary>
+    public bool IsMute
+    {
+        get;
+        set
+        {
+            field = value;
+            Apply();
+        }
+    }
+
     public HostFacts Read() => new(
-        new Resources { CpuMillicores = 16_000, MemoryBytes = 32L << 30, DiskBytes = 100L << 30 }, "simulated", "0", "amd64", $"boot-of-{name}");
+        new Resources { CpuMillicores = 16_000, MemoryBytes = 32L << 30, DiskBytes = 100L << 30 }, "simulated", "0", "amd64", $"boot-{_boots}-of-{name}");
+
+    /// <summary>What the agent's runtime, network and images do wrong; each run has its own, on its own clock.</summary>
+    public FakeFaults FaultsFor(SimulatedProcess agent)
+    {
+        _faults = new FakeFaults(agent.Clock);
+        Apply();
+        return _faults;
+    }
+
+    public void PowerCycle()
+    {
+        _boots++;
+        Machine.Reboot();
+    }
+
+    private void Apply()
+    {
+        foreach (var method in Runtime)
+        {
+            _faults?.Heal(method);
+            if (IsMute)
+            {
+                _faults?.FailAlways(method, new DriverException("Unavailable", "The runtime does not answer.", permanent: false));
+            }
+        }
+    }
 
     internal sealed class IdentityInMemory : INodeIdentityStore
     {

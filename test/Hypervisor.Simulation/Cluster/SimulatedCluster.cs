@@ -43,10 +43,15 @@ internal sealed class SimulatedCluster
     public SimulatedServer? Server { get; private set; }
 
     /// <summary>Why a process ended by itself; nothing of the product may.</summary>
-    public Exception? Crash { get; private set; }
+    public Exception? Crash
+    {
+        get => field ?? Server?.Bug;
+        private set;
+    }
 
     public void StartServer()
     {
+        Crash ??= Server?.Bug;
         var process = new SimulatedProcess(Loop, $"server-{++_starts}");
         Server = new SimulatedServer(process, _store, Loop.Random, Configuration);
         Watch(Server.RunAsync());

@@ -14,6 +14,9 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
     private static readonly TimeSpan Look = TimeSpan.FromMilliseconds(250);
     private const int StreamBuffer = 64;
 
+    /// <summary>How many connections break after the request and before the answer.</summary>
+    private const double AnswersLost = 0.02;
+
     private readonly Dictionary<string, long> _cutSince = new(StringComparer.Ordinal);
 
     /// <summary>No byte passes between this host and the servers.</summary>
@@ -43,10 +46,17 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
             var answer = await server.Process.RunAsync(async () =>
             {
                 using var limit = new CancellationTokenSource(deadline, server.Process.Clock);
-                return await handler(server, limit.Token);
+                try
+                {
+                    return await handler(server, limit.Token);
+                }
+                catch (Exception exception)
+                {
+                    throw server.Translate(exception, limit.IsCancellationRequested);
+                }
             });
             await LegAsync(from, host);
-            return answer;
+            return loop.Random.Chance(AnswersLost) ? throw Broken() : answer;
         }
     }
 
@@ -144,13 +154,9 @@ internal sealed class SimulatedNetwork(SimulationLoop loop)
 
             pipe.Complete(null);
         }
-        catch (OperationCanceledException)
+        catch (Exception exception)
         {
-            pipe.Complete(Broken());
-        }
-        catch (RpcException exception)
-        {
-            pipe.Complete(exception);
+            pipe.Complete(server.Translate(exception, cancellationToken.IsCancellationRequested));
         }
     }
 

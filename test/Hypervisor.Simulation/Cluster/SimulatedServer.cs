@@ -1,5 +1,7 @@
+using Grpc.Core;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server.Api;
+using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
@@ -49,6 +51,21 @@ internal sealed class SimulatedServer
     public AssignmentFeed Assignments => Get<AssignmentFeed>();
 
     public StatusIntake Statuses => Get<StatusIntake>();
+
+    /// <summary>What the server's own code did not expect of itself: a bug.</summary>
+    public Exception? Bug { get; private set; }
+
+    /// <summary>As the gRPC shell does it.</summary>
+    public RpcException Translate(Exception exception, bool cancelled)
+    {
+        var translated = Get<ErrorTranslation>().Translate(exception, "simulated", cancelled);
+        if (translated.StatusCode == StatusCode.Internal)
+        {
+            Bug ??= exception;
+        }
+
+        return translated;
+    }
 
     /// <summary>What the composition root runs as hosted tasks. Ends with an exception only by a bug.</summary>
     public Task RunAsync() => Process.RunAsync(() => Task.WhenAll(

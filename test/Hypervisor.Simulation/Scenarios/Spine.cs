@@ -8,8 +8,8 @@ namespace Hypervisor.Simulation.Scenarios;
 /// <summary>The spine under fire: users work while faults happen; afterwards everything must settle and agree.</summary>
 internal static class Spine
 {
-    private const int Workers = 4;
-    private const int InstancesEach = 6;
+    private const int Workers = 5;
+    private const int InstancesEach = 7;
     private static readonly TimeSpan Trouble = TimeSpan.FromSeconds(45);
     private static readonly TimeSpan Settle = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(30);
@@ -47,7 +47,7 @@ internal static class Spine
                 var list = await SettledAsync(cluster, users, watch, ledger);
                 instances = list.Instances.Count;
                 watch.Compare(list);
-                ledger.Compare(list.Instances, cluster.Hosts.SelectMany(host => host.Machine.All().Select(held => (host.Name, held.Id.Value))));
+                ledger.Compare(list.Instances, Held(cluster));
                 stop.Cancel();
                 await watching;
                 if (cluster.Crash is { } crash)
@@ -56,7 +56,8 @@ internal static class Spine
                 }
             },
             Limit);
-        return new SpineRun(seed, [.. ledger.Violations, .. watch.Violations], loop.Fingerprint, loop.Steps, nemesis, ledger.Effects, watch.Events, instances);
+        return new SpineRun(
+            seed, [.. ledger.Violations, .. watch.Violations], loop.Fingerprint, loop.Steps, nemesis, ledger.Effects, watch.Events, watch.Resyncs, instances);
     }
 
     /// <summary>Converges: nothing stays on its way. What does not settle in time is a violation, and is compared as it is.</summary>
@@ -67,9 +68,10 @@ internal static class Spine
         while (true)
         {
             var list = await users.ListAsync();
-            var held = cluster.Hosts.Sum(host => host.Machine.All().Count);
-            var unsettled = list.Instances.Where(instance => !IsSettled(instance)).ToList();
-            if (unsettled.Count == 0 && held == list.Instances.Count && watch.Position >= list.List.ResourceVersion)
+            var placed = list.Instances.Select(instance => (instance.Placement.Node, instance.Metadata.Uid)).ToHashSet();
+            var orphans = Held(cluster).Where(held => !placed.Contains(held)).ToList();
+            var unsettled = list.Instances.Where(instance => !IsSettled(instance, ledger)).ToList();
+            if (unsettled.Count == 0 && orphans.Count == 0 && watch.IsAt(list))
             {
                 return list;
             }
@@ -78,9 +80,9 @@ internal static class Spine
             {
                 ledger.Violations.AddRange(unsettled.Select(instance => $"Converges: {instance.Metadata.Name} stays {instance.Status?.State} "
                     + $"({instance.Status?.Reason}) at generation {instance.Status?.ObservedGeneration} of {instance.Metadata.Generation} on '{instance.Placement?.Node}'"));
-                if (watch.Position < list.List.ResourceVersion)
+                if (!watch.IsAt(list))
                 {
-                    ledger.Violations.Add($"Converges: the watch stays at {watch.Position}, the list is at {list.List.ResourceVersion}");
+                    ledger.Violations.Add($"Converges: the watch is at {watch.Position}, its last change at {watch.LastChange}, the list at {list.List.ResourceVersion}");
                 }
 
                 return list;
@@ -90,11 +92,24 @@ internal static class Spine
         }
     }
 
-    private static bool IsSettled(Instance instance) => instance.Status is { } status
-        && status.ObservedGeneration == instance.Metadata.Generation
-        && status.State == (instance.Spec.DesiredState == DesiredState.Stopped ? InstanceState.Stopped : InstanceState.Running);
+    /// <summary>What the machines hold, in their runtimes and on their networks.</summary>
+    private static IEnumerable<(string Host, string Uid)> Held(SimulatedCluster cluster) => cluster.Hosts.SelectMany(host =>
+        host.Machine.All().Select(instance => instance.Id.Value).Union(host.Machine.Attachments.Keys).Select(uid => (host.Name, uid)));
+
+    private static bool IsSettled(Instance instance, Ledger ledger)
+    {
+        var expected = instance.Spec.DesiredState == DesiredState.Stopped ? InstanceState.Stopped
+            : ledger.HasEnded(instance.Metadata.Uid) ? InstanceState.Failed
+            : InstanceState.Running;
+        return instance.Status is { } status && status.ObservedGeneration == instance.Metadata.Generation && status.State == expected;
+    }
 }
 
 /// <summary>What a run showed.</summary>
 internal sealed record SpineRun(
-    ulong Seed, IReadOnlyList<string> Violations, ulong Fingerprint, long Steps, int Faults, long Effects, long WatchEvents, int Instances);
+    ulong Seed, IReadOnlyList<string> Violations, ulong Fingerprint, long Steps, int Faults, long Effects, long WatchEvents, long Resyncs, int Instances)
+{
+    public override string ToString() =>
+        $"seed {Seed}: {Faults} faults, {Steps} steps, {Effects} effects, {WatchEvents} watch events, {Resyncs} resyncs, {Instances} instances at the end; "
+        + (Violations.Count == 0 ? "no violations" : $"violations:\n{string.Join('\n', Violations)}");
+}

@@ -9,7 +9,8 @@ namespace Hypervisor.Simulation.Scenarios;
 /// <summary>Clients that create, stop, start and delete, repeat what was not answered, and watch.</summary>
 internal sealed class Users(SimulatedCluster cluster, Ledger ledger, WatchFold watch, Sabotage sabotage)
 {
-    private const string Host = "users";
+    /// <summary>Where they are, as far as the network is concerned.</summary>
+    public const string Host = "users";
     private static readonly TimeSpan CallDeadline = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan GiveUp = TimeSpan.FromMinutes(3);
 
@@ -28,21 +29,29 @@ internal sealed class Users(SimulatedCluster cluster, Ledger ledger, WatchFold w
             if (Random.Chance(0.5))
             {
                 ledger.StopAsked(name);
-                await RepeatAsync((server, token) => server.Instances.Power.StopAsync(
+                await MutateAsync("stop", name, (server, token) => server.Instances.Power.StopAsync(
                     new StopInstanceRequest { Instance = name, RequestId = Id($"{name}-stop") }, token));
                 await PauseAsync();
                 if (Random.Chance(0.5))
                 {
-                    await RepeatAsync((server, token) => server.Instances.Power.StartAsync(
+                    await MutateAsync("start", name, (server, token) => server.Instances.Power.StartAsync(
                         new StartInstanceRequest { Instance = name, RequestId = Id($"{name}-start") }, token));
                     await PauseAsync();
                 }
             }
 
+            if (Random.Chance(0.2))
+            {
+                ledger.StopAsked(name);
+                await MutateAsync("restart", name, (server, token) => server.Instances.Power.RestartAsync(
+                    new RestartInstanceRequest { Instance = name, RequestId = Id($"{name}-restart") }, token));
+                await PauseAsync();
+            }
+
             if (Random.Chance(0.6))
             {
                 ledger.DeleteAsked(name);
-                await RepeatAsync((server, token) => server.Instances.Deletion.DeleteAsync(
+                await MutateAsync("delete", name, (server, token) => server.Instances.Deletion.DeleteAsync(
                     new DeleteInstanceRequest { Instance = name, RequestId = Id($"{name}-delete") }, token));
             }
         }
@@ -105,6 +114,19 @@ internal sealed class Users(SimulatedCluster cluster, Ledger ledger, WatchFold w
         catch (RpcException exception) when (exception.StatusCode == StatusCode.AlreadyExists)
         {
             ledger.Refused(requestId, exception.Status.ToString());
+        }
+    }
+
+    private async Task MutateAsync<T>(string what, string name, Func<SimulatedServer, CancellationToken, Task<T>> call)
+        where T : class
+    {
+        try
+        {
+            await RepeatAsync(call);
+        }
+        catch (RpcException refusal)
+        {
+            ledger.Refused(what, name, refusal.Status);
         }
     }
 

@@ -96,10 +96,11 @@ internal sealed class ControlPlane : IAsyncDisposable
     public async Task<ClusterView> ViewAsync(CancellationToken cancellationToken) =>
         await Reads.ViewAsync(Consistency.Linearizable, cancellationToken);
 
-    public static RegisterNodeRequest Registration(string name, long memoryBytes = 8L << 30, string credential = "") => new()
+    public static RegisterNodeRequest Registration(string name, long memoryBytes = 8L << 30, string credential = "", string registrationId = "") => new()
     {
         Name = name,
         Credential = credential,
+        RegistrationId = registrationId,
         Inventory = new()
         {
             Hostname = name,

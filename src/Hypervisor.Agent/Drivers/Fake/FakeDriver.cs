@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using System.Threading.Channels;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -78,25 +78,47 @@ internal sealed class FakeDriver(FakeMachine machine, FakeFaults faults, Instanc
 
     public async IAsyncEnumerable<InstanceId> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var hints = Channel.CreateBounded<InstanceId>(new BoundedChannelOptions(PendingHints) { FullMode = BoundedChannelFullMode.DropWrite });
-        void Pass(InstanceId id) => hints.Writer.TryWrite(id);
+        var hints = new Queue<InstanceId>();
+        var more = new Signal();
+        void Pass(InstanceId id)
+        {
+            lock (hints)
+            {
+                if (hints.Count < PendingHints)
+                {
+                    hints.Enqueue(id);
+                }
+            }
+
+            more.Set();
+        }
+
         machine.Changed += Pass;
         try
         {
             await faults.PassAsync(nameof(WatchAsync), cancellationToken);
 
-            // Not ReadAllAsync, which leaves the synchronization context.
-            while (await hints.Reader.WaitToReadAsync(cancellationToken))
+            while (true)
             {
-                while (hints.Reader.TryRead(out var id))
+                while (Next() is { } id)
                 {
                     yield return id;
                 }
+
+                await more.WaitAsync(cancellationToken);
             }
         }
         finally
         {
             machine.Changed -= Pass;
+        }
+
+        InstanceId? Next()
+        {
+            lock (hints)
+            {
+                return hints.TryDequeue(out var id) ? id : null;
+            }
         }
     }
 }

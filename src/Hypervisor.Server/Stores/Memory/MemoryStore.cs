@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Hypervisor.Hosting.Waiting;
 
 namespace Hypervisor.Server.Stores.Memory;
 
@@ -15,7 +16,7 @@ internal sealed class MemoryStore : IClusterStore
     private readonly SortedSet<string> _keys = new(StringComparer.Ordinal);
     private readonly Dictionary<string, List<StoreChange>> _versions = new(StringComparer.Ordinal);
     private readonly List<ChangeBatch> _log = [];
-    private readonly List<Pulse> _watchers = [];
+    private readonly List<Signal> _watchers = [];
     private readonly LocalElections _elections;
     private long _revision = 1;
     private long _compacted;
@@ -90,10 +91,10 @@ internal sealed class MemoryStore : IClusterStore
         string prefix, long fromRevision, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(fromRevision, 1);
-        var pulse = new Pulse();
+        var signal = new Signal();
         lock (_gate)
         {
-            _watchers.Add(pulse);
+            _watchers.Add(signal);
         }
 
         try
@@ -116,7 +117,7 @@ internal sealed class MemoryStore : IClusterStore
 
                 if (upTo <= delivered)
                 {
-                    await pulse.WaitAsync(cancellationToken);
+                    await signal.WaitAsync(cancellationToken);
                 }
 
                 delivered = Math.Max(delivered, upTo);
@@ -126,7 +127,7 @@ internal sealed class MemoryStore : IClusterStore
         {
             lock (_gate)
             {
-                _watchers.Remove(pulse);
+                _watchers.Remove(signal);
             }
         }
     }

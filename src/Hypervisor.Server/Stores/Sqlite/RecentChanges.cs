@@ -1,3 +1,5 @@
+using Hypervisor.Hosting.Waiting;
+
 namespace Hypervisor.Server.Stores.Sqlite;
 
 /// <summary>
@@ -8,7 +10,7 @@ internal sealed class RecentChanges
 {
     private readonly Lock _gate = new();
     private readonly Queue<(ChangeBatch Batch, long Bytes)> _batches = new();
-    private readonly List<Pulse> _watchers = [];
+    private readonly List<Signal> _watchers = [];
     private long _bytes;
     private long _revision;
     private long _compacted;
@@ -115,7 +117,7 @@ internal sealed class RecentChanges
         }
     }
 
-    public void Add(Pulse watcher)
+    public void Add(Signal watcher)
     {
         lock (_gate)
         {
@@ -123,7 +125,7 @@ internal sealed class RecentChanges
         }
     }
 
-    public void Remove(Pulse watcher)
+    public void Remove(Signal watcher)
     {
         lock (_gate)
         {

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
+using Hypervisor.Hosting.Waiting;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Hypervisor.Server.Stores.Sqlite;
@@ -94,8 +95,8 @@ internal sealed class SqliteStore : IClusterStore
         string prefix, long fromRevision, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(fromRevision, 1);
-        var pulse = new Pulse();
-        _recent.Add(pulse);
+        var signal = new Signal();
+        _recent.Add(signal);
         try
         {
             var delivered = fromRevision - 1;
@@ -111,7 +112,7 @@ internal sealed class SqliteStore : IClusterStore
 
                 if (step.UpTo <= delivered)
                 {
-                    await pulse.WaitAsync(cancellationToken);
+                    await signal.WaitAsync(cancellationToken);
                     continue;
                 }
 
@@ -125,7 +126,7 @@ internal sealed class SqliteStore : IClusterStore
         }
         finally
         {
-            _recent.Remove(pulse);
+            _recent.Remove(signal);
         }
     }
 

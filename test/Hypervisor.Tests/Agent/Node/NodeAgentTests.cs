@@ -35,6 +35,23 @@ public sealed class NodeAgentTests : IDisposable
     }
 
     [Fact]
+    public void Killed_before_it_saved_the_answer_it_registers_as_the_same()
+    {
+        _world.ControlPlane.GoAway();
+        _world.Boot();
+        var first = _world.ControlPlane.Registrations[0];
+        Assert.Equal(first.RegistrationId, _world.Identity.Load().RegistrationId);
+        Assert.Equal(64, first.RegistrationId.Length);
+        _world.Kill();
+        _world.ControlPlane.ComeBack();
+        _world.Boot();
+
+        var again = _world.ControlPlane.Registrations[^1];
+        Assert.Equal((first.RegistrationId, ""), (again.RegistrationId, again.Credential));
+        Assert.DoesNotContain(first.RegistrationId, _world.Identity.Load().ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_server_that_is_not_there_yet_is_waited_for()
     {
         _world.ControlPlane.GoAway();

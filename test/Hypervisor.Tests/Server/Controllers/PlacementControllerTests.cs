@@ -55,6 +55,23 @@ public sealed class PlacementControllerTests
     }
 
     [Fact]
+    public async Task A_placement_whose_outcome_was_lost_and_that_did_not_happen_is_made_anew()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        await using var leadership = await plane.CampaignAsync(Token);
+        var term = new LeaderTerm(leadership.Guard);
+        var node = await plane.ReadyNodeAsync("a", Token);
+        var id = await plane.PendingAsync("i", Token);
+        var spec = (await plane.ViewAsync(Token)).Instance(id)!.Spec;
+
+        plane.Placer.Plan(term, id, spec, Epoch.None)!.Settle(PlacementOutcome.Unknown, 0);
+        Assert.Null(plane.Placer.Plan(term, id, spec, Epoch.None));
+
+        Assert.Equal(PassOutcome.Done, await plane.Placements.ReconcileAsync(term, Token));
+        Assert.Equal(node, (await plane.ViewAsync(Token)).Instance(id)!.NodeId);
+    }
+
+    [Fact]
     public async Task Many_pending_at_once_never_exceed_a_node()
     {
         await using var plane = await ControlPlane.StartAsync(Token);

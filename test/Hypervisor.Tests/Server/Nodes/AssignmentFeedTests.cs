@@ -47,7 +47,7 @@ public sealed class AssignmentFeedTests
         await plane.Intake.ReportAsync(node, new() { Removed = { new Removal { Uid = id.Value, Epoch = epoch.Value } } }, Token);
         var next = await plane.PlacedAsync("next", node, Token);
 
-        Assert.Equal(new Removal { Uid = id.Value, Epoch = epoch.Value }, (await stream.NextAsync()).Remove);
+        Assert.Equal(new Removal { Uid = id.Value, Epoch = epoch.Value, Type = InstanceType.Container }, (await stream.NextAsync()).Remove);
         Assert.Equal(next.Value, (await stream.NextAsync()).Put.Uid);
     }
 
@@ -89,7 +89,7 @@ public sealed class AssignmentFeedTests
 
         await plane.PlaceAsync(id, other, Token);
 
-        Assert.Equal(new Removal { Uid = id.Value, Epoch = old.Value }, (await stream.NextAsync()).Remove);
+        Assert.Equal(new Removal { Uid = id.Value, Epoch = old.Value, Type = InstanceType.Container }, (await stream.NextAsync()).Remove);
     }
 
     [Fact]
@@ -110,7 +110,7 @@ public sealed class AssignmentFeedTests
             {
                 Instances =
                 {
-                    new UnclaimedInstance { Uid = "dead", Epoch = 9 },
+                    new UnclaimedInstance { Uid = "dead", Epoch = 9, Type = InstanceType.Vm },
                     new UnclaimedInstance { Uid = "reborn", Epoch = 10 },
                     new UnclaimedInstance { Uid = "foreign", Epoch = 1 },
                     new UnclaimedInstance { Uid = moved.Value, Epoch = old.Value },
@@ -119,9 +119,25 @@ public sealed class AssignmentFeedTests
         }, Token);
         var next = await plane.PlacedAsync("next", node, Token);
 
-        Assert.Equal(new Removal { Uid = "dead", Epoch = 9 }, (await stream.NextAsync()).Remove);
+        Assert.Equal(new Removal { Uid = "dead", Epoch = 9, Type = InstanceType.Vm }, (await stream.NextAsync()).Remove);
         Assert.Equal(new Removal { Uid = moved.Value, Epoch = old.Value }, (await stream.NextAsync()).Remove);
         Assert.Equal(next.Value, (await stream.NextAsync()).Put.Uid);
+    }
+
+    [Fact]
+    public async Task A_removal_says_whose_driver_holds_the_instance_also_when_only_its_tombstone_is_left()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var node = await plane.ReadyNodeAsync("a", Token);
+        var tombstone = new TombstoneRecord { Project = "default", Name = "i", Epoch = 3, Type = InstanceType.Microvm, PendingNodeUids = { node.Value } };
+        await using var synced = await Stream.SyncedAsync(plane, node);
+
+        await plane.PutAsync(Keys.Tombstone(new("dead")), tombstone, Token);
+        await using var later = new Stream(plane, node);
+
+        var expected = new Removal { Uid = "dead", Epoch = 3, Type = InstanceType.Microvm };
+        Assert.Equal(expected, (await synced.NextAsync()).Remove);
+        Assert.Equal(expected, (await later.NextAsync()).Remove);
     }
 
     [Fact]

@@ -63,6 +63,35 @@ public sealed class NodeRegistryTests
         Assert.Equal(first.Node.Status.Subnet, again.Node.Status.Subnet);
     }
 
+    [Fact]
+    public async Task A_first_registration_whose_answer_was_lost_is_answered_again_alike()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var first = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", registrationId: "chosen"), Token);
+        var before = await plane.Store.GetRevisionAsync(Token);
+
+        var again = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", registrationId: "chosen"), Token);
+
+        Assert.Equal(first, again);
+        Assert.Equal(before, await plane.Store.GetRevisionAsync(Token));
+        Assert.DoesNotContain("chosen", again.ToString(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("", "another")]
+    [InlineData("", "")]
+    [InlineData("wrong", "chosen")]
+    public async Task Neither_another_registration_nor_a_wrong_credential_gets_a_taken_name(string credential, string registrationId)
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        await plane.Registry.RegisterAsync(ControlPlane.Registration("a", registrationId: "chosen"), Token);
+
+        var error = await Assert.ThrowsAsync<RpcException>(() => plane.Registry.RegisterAsync(
+            ControlPlane.Registration("a", credential: credential, registrationId: registrationId), Token));
+
+        Assert.Equal(StatusCode.AlreadyExists, error.StatusCode);
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("wrong")]

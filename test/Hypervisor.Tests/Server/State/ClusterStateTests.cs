@@ -31,8 +31,10 @@ public sealed class ClusterStateTests
 
                 var followed = replica.State.View;
                 await using var second = new Following(replica.Store);
-                var read = await second.LoadAsync(followed.Revision);
-                Assert.Equal(Everything(read), Everything(followed));
+                Assert.Equal(Everything(followed), Everything(await second.LoadAsync(followed.Revision)));
+                await replica.Store.CompactAsync(followed.Revision, Cancellation);
+                await using var third = new Following(replica.Store);
+                Assert.Equal(Everything(followed), Everything(await third.LoadAsync(followed.Revision)));
                 foreach (var entry in followed.Nodes)
                 {
                     var placed = followed.Instances.Where(instance => instance.NodeId == entry.Id).ToList();
@@ -79,6 +81,34 @@ public sealed class ClusterStateTests
 
         Assert.Equal(FeedReadKind.Resync, read.Kind);
         Assert.NotNull(await replica.CreateAsync("after"));
+    }
+
+    [Theory(Timeout = 60_000)]
+    [InlineData(0, false)]
+    [InlineData(1, false)]
+    [InlineData(2, true)]
+    public async Task A_restarted_server_knows_the_changes_that_the_store_still_holds(int forgotten, bool resync)
+    {
+        await using var replica = await Replica.StartAsync();
+        await replica.CreateAsync("before");
+        var seen = replica.State.Revision;
+        await replica.CreateAsync("one");
+        await replica.CreateAsync("two");
+        await replica.Store.CompactAsync(seen + forgotten - 1, Cancellation);
+
+        await using var restarted = new Following(replica.Store);
+        var view = await restarted.LoadAsync(1);
+        using var feed = restarted.State.Subscribe(seen);
+
+        Assert.Equal(replica.State.Revision, view.Revision);
+        var read = feed.Read();
+        Assert.Equal(resync ? FeedReadKind.Resync : FeedReadKind.Change, read.Kind);
+        if (!resync)
+        {
+            Assert.Equal("one", Assert.Single(read.Change!.Instances).New!.Name);
+            Assert.Equal("two", Assert.Single(feed.Read().Change!.Instances).New!.Name);
+            Assert.Equal(FeedReadKind.Idle, feed.Read().Kind);
+        }
     }
 
     [Fact(Timeout = 60_000)]

@@ -10,17 +10,18 @@ namespace Hypervisor.Tests.Server.State;
 internal sealed class Following : IAsyncDisposable
 {
     private readonly CancellationTokenSource _stop = new();
-    private readonly ClusterState _state;
     private readonly Task _running;
 
     public Following(IClusterStore store)
     {
-        _state = new(store, new FakeTimeProvider(), new SeededRandom(3), NullLogger<ClusterState>.Instance);
-        _running = _state.RunAsync(_stop.Token);
+        State = new(store, new FakeTimeProvider(), new SeededRandom(3), NullLogger<ClusterState>.Instance);
+        _running = State.RunAsync(_stop.Token);
     }
 
+    public ClusterState State { get; }
+
     public async Task<ClusterView> LoadAsync(long revision) =>
-        await _state.WaitForRevisionAsync(revision, TestContext.Current.CancellationToken);
+        await State.WaitForRevisionAsync(revision, TestContext.Current.CancellationToken);
 
     public async ValueTask DisposeAsync()
     {

@@ -93,6 +93,31 @@ public abstract partial class StoreContract
     }
 
     [Fact(Timeout = Deadline)]
+    public async Task A_candidate_that_stands_still_when_its_turn_comes_is_passed_over()
+    {
+        var leader = await CampaignAsync("one");
+        var stopped = new StoppedContext();
+        Task<ILeadership>? second = null;
+        await stopped.RunAsync(() =>
+        {
+            second = Store.CampaignAsync("e", "two", Lease, Cancellation);
+            return Task.FromResult(true);
+        });
+        var third = CampaignAsync("three");
+        await leader.DisposeAsync();
+        Time.Advance(Lease);
+
+        var next = await third;
+        Assert.Equal("three", Text(Assert.NotNull(await GetAsync("leaders/e"))));
+
+        // It wakes up, and stands in line again.
+        stopped.Resume();
+        await next.DisposeAsync();
+        await using var last = await second!;
+        Assert.Equal("two", Text(Assert.NotNull(await GetAsync("leaders/e"))));
+    }
+
+    [Fact(Timeout = Deadline)]
     public async Task A_lease_shorter_than_etcd_grants_is_refused()
     {
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(
@@ -153,6 +178,17 @@ public abstract partial class StoreContract
                     SetSynchronizationContext(this);
                     d(state);
                 });
+        }
+
+        /// <summary>Runs freely from here on.</summary>
+        public void Resume()
+        {
+            lock (_posted)
+            {
+                _stopped = false;
+            }
+
+            RunPosted();
         }
 
         public void RunPosted()

@@ -1,4 +1,4 @@
-namespace Hypervisor.Agent.Waiting;
+namespace Hypervisor.Hosting.Waiting;
 
 /// <summary>Runs loops that only make sense together.</summary>
 internal static class Together
@@ -14,6 +14,6 @@ internal static class Together
         await first;
     }
 
-    /// <summary>A task of <see cref="Task.WaitAsync(CancellationToken)"/> would carry its end to the thread pool; awaited, it ends here.</summary>
+    /// <summary>The end of a completion source awaited directly by WhenAny would be carried to the thread pool; awaited, it ends here.</summary>
     private static async Task InContextAsync(Func<CancellationToken, Task> loop, CancellationToken cancellationToken) => await loop(cancellationToken);
 }
