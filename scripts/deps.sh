@@ -53,11 +53,12 @@ rm -f "$log"
 new=$(comm -13 <(printf '%s\n' "$before") <(installed))
 for package in $new; do
   say "Installed $package $(dpkg-query -W -f '${Version}' "$package" | head -n 1)"
-  dpkg -L "$package" | sed -n 's|^\(/usr\)\?/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\|path\)\)$|\2|p' | while read -r unit; do
+  dpkg -L "$package" | sed -nE 's#^(/usr)?/lib/systemd/system/([^/]+\.(service|socket|timer|path))$#\2#p' | while read -r unit; do
     case $unit in *@.*) continue ;; esac
-    # deb-systemd-helper also works where systemd is not installed (yet).
-    if command -v deb-systemd-helper > /dev/null; then deb-systemd-helper disable "$unit" > /dev/null 2>&1 || true; fi
-    if command -v systemctl > /dev/null; then systemctl --root=/ disable "$unit" > /dev/null 2>&1 || true; fi
+    # What the package's own scripts enabled it with; it also works where systemd is not installed (yet).
+    DPKG_MAINTSCRIPT_PACKAGE=$package deb-systemd-helper disable "$unit" > /dev/null 2>&1 || true
+    links=$(find /etc/systemd/system -type l -name "$unit")
+    [ -z "$links" ] || die "$unit could not be disabled: $links"
     say "  $unit is left disabled and stopped"
   done
 done

@@ -9,7 +9,8 @@ VOLATILE_DIR=${VOLATILE_DIR:-/run/hypervisor}
 export SERVER_PORT=${SERVER_PORT:-50051} HTTP_PORT=${HTTP_PORT:-8080} AGENT_PORT=${AGENT_PORT:-50052} HELLO_PORT=${HELLO_PORT:-8081}
 export BRIDGE=hv0 CGROUP_PARENT=${CGROUP_PARENT:-/hypervisor}
 # A containerd of the host's own may be named; otherwise `make run` starts one that is its own.
-export CONTAINERD_ADDRESS=${CONTAINERD_ADDRESS:-$VOLATILE_DIR/containerd/containerd.sock}
+OWN_CONTAINERD=$VOLATILE_DIR/containerd/containerd.sock
+export CONTAINERD_ADDRESS=${CONTAINERD_ADDRESS:-$OWN_CONTAINERD}
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

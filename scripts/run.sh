@@ -25,7 +25,7 @@ mkdir -p "$RUN_DIR/log" "$RUN_DIR/cache"
 give_to_caller "$RUN_DIR" "$RUN_DIR/log" "$RUN_DIR/cache"
 # What was there before us stays when we go.
 if [ ! -f "$RUN_DIR/before" ]; then
-  for path in /run/containerd /run/containerd/s /run/containerd/fifo /run/containerd/runc /opt/containerd /run/netns; do
+  for path in /run/containerd /run/containerd/s /run/containerd/fifo /run/containerd/runc /run/containerd/runc/hypervisor /opt/containerd; do
     if [ -e "$path" ]; then echo "$path"; fi
   done > "$RUN_DIR/before"
 fi
@@ -53,7 +53,7 @@ ready() {
   done
 }
 
-if [ "$CONTAINERD_ADDRESS" = "$VOLATILE_DIR/containerd/containerd.sock" ] && ! running containerd > /dev/null; then
+if [ "$CONTAINERD_ADDRESS" = "$OWN_CONTAINERD" ] && ! running containerd > /dev/null; then
   mkdir -p "$RUN_DIR/containerd" "$VOLATILE_DIR/containerd"
   cat > "$RUN_DIR/containerd/config.toml" <<TOML
 version = 2
@@ -93,6 +93,8 @@ fi
 ready server 20 ctl cluster info
 
 if ! running agent > /dev/null; then
+  own_state=""
+  if [ "$CONTAINERD_ADDRESS" = "$OWN_CONTAINERD" ]; then own_state="  state: $VOLATILE_DIR/containerd/state"$'\n'; fi
   cat > "$RUN_DIR/agent.yaml" <<YAML
 port: $AGENT_PORT
 server_addr: "127.0.0.1:$SERVER_PORT"
@@ -101,7 +103,7 @@ run_dir: "$VOLATILE_DIR"
 containerd:
   address: "$CONTAINERD_ADDRESS"
   snapshotter: $snapshotter
-  cgroup_parent: "$CGROUP_PARENT"
+${own_state}  cgroup_parent: "$CGROUP_PARENT"
 network:
   bridge: $BRIDGE
 YAML
@@ -122,7 +124,9 @@ ctl instance start hello --wait --timeout 60s > /dev/null
 
 address=$(ctl instance get hello -o json | tr -d ' \n' | sed -n 's/.*"ipAddresses":\["\([^"/]*\).*/\1/p')
 page=""
-fetch() { page=$(busybox wget -q -T 2 -O - "http://$address/"); }
+# shellcheck disable=SC2016 # expanded by the inner bash
+# By bash alone: a minimal Debian has neither curl nor wget.
+fetch() { page=$(timeout 2 bash -c 'exec 3<> "/dev/tcp/$0/80" && printf "GET / HTTP/1.0\r\n\r\n" >&3 && cat <&3' "$address") && [[ $page = *"It runs."* ]]; }
 wait_until 10 fetch || die "hello runs at $address and does not answer HTTP; see: bin/hypervisor-ctl instance get hello"
 fetch
 

@@ -48,13 +48,15 @@ awk -v run="$RUN_DIR/" -v volatile="$VOLATILE_DIR/" 'index($5, run) == 1 || inde
   sort -r | while read -r mount; do umount -l "$mount" 2> /dev/null; done
 for cgroup in "${cgroups[@]}"; do find "$cgroup" -depth -type d -exec rmdir {} \; 2> /dev/null; done
 
-# Sockets and state that containerd's shims and runc keep outside of its own folders.
-for bundle in "$VOLATILE_DIR"/containerd/state/io.containerd.runtime.v2.task/*/*/; do
+# What shims and runc keep outside of containerd's own folders. Another containerd may use the same folders: only our own
+# instances' entries go, and folders that are empty and were not there before.
+for bundle in "$VOLATILE_DIR"/containerd/state/io.containerd.runtime.v2.task/hypervisor/*/; do
+  [ -d "$bundle" ] || continue
+  rm -rf "/run/containerd/runc/hypervisor/$(basename "$bundle")"
   [ -f "$bundle/address" ] && socket=$(sed 's|^unix://||' "$bundle/address") && case $socket in /run/containerd/s/*) rm -f "$socket" ;; esac
 done
-rm -rf "/run/containerd/runc/hypervisor"
-for path in /run/containerd/runc /run/containerd/fifo /run/containerd/s /run/containerd /opt/containerd; do
-  existed "$path" || [ "$CONTAINERD_ADDRESS" != "$VOLATILE_DIR/containerd/containerd.sock" ] || rm -rf "$path"
+for path in /run/containerd/runc/hypervisor /run/containerd/runc /run/containerd/fifo /run/containerd/s /run/containerd /opt/containerd; do
+  existed "$path" || rmdir "$path" 2> /dev/null
 done
 rm -rf "$VOLATILE_DIR"
 find "$RUN_DIR" -mindepth 1 -maxdepth 1 ! -name log -exec rm -rf {} +

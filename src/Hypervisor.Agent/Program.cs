@@ -87,6 +87,8 @@ else
         Snapshotter = configuration.Containerd.Snapshotter,
         ShimGroup = configuration.Containerd.ShimGroup,
         SeccompProfile = configuration.Containerd.SeccompProfile,
+        StateDirectory = configuration.Containerd.StateDirectory,
+        ForeignArchitectures = configuration.Containerd.ForeignArchitectures,
         CgroupParent = configuration.Containerd.CgroupParent,
         RunDirectory = Path.Combine(configuration.RunDirectory, "containerd"),
         DnsServers = configuration.Network.DnsServers,
@@ -107,6 +109,11 @@ try
 {
     using var alone = DataDirectory.Hold(configuration.DataDirectory);
     await using var app = builder.Build();
+    if (commandLine.TearDownNetwork)
+    {
+        return await NetworkTearDown.RunAsync(app.Services);
+    }
+
     app.MapApi();
     Log.Starting(app.Logger, version, configuration.Hostname, configuration.ListenAddress, configuration.ServerAddress);
     if (configuration.Insecure)

@@ -9,7 +9,7 @@ internal sealed class Leftovers(LocalCluster cluster)
     public async Task<IReadOnlyList<string>> ListAsync()
     {
         var found = new List<string>();
-        found.AddRange(InstanceProcesses().Select(pid => $"process {pid} {CommandLine(pid)}"));
+        found.AddRange(InstanceProcesses().Select(pid => $"process {pid}"));
         found.AddRange(Shims().Select(pid => $"shim {pid}"));
         found.AddRange(InstanceCgroups().Select(cgroup => $"cgroup {cgroup}"));
         found.AddRange(Mounts().Select(mount => $"mount {mount}"));
@@ -18,8 +18,9 @@ internal sealed class Leftovers(LocalCluster cluster)
         found.AddRange(Files($"{cluster.RunFolder}/containerd/io.containerd.runtime.v2.task/hypervisor").Select(file => $"bundle {file}"));
         var links = await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "veth");
         found.AddRange(Lines(links).Select(link => $"link {link}"));
+        // Elements of maps are published ports; the set of the node's own subnets stays.
         var rules = await Shell.RunAsync("nsenter", $"--net={cluster.NetworkNamespace}", "--", "nft", "list", "ruleset");
-        found.AddRange(Lines(rules).Where(rule => rule.Contains("dnat to 1", StringComparison.Ordinal) || rule.Contains("elements", StringComparison.Ordinal))
+        found.AddRange(Lines(rules).Where(rule => rule.Contains(" : ", StringComparison.Ordinal) && rule.Contains("elements", StringComparison.Ordinal))
             .Select(rule => $"nft {rule.Trim()}"));
         if (cluster.Containerd.IsRunning)
         {

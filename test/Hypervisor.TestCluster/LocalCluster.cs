@@ -225,6 +225,7 @@ internal sealed class LocalCluster : IAsyncDisposable
             run_dir: {RunFolder}/agent
             containerd:
               address: {ContainerdSocket}
+              state: {RunFolder}/containerd
               cgroup_parent: {CgroupParent}
               shim_group: {(Options.ShimGroup ? "true" : "false")}
             """);

@@ -74,6 +74,12 @@ internal sealed record ContainerdConfiguration
     /// <summary><c>containerd.seccomp_profile</c>: a file in Docker's format; without it only unconfined instances start.</summary>
     public string SeccompProfile { get; init; } = "/usr/share/containers/seccomp.json";
 
+    /// <summary><c>containerd.state</c>: the <c>state</c> folder of its own configuration; what a killed shim leaves is found there.</summary>
+    public string StateDirectory { get; init; } = "/run/containerd";
+
+    /// <summary><c>containerd.foreign_architectures</c>: 32-bit x86 and x32 programs may run in containers with a seccomp profile.</summary>
+    public bool ForeignArchitectures { get; init; }
+
     /// <summary><c>containerd.cgroup_parent</c>: the cgroup above all containers, absolute in each hierarchy.</summary>
     public string CgroupParent { get; init; } = "/hypervisor";
 }

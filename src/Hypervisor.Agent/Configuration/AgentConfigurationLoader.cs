@@ -121,6 +121,8 @@ internal static class AgentConfigurationLoader
         Snapshotter = reader.Value<string>("containerd.snapshotter", defaults.Snapshotter, Values.Label),
         ShimGroup = reader.Value<bool>("containerd.shim_group", defaults.ShimGroup, Values.Bool),
         SeccompProfile = reader.Value("containerd.seccomp_profile", defaults.SeccompProfile, Values.AbsolutePath()),
+        StateDirectory = reader.Value("containerd.state", defaults.StateDirectory, Values.AbsolutePath()),
+        ForeignArchitectures = reader.Value<bool>("containerd.foreign_architectures", defaults.ForeignArchitectures, Values.Bool),
         CgroupParent = reader.Value("containerd.cgroup_parent", defaults.CgroupParent, Values.AbsolutePath(255)),
     };
 

@@ -16,7 +16,10 @@ internal static class DataDirectory
             // FileShare.None is flock(LOCK_EX | LOCK_NB) on Linux.
             return new FileStream(path, new FileStreamOptions
             {
-                Mode = FileMode.OpenOrCreate, Access = FileAccess.ReadWrite, Share = FileShare.None, UnixCreateMode = OwnerOnly,
+                Mode = FileMode.OpenOrCreate,
+                Access = FileAccess.ReadWrite,
+                Share = FileShare.None,
+                UnixCreateMode = OwnerOnly,
             });
         }
         catch (IOException taken)

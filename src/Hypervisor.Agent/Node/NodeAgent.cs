@@ -41,7 +41,7 @@ internal sealed partial class NodeAgent(
     private async Task ReconcileAsync(CancellationToken cancellationToken)
     {
         await TryEnsureNetworkAsync(cancellationToken);
-        await Together.RunAsync(cancellationToken, reconciler.RunAsync, RepairNetworkAsync);
+        await Together.RunAsync(cancellationToken, reconciler.RunAsync, RepairNetworkAsync, WatchNetworkAsync);
     }
 
     private async Task RepairNetworkAsync(CancellationToken cancellationToken)
@@ -75,6 +75,16 @@ internal sealed partial class NodeAgent(
             // The interval alone still repairs.
             LogWatchFailed(failure);
             await Task.Delay(Limits.ResyncInterval, time, cancellationToken);
+        }
+    }
+
+    /// <summary>Repairs at once what the kernel reports; the periodic look finds the rest.</summary>
+    private async Task WatchNetworkAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            await (network?.WaitForChangeAsync(cancellationToken) ?? Task.Delay(Timeout.InfiniteTimeSpan, time, cancellationToken));
+            await TryEnsureNetworkAsync(cancellationToken);
         }
     }
 

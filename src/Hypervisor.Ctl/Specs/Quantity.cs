@@ -39,9 +39,10 @@ internal static class Quantity
         return factor > 0 && TryScale(number, factor, out bytes);
     }
 
-    /// <summary>"2", "0.5" (CPUs) or "500m" (thousandths).</summary>
+    /// <summary>"2", "0.5" (CPUs) or "500m" (thousandths); not 0, which on the wire means "the default".</summary>
     public static bool TryMillicores(string text, out long millicores) =>
-        text.EndsWith('m') ? TryScale(text.AsSpan(0, text.Length - 1), 1, out millicores) : TryScale(text, 1000, out millicores);
+        (text.EndsWith('m') ? TryScale(text.AsSpan(0, text.Length - 1), 1, out millicores) : TryScale(text, 1000, out millicores))
+        && millicores > 0;
 
     private static bool TryScale(ReadOnlySpan<char> number, long factor, out long amount)
     {

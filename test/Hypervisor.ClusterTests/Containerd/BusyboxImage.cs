@@ -70,7 +70,9 @@ internal sealed class BusyboxImage
             config = new { mediaType = Prefix + "config.v1+json", digest = configuration, size = blobs[configuration].Length },
             layers = layers.Select(layer => new
             {
-                mediaType = Prefix + "layer.v1." + layer.Type, digest = Put(blobs, layer.Stored), size = layer.Stored.Length,
+                mediaType = Prefix + "layer.v1." + layer.Type,
+                digest = Put(blobs, layer.Stored),
+                size = layer.Stored.Length,
             }),
         }));
         return new BusyboxImage(manifest, ChainIds.Of(diffIds)[^1], blobs);
@@ -100,7 +102,8 @@ internal sealed class BusyboxImage
     private static void File(TarWriter tar, string name, byte[] content, bool executable = false) => tar.WriteEntry(
         new PaxTarEntry(TarEntryType.RegularFile, name)
         {
-            DataStream = new MemoryStream(content), Mode = (UnixFileMode)(executable ? 0x1ED : 0x1A4),
+            DataStream = new MemoryStream(content),
+            Mode = (UnixFileMode)(executable ? 0x1ED : 0x1A4),
         });
 
     private static byte[] Gzip(byte[] content)

@@ -27,7 +27,9 @@ public sealed class IsolationTests(ContainerdHost host) : IClassFixture<Containe
         var definition = host.Define();
         definition.Assignment.Spec.Security = new SecuritySpec
         {
-            CapabilitiesAdd = { "net_admin" }, CapabilitiesDrop = { "ALL" }, Seccomp = SeccompMode.Unconfined,
+            CapabilitiesAdd = { "net_admin" },
+            CapabilitiesDrop = { "ALL" },
+            Seccomp = SeccompMode.Unconfined,
         };
         var status = ProcessStatus((await host.StartAsync(definition)).ProcessId!.Value);
         Assert.Equal((1UL << 12, "0"), (ulong.Parse(status["CapBnd"], NumberStyles.HexNumber, CultureInfo.InvariantCulture), status["Seccomp"]));

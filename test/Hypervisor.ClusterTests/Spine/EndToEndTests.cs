@@ -40,7 +40,7 @@ public sealed class EndToEndTests(EndToEndTests.Fixture fixture) : IClassFixture
     [Fact]
     public async Task A_missing_image_fails_with_its_name_and_leaves_nothing()
     {
-        await CreateAsync("lost", image: "no-such-image");
+        await CreateFromAsync("no-such-image", "lost");
         var failed = await Cluster.InstanceAsync("lost", "fails", instance => instance.Status.State == InstanceState.Failed);
         await DeleteAsync("lost");
 
@@ -94,9 +94,9 @@ public sealed class EndToEndTests(EndToEndTests.Fixture fixture) : IClassFixture
             instance.Status.State == state && instance.Status.ObservedGeneration == instance.Metadata.Generation);
     }
 
-    private async Task CreateAsync(string name, params string[] command) => await CreateAsync(name, "busybox", command);
+    private Task CreateAsync(string name, params string[] command) => CreateFromAsync("busybox", name, command);
 
-    private async Task CreateAsync(string name, string image, string[]? command = null) => await Cluster.Compute.CreateInstanceAsync(new CreateInstanceRequest
+    private async Task CreateFromAsync(string image, string name, params string[] command) => await Cluster.Compute.CreateInstanceAsync(new CreateInstanceRequest
     {
         Name = name,
         Spec = new InstanceSpec
@@ -104,7 +104,7 @@ public sealed class EndToEndTests(EndToEndTests.Fixture fixture) : IClassFixture
             Type = InstanceType.Container,
             Image = image,
             Resources = new Resources { CpuMillicores = 100, MemoryBytes = 32 << 20 },
-            Process = new ProcessSpec { Command = { command ?? [] } },
+            Process = new ProcessSpec { Command = { command } },
             Stop = new StopSpec { GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(TimeSpan.FromMilliseconds(200)) },
         },
     }, deadline: LocalCluster.Deadline(10));

@@ -60,14 +60,28 @@ public sealed class KillMatrixTests
                 await OneRunAsync(cluster, victim, moment, killPoint, name, RequestId(run), bystanderShim);
 
                 Assert.Equal([bystander], new Leftovers(cluster).InstanceProcesses());
-                await RealTime.UntilAsync($"{name} leaves nothing", TimeSpan.FromSeconds(15), async () =>
-                    baseline.SequenceEqual(await new Leftovers(cluster).ListAsync()));
+                await LeavesNothingAsync(cluster, name, baseline);
             }
         }
 
         var left = await cluster.Compute.ListInstancesAsync(new ListInstancesRequest(), deadline: LocalCluster.Deadline(5));
         Assert.Equal("bystander", Assert.Single(left.Instances).Metadata.Name);
         await watch.RequireEqualsListAsync(left);
+    }
+
+    private static async Task LeavesNothingAsync(LocalCluster cluster, string name, IReadOnlyList<string> baseline)
+    {
+        IReadOnlyList<string> present = [];
+        try
+        {
+            await RealTime.UntilAsync($"{name} leaves nothing", TimeSpan.FromSeconds(15), async () =>
+                baseline.SequenceEqual(present = await new Leftovers(cluster).ListAsync()));
+        }
+        catch (TimeoutException exception)
+        {
+            var more = string.Join('\n', present.Except(baseline).Select(line => "+ " + line).Concat(baseline.Except(present).Select(line => "- " + line)));
+            throw new TimeoutException($"{exception.Message}:\n{more}\n{cluster.Agent.Log}", exception);
+        }
     }
 
     private static async Task OneRunAsync(

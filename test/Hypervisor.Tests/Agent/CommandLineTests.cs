@@ -9,7 +9,7 @@ public sealed class CommandLineTests
     [Fact]
     public void Flags_are_understood_and_what_is_not_a_flag_is_refused()
     {
-        Assert.Equal(new CommandLine("/a.yaml", false, false, false), CommandLine.Parse(["--config", "/a.yaml"]));
+        Assert.Equal(new CommandLine("/a.yaml", false, false, false, false), CommandLine.Parse(["--config", "/a.yaml"]));
         Assert.Equal("/a.yaml", CommandLine.Parse(["--config=/a.yaml"]).ConfigPath);
         Assert.True(CommandLine.Parse(["--version"]).ShowVersion);
         Assert.True(CommandLine.Parse(["--help"]).ShowHelp);

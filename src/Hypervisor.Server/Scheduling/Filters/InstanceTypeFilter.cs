@@ -26,11 +26,14 @@ internal sealed class InstanceTypeFilter : IPlacementFilter
         }
 
         var type = TypeText(request.Type);
-        return unavailable is null
-            ? new($"has no driver for {type}", $"have no driver for {type}")
-            : new(
-                $"cannot run {type}: {unavailable.Driver}: {unavailable.Message}",
-                $"cannot run {type}, for example: {unavailable.Driver}: {unavailable.Message}");
+        if (unavailable is null)
+        {
+            return new($"has no driver for {type}", $"have no driver for {type}");
+        }
+
+        // A type whose driver this agent does not even have is reported without one.
+        var why = unavailable.Driver.Length == 0 ? unavailable.Message : $"{unavailable.Driver}: {unavailable.Message}";
+        return new($"cannot run {type}: {why}", $"cannot run {type}, for example: {why}");
     }
 
     private static string TypeText(InstanceType type) => type switch

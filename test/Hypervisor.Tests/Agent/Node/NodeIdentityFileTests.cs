@@ -8,7 +8,11 @@ public sealed class NodeIdentityFileTests : IDisposable
 {
     private static readonly NodeIdentity Identity = new()
     {
-        NodeUid = "uid", Credential = "top-secret", Subnet = "10.64.0.0/24", HighestEpoch = 1L << 48, HighestResourceVersion = 42,
+        NodeUid = "uid",
+        Credential = "top-secret",
+        Subnet = "10.64.0.0/24",
+        HighestEpoch = 1L << 48,
+        HighestResourceVersion = 42,
     };
 
     private readonly string _directory = Directory.CreateTempSubdirectory("identity").FullName;

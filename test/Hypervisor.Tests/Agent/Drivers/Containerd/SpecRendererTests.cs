@@ -157,7 +157,9 @@ public sealed class SpecRendererTests
     {
         var spec = new InstanceSpec
         {
-            Resources = new Resources { CpuMillicores = 1500, MemoryBytes = 64 << 20 }, Process = new ProcessSpec(), Security = new SecuritySpec(),
+            Resources = new Resources { CpuMillicores = 1500, MemoryBytes = 64 << 20 },
+            Process = new ProcessSpec(),
+            Security = new SecuritySpec(),
         };
         change(spec);
         return new SpecInput(
