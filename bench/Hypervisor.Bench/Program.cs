@@ -5,6 +5,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
 {
     ["cli"] = CliBench.RunAsync,
     ["create"] = CreateBench.RunAsync,
+    ["create-architectures"] = CreateBench.RunAllArchitecturesAsync,
     ["memory"] = MemoryBench.RunAsync,
 };
 if (args is not [var name] || (name != "all" && !benchmarks.ContainsKey(name)))
@@ -15,6 +16,7 @@ if (args is not [var name] || (name != "all" && !benchmarks.ContainsKey(name)))
 
 foreach (var (_, run) in benchmarks.Where(entry => name == "all" || name == entry.Key))
 {
+    Conditions.Print();
     await run();
 }
 

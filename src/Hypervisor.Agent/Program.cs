@@ -7,6 +7,7 @@ using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Native;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
 using Hypervisor.Hosting.Configuration;
@@ -30,6 +31,7 @@ if (commandLine.ShowHelp || commandLine.ShowVersion)
     return 0;
 }
 
+NativeHeap.ShareOneArena();
 AgentConfiguration configuration;
 try
 {
@@ -68,12 +70,13 @@ builder.Services.AddRoutingCore();
 #pragma warning disable RS0030 // The composition root is where the real clock comes from.
 builder.Services.AddSingleton(TimeProvider.System);
 #pragma warning restore RS0030
-builder.Services.AddSingleton<IRandomSource, SystemRandomSource>();
+builder.Services.AddSingleton<IRandomSource, KernelRandomSource>();
 builder.Services.AddSingleton(configuration);
 builder.Services.AddControlPlane(configuration);
 builder.Services.AddNode(configuration, version);
 builder.Services.AddInstances();
 builder.Services.AddApi();
+builder.Services.AddHostedService<IdleMemory>();
 if (commandLine.FakeDriver)
 {
     builder.Services.AddFakeMachine();

@@ -2,6 +2,7 @@ using System.Text;
 using Hypervisor.Ctl;
 using Hypervisor.Ctl.Commands;
 using Hypervisor.Ctl.Errors;
+using Hypervisor.Hosting.Randomness;
 
 // Not Console.Out, which loads terminfo and installs signal handlers before the first character.
 using var output = new DescriptorStream(1);

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Hypervisor.TestCluster;
 
@@ -69,6 +70,18 @@ internal static partial class Linux
         { IsBackground = true }.Start();
         return completion.Task;
     }
+
+    /// <summary>What was written is on the disk, as the embedded store asks for it: without the file's times.</summary>
+    public static void DataSync(SafeFileHandle file)
+    {
+        if (FileDataSync(file) != 0)
+        {
+            throw new IOException($"fdatasync: {Marshal.GetLastPInvokeErrorMessage()}");
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "fdatasync", SetLastError = true)]
+    private static partial int FileDataSync(SafeFileHandle file);
 
     [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
     private static partial int Kill(int pid, int signal);

@@ -228,6 +228,7 @@ internal sealed class LocalCluster : IAsyncDisposable
               state: {RunFolder}/containerd
               cgroup_parent: {CgroupParent}
               shim_group: {(Options.ShimGroup ? "true" : "false")}
+            {(Options.ForeignArchitectures is { } foreign ? $"  foreign_architectures: {(foreign ? "true" : "false")}" : "")}
             """);
     }
 }
@@ -236,6 +237,9 @@ internal sealed class LocalCluster : IAsyncDisposable
 internal sealed record LocalClusterOptions
 {
     public bool ShimGroup { get; init; } = true;
+
+    /// <summary>Null is the agent's own default.</summary>
+    public bool? ForeignArchitectures { get; init; }
 
     public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromMilliseconds(500);
 

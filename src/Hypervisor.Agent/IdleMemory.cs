@@ -1,0 +1,38 @@
+using Hypervisor.Agent.Native;
+
+namespace Hypervisor.Agent;
+
+/// <summary>
+/// Gives memory back once the agent has become idle: the collector by itself keeps what starting, or a burst of instances,
+/// needed, and an idle agent allocates too little to make it look again. The machine's memory is for instances.
+/// </summary>
+internal sealed class IdleMemory(TimeProvider time) : BackgroundService
+{
+    /// <summary>How often to look; also how long it has to have been quiet.</summary>
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(10);
+
+    /// <summary>More than heartbeats at their shortest interval allocate in that time.</summary>
+    private const long QuietBytes = 1024 * 1024;
+
+    /// <summary>Not worth a collection below that.</summary>
+    private const long WorthwhileBytes = 4 * 1024 * 1024;
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(Interval, time);
+        var (seen, collected) = (GC.GetTotalAllocatedBytes(), 0L);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            var allocated = GC.GetTotalAllocatedBytes();
+            if (allocated - seen < QuietBytes && allocated - collected > WorthwhileBytes)
+            {
+                // Stops every thread, for a few milliseconds with a heap of this size.
+                GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+                NativeHeap.Trim();
+                collected = allocated;
+            }
+
+            seen = allocated;
+        }
+    }
+}
