@@ -132,6 +132,10 @@ internal sealed partial class ClusterState
         }
     }
 
+    /// <summary>
+    /// Reads the store as it was some revisions ago and follows it from there, so that the log of changes reaches back and
+    /// watchers that were cut off by a restart resume without reading everything anew.
+    /// </summary>
     private async Task LoadAsync(CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(Limits.State.LoadDeadline, _time);
@@ -139,15 +143,41 @@ internal sealed partial class ClusterState
         await _bootstrap.EnsureAsync(linked.Token);
 
         var started = _time.GetTimestamp();
+        var target = await _store.GetRevisionAsync(linked.Token);
+        Loading loading;
+        try
+        {
+            loading = await ReadAsync(Math.Max(1, target - Limits.State.ChangeLogRevisions), linked.Token);
+        }
+        catch (RevisionCompactedException compacted)
+        {
+            LogShortened(_logger, compacted.OldestRevision);
+            loading = await ReadAsync(compacted.OldestRevision, linked.Token);
+        }
+
+        await CatchUpAsync(loading, target, linked.Token);
+        _orphans = loading.Orphans;
+        _view = loading.View;
+        Confirm(started);
+        _log.Reset(loading.Floor);
+        foreach (var change in loading.Changes)
+        {
+            _log.Append(change);
+        }
+
+        _waiters.Advance(_view.Revision);
+        LogLoaded(_logger, _view.Revision, _view.InstanceCount, _view.NodeCount);
+    }
+
+    private async Task<Loading> ReadAsync(long revision, CancellationToken cancellationToken)
+    {
         var orphans = new OrphanedParts();
         var builder = new ViewBuilder(ClusterView.Empty, orphans);
-        var revision = 0L;
         var start = "";
         RangeResult page;
         do
         {
-            page = await _store.RangeAsync(new(start, RangeQuery.PrefixEnd(""), revision, Limits.State.LoadPageKeys), linked.Token);
-            revision = page.Revision;
+            page = await _store.RangeAsync(new(start, RangeQuery.PrefixEnd(""), revision, Limits.State.LoadPageKeys), cancellationToken);
             foreach (var item in page.Items)
             {
                 builder.Put(item);
@@ -156,13 +186,24 @@ internal sealed partial class ClusterState
         }
         while (page.More);
 
-        var (view, _) = builder.Build(revision);
-        _orphans = orphans;
-        _view = view;
-        Confirm(started);
-        _log.Reset(revision);
-        _waiters.Advance(revision);
-        LogLoaded(_logger, revision, view.InstanceCount, view.NodeCount);
+        return new(builder.Build(revision).View, orphans);
+    }
+
+    private async Task CatchUpAsync(Loading loading, long target, CancellationToken cancellationToken)
+    {
+        if (loading.View.Revision >= target)
+        {
+            return;
+        }
+
+        await foreach (var batch in _store.WatchAsync("", loading.View.Revision + 1, cancellationToken))
+        {
+            loading.Take(batch);
+            if (loading.View.Revision >= target)
+            {
+                return;
+            }
+        }
     }
 
     private async Task FollowAsync(Action progressed, CancellationToken cancellationToken)
@@ -194,7 +235,16 @@ internal sealed partial class ClusterState
             return;
         }
 
-        var builder = new ViewBuilder(_view, _orphans);
+        var (view, change) = After(_view, _orphans, batch);
+        _view = view;
+        Confirm(_time.GetTimestamp());
+        _log.Append(change);
+        _waiters.Advance(batch.Revision);
+    }
+
+    private static (ClusterView View, StateChange Change) After(ClusterView view, OrphanedParts orphans, ChangeBatch batch)
+    {
+        var builder = new ViewBuilder(view, orphans);
         foreach (var change in batch.Changes)
         {
             if (change.Deleted)
@@ -207,11 +257,7 @@ internal sealed partial class ClusterState
             }
         }
 
-        var (view, stateChange) = builder.Build(batch.Revision);
-        _view = view;
-        Confirm(_time.GetTimestamp());
-        _log.Append(stateChange);
-        _waiters.Advance(batch.Revision);
+        return builder.Build(batch.Revision);
     }
 
     private TimeSpan Backoff(int failures)
@@ -225,6 +271,9 @@ internal sealed partial class ClusterState
     [LoggerMessage(Level = LogLevel.Information, Message = "View loaded at revision {Revision}: {Instances} instances, {Nodes} nodes")]
     private static partial void LogLoaded(ILogger logger, long revision, int instances, int nodes);
 
+    [LoggerMessage(Level = LogLevel.Information, Message = "The store's history begins at revision {Oldest}; watchers from before the load have to read anew")]
+    private static partial void LogShortened(ILogger logger, long oldest);
+
     [LoggerMessage(Level = LogLevel.Warning, Message = "The store no longer holds the changes after revision {Revision} (oldest is {Oldest}); reading everything anew")]
     private static partial void LogCompacted(ILogger logger, long revision, long oldest);
 
@@ -233,4 +282,33 @@ internal sealed partial class ClusterState
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "The store's watch was silent after revision {Revision}; watching anew from there")]
     private static partial void LogSilent(ILogger logger, long revision);
+
+    /// <summary>A view on its way to the present; nobody sees it before it is there.</summary>
+    private sealed class Loading(ClusterView view, OrphanedParts orphans)
+    {
+        private readonly Queue<StateChange> _changes = new();
+        private int _entries;
+
+        /// <summary>Every change after this revision is kept.</summary>
+        public long Floor { get; private set; } = view.Revision;
+
+        public ClusterView View { get; private set; } = view;
+
+        public OrphanedParts Orphans => orphans;
+
+        public IEnumerable<StateChange> Changes => _changes;
+
+        public void Take(ChangeBatch batch)
+        {
+            (View, var change) = After(View, orphans, batch);
+            _changes.Enqueue(change);
+            _entries += change.EntryCount;
+            while (_entries > Limits.State.ChangeLogEntries)
+            {
+                var dropped = _changes.Dequeue();
+                _entries -= dropped.EntryCount;
+                Floor = dropped.Revision;
+            }
+        }
+    }
 }
