@@ -54,6 +54,7 @@ internal sealed class Leftovers(LocalCluster cluster)
     /// <summary>Ends and removes everything of the cluster, whatever state it is in.</summary>
     public async Task RemoveAsync()
     {
+        var sockets = Sockets();
         foreach (var freezer in InstanceCgroups().Select(cgroup => $"{cgroup}/freezer.state").Where(File.Exists))
         {
             await File.WriteAllTextAsync(freezer, "THAWED");
@@ -70,6 +71,11 @@ internal sealed class Leftovers(LocalCluster cluster)
         foreach (var pid in late)
         {
             Linux.Signal(pid, Linux.SignalKill);
+        }
+
+        foreach (var socket in sockets)
+        {
+            File.Delete(socket);
         }
 
         foreach (var mount in Mounts().OrderDescending(StringComparer.Ordinal))
@@ -98,6 +104,11 @@ internal sealed class Leftovers(LocalCluster cluster)
             Directory.Delete(folder, recursive: true);
         }
     }
+
+    /// <summary>Of the shims, in a folder that all containerds share; the kernel lists those of the cluster's network namespace.</summary>
+    private HashSet<string> Sockets() => [.. (cluster.Containerd.IsRunning ? ReadLines($"/proc/{cluster.Containerd.Id}/net/unix") : [])
+        .Select(line => line.Split(' ')[^1])
+        .Where(path => path.StartsWith("/run/containerd/s/", StringComparison.Ordinal))];
 
     private IEnumerable<string> InstanceCgroups() => Directory.GetDirectories("/sys/fs/cgroup")
         .Select(controller => controller + cluster.CgroupParent)

@@ -155,7 +155,7 @@ internal sealed class LocalCluster : IAsyncDisposable
         }
         catch (TimeoutException exception)
         {
-            throw new TimeoutException($"{exception.Message}; {name} is {last}", exception);
+            throw new TimeoutException($"{exception.Message}; {name} is {last}\n{Agent.Log}", exception);
         }
 
         return last!;

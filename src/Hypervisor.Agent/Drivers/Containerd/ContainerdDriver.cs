@@ -28,6 +28,7 @@ internal sealed class ContainerdDriver(
     InstanceFiles files,
     Kernel.Cgroups cgroups,
     ShimGroups groups,
+    IdleShims shims,
     ILogger<ContainerdDriver> log) : IInstanceDriver
 {
     private readonly KeyedLock _locks = new();
@@ -66,6 +67,17 @@ internal sealed class ContainerdDriver(
                 }
 
                 instances.Add(seen);
+            }
+
+            foreach (var id in shims.List())
+            {
+                if (_locks.TryEnter(id) is { } holder)
+                {
+                    using (holder)
+                    {
+                        shims.End(id);
+                    }
+                }
             }
 
             return instances;
@@ -156,7 +168,13 @@ internal sealed class ContainerdDriver(
             Refuse(epoch, await definitions.FindAsync(id.Value, cancellationToken));
             await tasks.EndAsync(id.Value, await tasks.FindAsync(id.Value, cancellationToken), cancellationToken);
             await definitions.RemoveAsync(id.Value, cancellationToken);
-            groups.Leave(id.Value);
+            shims.End(id.Value);
+            shims.RemoveDeadSocket(id.Value);
+            if (groups.Leave(id.Value) is { } group)
+            {
+                shims.RemoveDeadSocket(group);
+            }
+
             return true;
         },
         cancellationToken);

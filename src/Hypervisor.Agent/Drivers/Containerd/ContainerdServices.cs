@@ -16,6 +16,7 @@ internal static class ContainerdServices
         .AddSingleton<InstanceUsers>()
         .AddSingleton<InstanceFiles>()
         .AddSingleton<Leftovers>()
+        .AddSingleton(provider => new IdleShims(options, provider.GetRequiredService<Cgroups>()))
         .AddSingleton<ContainerTasks>()
         .AddSingleton<ShimGroups>()
         .AddSingleton<InstanceDefinitions>()

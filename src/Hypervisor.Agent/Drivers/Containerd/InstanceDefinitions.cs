@@ -215,8 +215,12 @@ internal sealed class InstanceDefinitions(
         }
 
         await PrepareAsync(id, image.ChainId, cancellationToken);
-        if (definition.Epoch == present.Epoch && present.Exit is { } exit)
+        if (definition.Epoch == present.Epoch
+            && definition.Assignment.Spec.RestartGeneration <= present.RestartGeneration
+            && present.Exit is { } exit)
         {
+            // Only of the same run: under a higher restart generation an old exit would pass for that of the run that is to come,
+            // and an agent that dies before the start would never start it.
             container.Labels[InstanceRecord.ExitLabel] = exit.ToString();
         }
 

@@ -41,13 +41,14 @@ internal sealed class ShimGroups(IRandomSource random)
         }
     }
 
-    public void Leave(string id)
+    /// <returns>The name of the group whose last member this was: it is never used again.</returns>
+    public string? Leave(string id)
     {
         lock (_lock)
         {
             if (!_groupOf.Remove(id))
             {
-                return;
+                return null;
             }
 
             foreach (var (project, groups) in _byProject)
@@ -64,9 +65,11 @@ internal sealed class ShimGroups(IRandomSource random)
                         _byProject.Remove(project);
                     }
 
-                    return;
+                    return left.Members.Count == 0 ? left.Name : null;
                 }
             }
+
+            return null;
         }
     }
 
