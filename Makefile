@@ -48,10 +48,11 @@ lint: ## check formatting, analyzers and scripts
 	@scripts/deps.sh build test
 	@scripts/lint.sh
 
-bench: build ## run all benchmarks
-	@scripts/bench.sh all
+bench: bench-all ## run all benchmarks (as root)
 
-bench-%: build
+bench-%:
+	@scripts/deps.sh build run
+	@$(MAKE) --no-print-directory build
 	@scripts/bench.sh $*
 
 publish: ## make the release archive for linux-x64

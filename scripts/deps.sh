@@ -28,13 +28,15 @@ need_root "installing them" deps
 
 policy=/usr/sbin/policy-rc.d
 saved=$policy.before-hypervisor
+ours="# denies service starts while hypervisor's packages are installed"
 restore_policy() {
   if [ -e "$saved" ] || [ -L "$saved" ]; then mv -f "$saved" "$policy"; else rm -f "$policy"; fi
 }
-# A run that was killed in between left the host's own policy aside: it is the one to come back.
-if [ ! -e "$saved" ] && [ ! -L "$saved" ] && { [ -e "$policy" ] || [ -L "$policy" ]; }; then mv "$policy" "$saved"; fi
+# A run that was killed in between left its own policy in place, and the host's aside: the host's is the one to come back.
+if grep -qxF "$ours" "$policy" 2> /dev/null; then restore_policy; fi
+if [ -e "$policy" ] || [ -L "$policy" ]; then mv "$policy" "$saved"; fi
 trap restore_policy EXIT
-printf '#!/bin/sh\nexit 101\n' > "$policy"
+printf '#!/bin/sh\n%s\nexit 101\n' "$ours" > "$policy"
 chmod 755 "$policy"
 
 installed() { dpkg-query -W -f '${Package} ${db:Status-Status}\n' | sed -n 's/ installed$//p' | sort; }

@@ -7,10 +7,12 @@ RUN_DIR=${RUN_DIR:-$ROOT/.run}
 # What must lie on a short path and not survive a reboot: sockets, namespaces, containerd's state.
 VOLATILE_DIR=${VOLATILE_DIR:-/run/hypervisor}
 export SERVER_PORT=${SERVER_PORT:-50051} HTTP_PORT=${HTTP_PORT:-8080} AGENT_PORT=${AGENT_PORT:-50052} HELLO_PORT=${HELLO_PORT:-8081}
-export BRIDGE=hv0 CGROUP_PARENT=${CGROUP_PARENT:-/hypervisor}
+export BRIDGE=hv0
+# Not the agent's default: what a deployed agent runs on the same machine is none of ours.
+CGROUP_PARENT=${CGROUP_PARENT:-/hypervisor-run}
 # A containerd of the host's own may be named; otherwise `make run` starts one that is its own.
 OWN_CONTAINERD=$VOLATILE_DIR/containerd/containerd.sock
-export CONTAINERD_ADDRESS=${CONTAINERD_ADDRESS:-$OWN_CONTAINERD}
+CONTAINERD_ADDRESS=${CONTAINERD_ADDRESS:-$OWN_CONTAINERD}
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, analyzers (their warnings are errors), shell scripts, units.
+# Formatting, analyzers (their warnings are errors), shell scripts.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# publish.sh VERSION RID: artifacts/zixiao-VERSION-RID.tar.gz, which needs nothing but glibc on the target.
+# publish.sh VERSION RID: artifacts/zixiao-VERSION-RID.tar.gz, which brings its own .NET runtime.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"

@@ -7,9 +7,12 @@ need_root "running instances" run
 
 ctl() { "$ROOT/bin/hypervisor-ctl" --server "127.0.0.1:$SERVER_PORT" "$@"; }
 
-# Only one cluster per machine can own the bridge and the volatile directory.
-if [ -f "$VOLATILE_DIR/owner" ] && [ "$(cat "$VOLATILE_DIR/owner")" != "$RUN_DIR" ]; then
-  die "$VOLATILE_DIR belongs to the cluster of $(cat "$VOLATILE_DIR/owner"); run 'make stop' there first"
+# Only one cluster per machine can own the bridge and the volatile directory; a deployed agent uses the same one.
+if [ -f "$VOLATILE_DIR/owner" ]; then
+  [ "$(cat "$VOLATILE_DIR/owner")" = "$RUN_DIR" ] ||
+    die "$VOLATILE_DIR belongs to the cluster of $(cat "$VOLATILE_DIR/owner"); run 'make stop' there first"
+elif [ -n "$(ls -A "$VOLATILE_DIR" 2> /dev/null)" ]; then
+  die "$VOLATILE_DIR is in use, by an installed agent perhaps; choose another place: make run VOLATILE_DIR=/run/NAME"
 fi
 
 # Whoever listens on a port that we need is named before anything is started.
@@ -32,6 +35,8 @@ fi
 mkdir -p "$VOLATILE_DIR"
 chmod 711 "$VOLATILE_DIR"
 echo "$RUN_DIR" > "$VOLATILE_DIR/owner"
+# `make stop` must find what it is to take down also when it is called without the variables of this call.
+declare -p VOLATILE_DIR OWN_CONTAINERD CONTAINERD_ADDRESS CGROUP_PARENT SERVER_PORT > "$RUN_DIR/settings"
 
 # start NAME COMMAND...: in a session of its own, output to its log.
 start() {
@@ -67,6 +72,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.a
 [plugins."io.containerd.internal.v1.opt"]
   path = "$RUN_DIR/containerd/opt"
 TOML
+  # A socket that an earlier one left behind would pass for a living one.
+  rm -f "$CONTAINERD_ADDRESS" "$CONTAINERD_ADDRESS.ttrpc"
   start containerd containerd --config "$RUN_DIR/containerd/config.toml" --log-level warn
   ready containerd 20 test -S "$CONTAINERD_ADDRESS"
 fi
@@ -137,7 +144,7 @@ cat <<TEXT
 
 http://$address/ answered: $(sed -n 's/.*<h1>\(.*\)<\/h1>.*/\1/p' <<< "$page")   (also http://127.0.0.1:$HELLO_PORT/)
 API   127.0.0.1:$SERVER_PORT (gRPC)
-Logs  $RUN_DIR/log/
+Logs  $(realpath --relative-to="$PWD" "$RUN_DIR/log")/
 
 Try next:
   bin/hypervisor-ctl$flags instance create --name mine --type container --image busybox -- sleep 1h

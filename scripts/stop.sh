@@ -3,6 +3,9 @@
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT" || exit 1
+# What `make run` was called with, whatever this call says.
+# shellcheck source=/dev/null
+if [ -f "$RUN_DIR/settings" ]; then . "$RUN_DIR/settings"; fi
 
 if [ ! -d "$RUN_DIR" ] && [ ! -d "$VOLATILE_DIR" ]; then say "Nothing is running."; exit 0; fi
 need_root "stopping instances" stop
@@ -12,13 +15,23 @@ fi
 if [ ! -f "$VOLATILE_DIR/owner" ] && [ ! -f "$RUN_DIR/before" ]; then say "Nothing is running."; exit 0; fi
 existed() { grep -qx "$1" "$RUN_DIR/before" 2> /dev/null; }
 
+# In a containerd of the host's own, instances are deleted as a user would: it must not be left with anything of ours.
+if [ "$CONTAINERD_ADDRESS" != "$OWN_CONTAINERD" ] && running server > /dev/null && running agent > /dev/null; then
+  ctl() { timeout 60 bin/hypervisor-ctl --server "127.0.0.1:$SERVER_PORT" "$@"; }
+  mapfile -t instances < <(ctl instance list -o name)
+  [ ${#instances[@]} = 0 ] || ctl instance delete "${instances[@]}" > /dev/null || say "warning: not every instance could be deleted" >&2
+fi
+
 # The agent and the server go first: nothing is started again behind our back.
 for name in agent server; do
   pid=$(running $name) && end_process "$pid" 15
 done
 
 # Every process of an instance is in a cgroup under ours. Frozen ones cannot die, so they are thawed.
-mapfile -t cgroups < <(find /sys/fs/cgroup -maxdepth 4 -type d -path "*$CGROUP_PARENT" 2> /dev/null)
+cgroups=()
+for cgroup in /sys/fs/cgroup/*"$CGROUP_PARENT" "/sys/fs/cgroup$CGROUP_PARENT"; do
+  if [ -d "$cgroup" ]; then cgroups+=("$cgroup"); fi
+done
 for cgroup in "${cgroups[@]}"; do
   find "$cgroup" -name freezer.state -exec sh -c 'echo THAWED > "$1"' _ {} \; 2> /dev/null
 done
@@ -35,6 +48,11 @@ instances_gone() {
 wait_until 15 instances_gone || say "warning: processes of instances do not die: $(members | tr '\n' ' ')" >&2
 for pid in $(shims); do end_process "$pid" 3; done
 pid=$(running containerd) && end_process "$pid" 15
+if [ "$CONTAINERD_ADDRESS" != "$OWN_CONTAINERD" ] && [ -S "$CONTAINERD_ADDRESS" ]; then
+  ctr() { timeout 20 ctr --address "$CONTAINERD_ADDRESS" --namespace hypervisor "$@" > /dev/null 2>&1; }
+  timeout 20 ctr --address "$CONTAINERD_ADDRESS" --namespace hypervisor images list -q 2> /dev/null | while read -r image; do ctr images remove --sync "$image"; done
+  ctr namespaces remove hypervisor
+fi
 for pid in $(shims); do end_process "$pid" 1; done
 
 # Links, address translation and sysctls: the agent knows what it changed.

@@ -16,7 +16,7 @@ public sealed class MakeRunTests : IAsyncLifetime
 
     private string[] Enter => [$"--net=/run/netns/{_id}"];
 
-    private Dictionary<string, string> Variables => new() { ["RUN_DIR"] = $"{_folder}/run", ["VOLATILE_DIR"] = $"/run/{_id}" };
+    private Dictionary<string, string> Variables => new() { ["RUN_DIR"] = $"{_folder}/run", ["VOLATILE_DIR"] = $"/run/{_id}", ["CGROUP_PARENT"] = $"/{_id}" };
 
     public async ValueTask InitializeAsync()
     {
