@@ -131,18 +131,31 @@ public sealed class KillMatrixTests
             await DeleteAsync(cluster, name, requestId + "-d");
         }
 
-        await RealTime.UntilAsync($"{name} is gone", TimeSpan.FromSeconds(30), async () =>
+        await GoneAsync(cluster, name);
+    }
+
+    private static async Task GoneAsync(LocalCluster cluster, string name)
+    {
+        Instance? last = null;
+        try
         {
-            try
+            await RealTime.UntilAsync($"{name} is gone", TimeSpan.FromSeconds(45), async () =>
             {
-                await cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(5));
-                return false;
-            }
-            catch (RpcException exception) when (exception.StatusCode == StatusCode.NotFound)
-            {
-                return true;
-            }
-        });
+                try
+                {
+                    last = await cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(5));
+                    return false;
+                }
+                catch (RpcException exception) when (exception.StatusCode == StatusCode.NotFound)
+                {
+                    return true;
+                }
+            });
+        }
+        catch (TimeoutException exception)
+        {
+            throw new TimeoutException($"{exception.Message}; it is {last}\n{string.Join('\n', await new Leftovers(cluster).ListAsync())}\n{cluster.Agent.Log}", exception);
+        }
     }
 
     private static async Task KillAsync(LocalCluster cluster, Victim victim, IReadOnlyList<int> spared)
