@@ -32,6 +32,8 @@ internal sealed partial class NodeRegistry(
     /// <remarks>
     /// An agent that never got the answer to its first registration has no credential, and one that never got the answer to
     /// its return after it was deregistered has an old one; both are known by the registration id that they chose.
+    /// What a machine remembers above the store's own versions raises the incarnation, and with it every epoch in the cluster:
+    /// that is taken from a node that has proved to be itself, never from one that introduces itself.
     /// </remarks>
     /// <exception cref="RpcException">
     /// INVALID_ARGUMENT; ALREADY_EXISTS when the name is taken and neither credential nor registration id is its own;
@@ -40,14 +42,26 @@ internal sealed partial class NodeRegistry(
     public async Task<RegisterNodeResponse> RegisterAsync(RegisterNodeRequest request, CancellationToken cancellationToken)
     {
         Check(request);
-        var view = await incarnations.CatchUpAsync(
-            new Epoch(request.HighestEpoch), new ResourceVersion(request.HighestResourceVersion), cancellationToken);
+        var (seenEpoch, seenVersion) = (new Epoch(request.HighestEpoch), new ResourceVersion(request.HighestResourceVersion));
+        var view = await incarnations.CurrentAsync(cancellationToken);
         for (var attempt = 1; attempt <= Limits.Control.WriteAttempts; attempt++)
         {
             var known = view.NodeByName(request.Name);
             if (known is not null && !IsItself(known, request))
             {
                 throw NameTaken(request.Name);
+            }
+
+            if (IncarnationKeeper.IsBehind(view, seenEpoch, seenVersion))
+            {
+                if (known is not null)
+                {
+                    // It has proved who it is. Looked up again afterwards: the node may have gone meanwhile.
+                    view = await incarnations.CatchUpAsync(seenEpoch, seenVersion, cancellationToken);
+                    continue;
+                }
+
+                LogUnprovenMemory(logger, request.Name, seenVersion.Value, view.ResourceVersion.Value);
             }
 
             var (uid, write) = known is null ? Create(request, view) : (known.Id, Renew(known, request));
@@ -241,6 +255,9 @@ internal sealed partial class NodeRegistry(
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Node {Node} ({Uid}) registered: {What}")]
     private static partial void LogRegistered(ILogger logger, string node, NodeId uid, string what);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "New node {Node} remembers version {Seen}, above this store's {Held}: it was of another cluster, or the store was restored. Its registration does not raise the incarnation")]
+    private static partial void LogUnprovenMemory(ILogger logger, string node, long seen, long held);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Node {Node} ({Uid}) deregistered; it held {Instances} instances")]
     private static partial void LogDeregistered(ILogger logger, string node, NodeId uid, int instances);
