@@ -133,7 +133,7 @@ internal sealed partial class NodeRegistry(
         var subnet = SubnetAllocator.Next(network.NodeSubnets, network.NodePrefixLength, [.. view.Subnets.Keys])
             ?? throw ApiErrors.Error(
                 Code.ResourceExhausted,
-                $"All /{network.NodePrefixLength} networks of {network.NodeSubnets} are handed out; deregister nodes or enlarge network.node_subnets.");
+                $"All /{network.NodePrefixLength} networks of {network.NodeSubnets} are handed out; remove nodes (hypervisor-ctl node delete NAME) or enlarge network.node_subnets.");
         var spec = new NodeSpecRecord
         {
             Metadata = new() { Name = request.Name, Uid = uid.Value, Generation = 1, CreatedAt = time.GetUtcNow().ToTimestamp() },
@@ -240,7 +240,7 @@ internal sealed partial class NodeRegistry(
     private static RpcException NameTaken(string name) => ApiErrors.AlreadyExists(
         "Node", name,
         $"Node '{name}' is registered with another credential. If this is another machine, give it another hostname; if it replaces " +
-        $"that machine or lost its data directory, remove the old one first: hypervisor-ctl node deregister {name}");
+        $"that machine or lost its data directory, remove the old one first: hypervisor-ctl node delete {name}");
 
     private static RpcException HoldsInstances(ClusterView view, NodeEntry node)
     {
@@ -249,7 +249,7 @@ internal sealed partial class NodeRegistry(
         var more = node.InstanceUids.Count > Shown ? $" and {node.InstanceUids.Count - Shown} more" : "";
         return ApiErrors.FailedPrecondition(
             "NODE_HOLDS_INSTANCES",
-            $"Node '{node.Name}' holds {names}{more}. Delete or move them first; if the machine is off for certain, deregister it as fenced.",
+            $"Node '{node.Name}' holds {names}{more}. Delete them first; if the machine is off for certain: hypervisor-ctl node delete {node.Name} --fenced",
             "Node", node.Name);
     }
 

@@ -118,7 +118,7 @@ public sealed class NodeRegistryTests
             () => plane.Registry.RegisterAsync(ControlPlane.Registration("a", credential: credential), Token));
 
         Assert.Equal(StatusCode.AlreadyExists, error.StatusCode);
-        Assert.Contains("hypervisor-ctl node deregister a", error.Status.Detail, StringComparison.Ordinal);
+        Assert.Contains("hypervisor-ctl node delete a", error.Status.Detail, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -151,6 +151,7 @@ public sealed class NodeRegistryTests
 
         Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
         Assert.Contains("and 2 more", error.Status.Detail, StringComparison.Ordinal);
+        Assert.Contains("hypervisor-ctl node delete a --fenced", error.Status.Detail, StringComparison.Ordinal);
         Assert.Equal(NodeScheduling.Schedulable, (await plane.ViewAsync(Token)).Node(node)!.Scheduling);
     }
 
