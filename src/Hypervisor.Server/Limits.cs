@@ -73,6 +73,12 @@ internal static class Limits
         /// <summary>Blobs of deleted images are removed at once; this catches what a crash left behind.</summary>
         public static readonly TimeSpan CollectionInterval = TimeSpan.FromMinutes(10);
 
+        /// <summary>
+        /// How long blobs stay when the store did not say whether their record was committed: a request that the store has
+        /// taken in is committed or dropped within seconds.
+        /// </summary>
+        public static readonly TimeSpan UncertainLease = TimeSpan.FromMinutes(10);
+
         /// <summary>When to try again while all places for imports are taken: a small image needs about as long.</summary>
         public static readonly TimeSpan RetryImport = TimeSpan.FromSeconds(5);
 

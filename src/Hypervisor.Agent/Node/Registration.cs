@@ -157,6 +157,6 @@ internal sealed partial class Registration(
     [LoggerMessage(Level = LogLevel.Warning, Message = "Registering failed ({Code}: {Detail}); trying again")]
     private partial void LogFailed(StatusCode code, string detail);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "The name {Name} belongs to another node ({Detail}). Give this one another hostname, or deregister the other; trying again")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "The name {Name} belongs to another node ({Detail}). Give this one another hostname, or remove the other with hypervisor-ctl node delete; trying again")]
     private partial void LogNameTaken(string name, string detail);
 }

@@ -36,7 +36,7 @@ internal static class CommandTable
             new("get", "Show nodes in detail", static () => new Nodes.GetCommand()),
             new("cordon", "Place no new instances on nodes", static () => new Nodes.CordonCommand()),
             new("uncordon", "Place new instances on nodes again", static () => new Nodes.UncordonCommand()),
-            new("drain", "Cordon nodes and move their instances away", static () => new Nodes.DrainCommand()),
+            new("drain", "Mark nodes as draining: they take no new instances (moving theirs away follows)", static () => new Nodes.DrainCommand()),
             new("delete", "Remove nodes from the cluster", static () => new Nodes.DeleteCommand()),
         ]),
         new("cluster", "The cluster as a whole",

@@ -32,6 +32,7 @@ internal sealed class ImageCatalogue(
     private readonly ArchiveImporter _importer = new(blobs, limits, time);
     private readonly SemaphoreSlim _places = new(limits.MaxConcurrentImports);
     private readonly RecentDeletions _deletions = new(Limits.Images.RememberedDeletions);
+    private readonly UncertainLeases _uncertain = new(state, time);
 
     /// <summary>
     /// Takes an archive into a project. What is there under the name already gets the new content; importing what is there
@@ -170,7 +171,11 @@ internal sealed class ImageCatalogue(
         return stream;
     }
 
-    public void Dispose() => _places.Dispose();
+    public void Dispose()
+    {
+        _uncertain.Dispose();
+        _places.Dispose();
+    }
 
     private async Task<Image> RecordAsync(string project, ImageReference reference, VerifiedImage image, string requestId, CancellationToken cancellationToken)
     {
@@ -200,14 +205,49 @@ internal sealed class ImageCatalogue(
         }
 
         var compare = present is null ? Compare.Absent(key) : Compare.Modified(key, present.ModRevision);
-        var result = await writer.WriteAsync(new([compare], [new StoreOperation.Put(key, record.ToByteArray())]), cancellationToken);
-        if (!result.Succeeded)
+        cancellationToken.ThrowIfCancellationRequested();
+        var result = await CommitAsync(new([compare], [new StoreOperation.Put(key, record.ToByteArray())]), image.Blobs);
+        return result.Succeeded
+            ? Shown(record, result.Revision, state.Incarnation)
+            : throw ApiErrors.Aborted("CONCURRENT_CHANGE", $"Image '{reference}' was changed at the same time; import it again.");
+    }
+
+    /// <summary>
+    /// Writes a record and returns when the view shows what became of it; until then its blobs stay, and where that cannot be
+    /// learned, until it must have shown. Not cancelled with the client: a write that was handed over may be committed all the same.
+    /// </summary>
+    private async Task<WriteResult> CommitAsync(StoreWrite write, IEnumerable<ImageDigest> digests)
+    {
+        var lease = blobs.Lease();
+        foreach (var digest in digests)
         {
-            throw ApiErrors.Aborted("CONCURRENT_CHANGE", $"Image '{reference}' was changed at the same time; import it again.");
+            lease.Pin(digest);
         }
 
-        await reads.IncludingAsync(result.Revision, cancellationToken);
-        return Shown(record, result.Revision, state.Incarnation);
+        var known = false;
+        try
+        {
+            var result = await writer.WriteAsync(write, CancellationToken.None);
+            await reads.IncludingAsync(result.Revision, CancellationToken.None);
+            known = true;
+            return result;
+        }
+        catch (StoreBusyException)
+        {
+            known = true;
+            throw;
+        }
+        finally
+        {
+            if (known)
+            {
+                lease.Dispose();
+            }
+            else
+            {
+                _uncertain.Keep(lease);
+            }
+        }
     }
 
     private ImageRecord Record(string project, ImageReference reference, VerifiedImage image, ImageRecord? present)

@@ -114,14 +114,27 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         foreach (var unclaimed in node.RegistrationRecord?.Unclaimed ?? [])
         {
             var id = new InstanceId(unclaimed.Uid);
-            var elsewhere = view.Instance(id) is { } instance && instance.NodeId is { } holder && holder != node.Id
-                && instance.Epoch.Value > unclaimed.Epoch;
-            var deleted = view.Tombstone(id) is { } tombstone && tombstone.Record.Epoch >= unclaimed.Epoch;
-            if (elsewhere || deleted)
+            if (OverUpTo(view, node, id, unclaimed.Epoch) is { } epoch)
             {
-                yield return new() { Uid = unclaimed.Uid, Epoch = unclaimed.Epoch, Type = unclaimed.Type };
+                yield return new() { Uid = unclaimed.Uid, Epoch = epoch, Type = unclaimed.Type };
             }
         }
+    }
+
+    /// <summary>
+    /// The highest epoch under which nothing of the instance may be left on the node; null when the copy there is not known
+    /// to be over. This is the store's word, not the copy's own epoch: half-made leftovers have none, and no removal is up to none.
+    /// </summary>
+    private static long? OverUpTo(ClusterView view, NodeEntry node, InstanceId id, long copy)
+    {
+        if (view.Tombstone(id) is { } tombstone && tombstone.Record.Epoch >= copy)
+        {
+            return tombstone.Record.Epoch;
+        }
+
+        return view.Instance(id) is { } instance && instance.NodeId is { } holder && holder != node.Id && instance.Epoch.Value > copy
+            ? instance.Epoch.Value - 1
+            : null;
     }
 
     private static bool Concerns(StateChange change, Removal removal) =>

@@ -18,7 +18,10 @@ namespace Hypervisor.Server.Nodes;
 /// </remarks>
 internal sealed partial class IncarnationKeeper(ClusterState state, IClusterStore store, StoreWriter writer, ILogger<IncarnationKeeper> logger)
 {
-    /// <summary>Returns once this replica's view is above everything in the arguments; 0 stands for "nothing seen".</summary>
+    /// <summary>
+    /// Returns once this replica's view is above everything in the arguments; 0 stands for "nothing seen". Only for what an
+    /// authenticated node says: raising the incarnation renews every epoch in the cluster.
+    /// </summary>
     /// <returns>The view, which also includes every write acknowledged before the call.</returns>
     /// <exception cref="Grpc.Core.RpcException">INVALID_ARGUMENT for what no sequence of restores explains.</exception>
     /// <exception cref="StoreUnavailableException"/>
@@ -26,23 +29,41 @@ internal sealed partial class IncarnationKeeper(ClusterState state, IClusterStor
     {
         while (true)
         {
-            var revision = await store.GetRevisionAsync(cancellationToken);
-            var view = await state.WaitForRevisionAsync(revision, cancellationToken);
-            var seen = Math.Max(seenVersion.IncarnationNumber, (int)(seenEpoch.Value >> 48));
-            if (seenVersion <= view.ResourceVersion && seen <= view.Incarnation.Value)
+            var view = await CurrentAsync(cancellationToken);
+            if (!IsBehind(view, seenEpoch, seenVersion))
             {
                 return view;
             }
 
-            if (seen > view.Incarnation.Value + Limits.Agents.IncarnationLead || seen >= Incarnation.Maximum)
-            {
-                throw ApiErrors.InvalidArgument(
-                    "highest_epoch", $"is of incarnation {seen}, far above this store's {view.Incarnation}; is this agent's state of another cluster?");
-            }
-
-            await RaiseAsync(Math.Max(seen, view.Incarnation.Value) + 1, cancellationToken);
+            await RaiseAsync(Math.Max(HighestOf(seenEpoch, seenVersion), view.Incarnation.Value) + 1, cancellationToken);
         }
     }
+
+    /// <summary>A view that includes every write acknowledged before the call.</summary>
+    /// <exception cref="StoreUnavailableException"/>
+    public async Task<ClusterView> CurrentAsync(CancellationToken cancellationToken)
+    {
+        var revision = await store.GetRevisionAsync(cancellationToken);
+        return await state.WaitForRevisionAsync(revision, cancellationToken);
+    }
+
+    /// <summary>Whether somebody saw more than the view, as current as it is, holds.</summary>
+    /// <exception cref="Grpc.Core.RpcException">INVALID_ARGUMENT for what no sequence of restores explains.</exception>
+    public static bool IsBehind(ClusterView view, Epoch seenEpoch, ResourceVersion seenVersion)
+    {
+        var seen = HighestOf(seenEpoch, seenVersion);
+        if (seenVersion <= view.ResourceVersion && seen <= view.Incarnation.Value)
+        {
+            return false;
+        }
+
+        return seen <= view.Incarnation.Value + Limits.Agents.IncarnationLead && seen < Incarnation.Maximum
+            ? true
+            : throw ApiErrors.InvalidArgument(
+                "highest_epoch", $"is of incarnation {seen}, far above this store's {view.Incarnation}; is this agent's state of another cluster?");
+    }
+
+    private static int HighestOf(Epoch epoch, ResourceVersion version) => Math.Max(version.IncarnationNumber, (int)(epoch.Value >> 48));
 
     private async Task RaiseAsync(int incarnation, CancellationToken cancellationToken)
     {

@@ -32,6 +32,8 @@ internal sealed partial class NodeRegistry(
     /// <remarks>
     /// An agent that never got the answer to its first registration has no credential, and one that never got the answer to
     /// its return after it was deregistered has an old one; both are known by the registration id that they chose.
+    /// What a machine remembers above the store's own versions raises the incarnation, and with it every epoch in the cluster:
+    /// that is taken from a node that has proved to be itself, never from one that introduces itself.
     /// </remarks>
     /// <exception cref="RpcException">
     /// INVALID_ARGUMENT; ALREADY_EXISTS when the name is taken and neither credential nor registration id is its own;
@@ -40,14 +42,26 @@ internal sealed partial class NodeRegistry(
     public async Task<RegisterNodeResponse> RegisterAsync(RegisterNodeRequest request, CancellationToken cancellationToken)
     {
         Check(request);
-        var view = await incarnations.CatchUpAsync(
-            new Epoch(request.HighestEpoch), new ResourceVersion(request.HighestResourceVersion), cancellationToken);
+        var (seenEpoch, seenVersion) = (new Epoch(request.HighestEpoch), new ResourceVersion(request.HighestResourceVersion));
+        var view = await incarnations.CurrentAsync(cancellationToken);
         for (var attempt = 1; attempt <= Limits.Control.WriteAttempts; attempt++)
         {
             var known = view.NodeByName(request.Name);
             if (known is not null && !IsItself(known, request))
             {
                 throw NameTaken(request.Name);
+            }
+
+            if (IncarnationKeeper.IsBehind(view, seenEpoch, seenVersion))
+            {
+                if (known is not null)
+                {
+                    // It has proved who it is. Looked up again afterwards: the node may have gone meanwhile.
+                    view = await incarnations.CatchUpAsync(seenEpoch, seenVersion, cancellationToken);
+                    continue;
+                }
+
+                LogUnprovenMemory(logger, request.Name, seenVersion.Value, view.ResourceVersion.Value);
             }
 
             var (uid, write) = known is null ? Create(request, view) : (known.Id, Renew(known, request));
@@ -119,7 +133,7 @@ internal sealed partial class NodeRegistry(
         var subnet = SubnetAllocator.Next(network.NodeSubnets, network.NodePrefixLength, [.. view.Subnets.Keys])
             ?? throw ApiErrors.Error(
                 Code.ResourceExhausted,
-                $"All /{network.NodePrefixLength} networks of {network.NodeSubnets} are handed out; deregister nodes or enlarge network.node_subnets.");
+                $"All /{network.NodePrefixLength} networks of {network.NodeSubnets} are handed out; remove nodes (hypervisor-ctl node delete NAME) or enlarge network.node_subnets.");
         var spec = new NodeSpecRecord
         {
             Metadata = new() { Name = request.Name, Uid = uid.Value, Generation = 1, CreatedAt = time.GetUtcNow().ToTimestamp() },
@@ -226,7 +240,7 @@ internal sealed partial class NodeRegistry(
     private static RpcException NameTaken(string name) => ApiErrors.AlreadyExists(
         "Node", name,
         $"Node '{name}' is registered with another credential. If this is another machine, give it another hostname; if it replaces " +
-        $"that machine or lost its data directory, remove the old one first: hypervisor-ctl node deregister {name}");
+        $"that machine or lost its data directory, remove the old one first: hypervisor-ctl node delete {name}");
 
     private static RpcException HoldsInstances(ClusterView view, NodeEntry node)
     {
@@ -235,12 +249,15 @@ internal sealed partial class NodeRegistry(
         var more = node.InstanceUids.Count > Shown ? $" and {node.InstanceUids.Count - Shown} more" : "";
         return ApiErrors.FailedPrecondition(
             "NODE_HOLDS_INSTANCES",
-            $"Node '{node.Name}' holds {names}{more}. Delete or move them first; if the machine is off for certain, deregister it as fenced.",
+            $"Node '{node.Name}' holds {names}{more}. Delete them first; if the machine is off for certain: hypervisor-ctl node delete {node.Name} --fenced",
             "Node", node.Name);
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Node {Node} ({Uid}) registered: {What}")]
     private static partial void LogRegistered(ILogger logger, string node, NodeId uid, string what);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "New node {Node} remembers version {Seen}, above this store's {Held}: it was of another cluster, or the store was restored. Its registration does not raise the incarnation")]
+    private static partial void LogUnprovenMemory(ILogger logger, string node, long seen, long held);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Node {Node} ({Uid}) deregistered; it held {Instances} instances")]
     private static partial void LogDeregistered(ILogger logger, string node, NodeId uid, int instances);

@@ -112,7 +112,7 @@ internal static class InstanceView
         { Exists: false } node => $"Node '{node.Name}' was deregistered while it held the instance.",
         { Liveness: NodeLiveness.Down } node =>
             $"Waits for node '{node.Name}', which has not been heard of since {Time(node)}, to remove every trace. "
-            + "If that machine is off for good, deregister it as fenced.",
+            + $"If that machine is off for good: hypervisor-ctl node delete {node.Name} --fenced",
         var node => $"Node '{node.Name}' is removing every trace of it.",
     };
 

@@ -6,14 +6,27 @@ namespace Hypervisor.Server.State;
 internal sealed class RevisionWaiters
 {
     private readonly Lock _lock = new();
-    private readonly PriorityQueue<TaskCompletionSource, (long Revision, long Number)> _waiters = new();
+    private readonly SortedDictionary<(long Revision, long Number), TaskCompletionSource> _waiters = [];
     private long _numbers;
+
+    /// <summary>How many wait at present.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _waiters.Count;
+            }
+        }
+    }
 
     /// <param name="current">The view's revision; asked again under the lock, so that no advance is missed.</param>
     public async Task WaitAsync(long revision, Func<long> current, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
         var waiter = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        (long Revision, long Number) place;
         lock (_lock)
         {
             if (current() >= revision)
@@ -21,13 +34,26 @@ internal sealed class RevisionWaiters
                 return;
             }
 
-            _waiters.Enqueue(waiter, (revision, _numbers++));
+            place = (revision, _numbers++);
+            _waiters.Add(place, waiter);
         }
 
-        // A cancelled waiter stays queued until its revision comes: revisions keep coming, and it is small.
-        using (cancellationToken.UnsafeRegister(static (state, token) => ((TaskCompletionSource)state!).TrySetCanceled(token), waiter))
+        try
         {
-            await waiter.Task;
+            using (cancellationToken.UnsafeRegister(static (state, token) => ((TaskCompletionSource)state!).TrySetCanceled(token), waiter))
+            {
+                await waiter.Task;
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Clients choose the revisions that they wait for: one that never comes must not keep its waiters for ever.
+            lock (_lock)
+            {
+                _waiters.Remove(place);
+            }
+
+            throw;
         }
 
         Debug.Assert(current() >= revision, "A waiter is released by its revision only.");
@@ -38,9 +64,9 @@ internal sealed class RevisionWaiters
         List<TaskCompletionSource>? released = null;
         lock (_lock)
         {
-            while (_waiters.TryPeek(out var waiter, out var at) && at.Revision <= revision)
+            while (_waiters.Count > 0 && _waiters.First() is var (place, waiter) && place.Revision <= revision)
             {
-                _waiters.Dequeue();
+                _waiters.Remove(place);
                 (released ??= []).Add(waiter);
             }
         }

@@ -86,7 +86,8 @@ internal sealed class InstanceCreation(
             }
 
             var proposal = placeFirst?.Propose(id, record, view, dryRun: false);
-            var written = await WriteAsync(id, record, proposal, cancellationToken);
+            var image = PinnedBy(record, view);
+            var written = await WriteAsync(id, record, image, proposal, cancellationToken);
             if (written.Succeeded)
             {
                 var after = await reads.IncludingAsync(written.Revision, cancellationToken);
@@ -95,16 +96,20 @@ internal sealed class InstanceCreation(
                 return InstanceView.Render(entry);
             }
 
-            // Either the name was taken meanwhile, which the next look shows, or leadership was lost: then the new leader places.
-            await reads.IncludingAsync(written.Revision, cancellationToken);
-            placeFirst = null;
+            // The name was taken or the image changed or went meanwhile, which the next look shows; or else leadership was
+            // lost: then the new leader places.
+            var present = await reads.IncludingAsync(written.Revision, cancellationToken);
+            if (PinnedBy(record, present)?.ModRevision == image?.ModRevision)
+            {
+                placeFirst = null;
+            }
         }
 
         throw ApiErrors.Aborted("CONFLICT", $"Instance '{request.Name}' is being created and deleted by others all the time; try again.");
     }
 
     private async Task<WriteResult> WriteAsync(
-        InstanceId id, InstanceSpecRecord record, PlacementProposal? proposal, CancellationToken cancellationToken)
+        InstanceId id, InstanceSpecRecord record, ImageEntry? image, PlacementProposal? proposal, CancellationToken cancellationToken)
     {
         var nameKey = Keys.Name(record.Metadata.Project, record.Metadata.Name);
         var compares = new List<Compare> { Compare.Absent(nameKey) };
@@ -113,6 +118,13 @@ internal sealed class InstanceCreation(
             new StoreOperation.Put(Keys.Spec(id), record.ToByteArray()),
             new StoreOperation.Put(nameKey, new NameRecord { Uid = id.Value }.ToByteArray()),
         };
+        if (image is not null)
+        {
+            // The blobs behind a digest stay for as long as a record names them: deleting or replacing the image while no
+            // instance with the digest is written yet would leave the instance without its content.
+            compares.Add(Compare.Modified(Keys.Image(record.Metadata.Project, image.Reference), image.ModRevision));
+        }
+
         if (proposal is not null)
         {
             compares.AddRange(proposal.Guards);
@@ -140,6 +152,10 @@ internal sealed class InstanceCreation(
             proposal?.Settle(outcome, revision);
         }
     }
+
+    /// <summary>The image whose digest the record took; null when there was none.</summary>
+    private static ImageEntry? PinnedBy(InstanceSpecRecord record, ClusterView view) =>
+        record.Spec.ImageDigest.Length == 0 ? null : view.Image(record.Metadata.Project, record.Spec.Image);
 
     /// <summary>The answer when the name is taken, or was when this very request was made before.</summary>
     private static Instance? Known(ClusterView view, string project, string name, RequestKey key)

@@ -203,4 +203,16 @@ public sealed class ListTests
         Assert.Equal(NodeScheduling.Cordoned, server.Cluster.Updated.Node.Spec.Scheduling);
         Assert.Equal("n1 cordoned\n", run.Out);
     }
+
+    [Fact]
+    public async Task Drain_promises_only_what_happens()
+    {
+        await using var server = await FakeServer.StartAsync();
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "node", "drain", "n1"));
+
+        Assert.Equal(NodeScheduling.Draining, server.Cluster.Updated!.Node.Spec.Scheduling);
+        Assert.Equal("n1 is draining: it takes no new instances, and keeps those it has until you delete them\n", run.Out);
+    }
 }

@@ -6,6 +6,7 @@ using Hypervisor.Server.Images;
 using Hypervisor.Server.Images.Blobs;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
+using Hypervisor.Tests.Server.State;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
@@ -17,15 +18,15 @@ public sealed class ImageCatalogueTests : IAsyncLifetime
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("catalogue-");
     private ControlPlane _plane = null!;
     private BlobStore _blobs = null!;
+    private ImageCollector _collector = null!;
     private ImageCatalogue _catalogue = null!;
 
     public async ValueTask InitializeAsync()
     {
         _plane = await ControlPlane.StartAsync(CancellationToken.None);
         _blobs = BlobStore.Open(_directory.FullName);
-        var collector = new ImageCollector(_plane.State, _blobs, _plane.Time, NullLogger<ImageCollector>.Instance);
-        _catalogue = new ImageCatalogue(
-            _plane.State, _plane.Reads, _plane.Writer, _blobs, collector, new ImagesConfiguration(), _plane.Time, _plane.Random);
+        _collector = new ImageCollector(_plane.State, _blobs, _plane.Time, NullLogger<ImageCollector>.Instance);
+        _catalogue = CatalogueOver(_plane.Writer);
     }
 
     public async ValueTask DisposeAsync()
@@ -102,6 +103,48 @@ public sealed class ImageCatalogueTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task An_import_whose_client_leaves_while_its_record_is_written_keeps_its_blobs()
+    {
+        var store = new FaultyStore(_plane.Store);
+        var writing = new TaskCompletionSource();
+        store.WritesHeld = writing.Task;
+        await using var writer = new StoreWriter(store);
+        using var catalogue = CatalogueOver(writer);
+        using var client = new CancellationTokenSource();
+        var importing = ImportInto(catalogue, client.Token);
+        await store.WriteArrived.WaitAsync(TestContext.Current.CancellationToken);
+
+        await client.CancelAsync();
+        _collector.Collect();
+        writing.SetResult();
+        var image = await importing;
+
+        Assert.Equal(image.Digest, (await _catalogue.ResolveAsync("", "box", CancellationToken.None)).Value);
+        await using var manifest = _catalogue.Fetch(image.Digest, 0);
+        await using var layer = _catalogue.Fetch(ImageArchives.DigestOf(ImageArchives.Layer), 0);
+    }
+
+    [Fact]
+    public async Task Blobs_of_a_record_that_may_have_been_written_stay_until_the_view_must_show_it()
+    {
+        var store = new FaultyStore(_plane.Store) { FailWrites = new StoreUnavailableException("Away.") };
+        await using var writer = new StoreWriter(store);
+        using var catalogue = CatalogueOver(writer);
+        await Assert.ThrowsAsync<StoreUnavailableException>(() => ImportInto(catalogue, CancellationToken.None));
+
+        _plane.Time.Advance(Hypervisor.Server.Limits.Images.UncertainLease);
+        _collector.Collect();
+        Assert.Equal(3, Directory.EnumerateFiles(_directory.FullName, "*", SearchOption.AllDirectories).Count());
+
+        await _plane.ViewAsync(CancellationToken.None);
+        _plane.Time.Advance(Hypervisor.Server.Limits.Images.UncertainLease / 2);
+        await _plane.ViewAsync(CancellationToken.None);
+        _plane.Time.Advance(Hypervisor.Server.Limits.Images.UncertainLease / 2);
+        _collector.Collect();
+        Assert.Empty(Directory.EnumerateFiles(_directory.FullName, "*", SearchOption.AllDirectories));
+    }
+
+    [Fact]
     public void Leftovers_of_a_crash_are_removed_at_start()
     {
         var leftover = Path.Combine(_directory.FullName, "images/blobs/sha256/tmp-7");
@@ -140,6 +183,12 @@ public sealed class ImageCatalogueTests : IAsyncLifetime
     }
 
     private static byte[] Other { get; } = new TarBuilder().File("other", "x").ToArray();
+
+    private ImageCatalogue CatalogueOver(StoreWriter writer) =>
+        new(_plane.State, _plane.Reads, writer, _blobs, _collector, new ImagesConfiguration(), _plane.Time, _plane.Random);
+
+    private static Task<Image> ImportInto(ImageCatalogue catalogue, CancellationToken cancellationToken) => catalogue.ImportAsync(
+        new ImportImageHeader { Name = "box" }, ArchiveImporterTests.Pieces(ImageArchives.DockerSave(ImageArchives.Layer)), cancellationToken);
 
     private Task<Image> Import(string name, string requestId, byte[]? layer = null) => _catalogue.ImportAsync(
         new ImportImageHeader { Name = name, RequestId = requestId }, ArchiveImporterTests.Pieces(ImageArchives.DockerSave(layer ?? ImageArchives.Layer)), CancellationToken.None);

@@ -125,6 +125,23 @@ public sealed class AssignmentFeedTests
     }
 
     [Fact]
+    public async Task A_leftover_without_an_epoch_is_removed_up_to_what_the_store_knows_to_be_over()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var node = await plane.ReadyNodeAsync("a", Token);
+        var moved = await plane.PlacedAsync("moved", node, Token);
+        var newer = await plane.PlaceAsync(moved, await plane.ReadyNodeAsync("b", Token), Token);
+        await plane.PutAsync(Keys.Tombstone(new("dead")), new TombstoneRecord { Project = "default", Name = "dead", Epoch = 9 }, Token);
+        await using var stream = await Stream.SyncedAsync(plane, node);
+
+        await plane.Intake.ReportAsync(
+            node, new() { Unclaimed = new() { Instances = { new UnclaimedInstance { Uid = "dead" }, new UnclaimedInstance { Uid = moved.Value } } } }, Token);
+
+        Assert.Equal(new Removal { Uid = "dead", Epoch = 9 }, (await stream.NextAsync()).Remove);
+        Assert.Equal(new Removal { Uid = moved.Value, Epoch = newer.Value - 1 }, (await stream.NextAsync()).Remove);
+    }
+
+    [Fact]
     public async Task A_removal_says_whose_driver_holds_the_instance_also_when_only_its_tombstone_is_left()
     {
         await using var plane = await ControlPlane.StartAsync(Token);

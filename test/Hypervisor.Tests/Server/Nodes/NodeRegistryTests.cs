@@ -118,7 +118,7 @@ public sealed class NodeRegistryTests
             () => plane.Registry.RegisterAsync(ControlPlane.Registration("a", credential: credential), Token));
 
         Assert.Equal(StatusCode.AlreadyExists, error.StatusCode);
-        Assert.Contains("hypervisor-ctl node deregister a", error.Status.Detail, StringComparison.Ordinal);
+        Assert.Contains("hypervisor-ctl node delete a", error.Status.Detail, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -151,6 +151,7 @@ public sealed class NodeRegistryTests
 
         Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
         Assert.Contains("and 2 more", error.Status.Detail, StringComparison.Ordinal);
+        Assert.Contains("hypervisor-ctl node delete a --fenced", error.Status.Detail, StringComparison.Ordinal);
         Assert.Equal(NodeScheduling.Schedulable, (await plane.ViewAsync(Token)).Node(node)!.Scheduling);
     }
 
@@ -190,7 +191,39 @@ public sealed class NodeRegistryTests
     }
 
     [Fact]
-    public async Task An_agent_that_remembers_more_than_the_store_holds_raises_the_incarnation_above_it()
+    public async Task A_known_node_that_remembers_more_than_the_store_holds_raises_the_incarnation_above_it()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var known = await plane.Registry.RegisterAsync(ControlPlane.Registration("a"), Token);
+        var request = ControlPlane.Registration("a", credential: known.Credential);
+        request.HighestResourceVersion = ResourceVersion.Of(new(3), 1000).Value;
+        request.HighestEpoch = Epoch.After(Epoch.None, new(4)).Value;
+
+        var answer = await plane.Registry.RegisterAsync(request, Token);
+
+        Assert.Equal(5, plane.State.Incarnation.Value);
+        Assert.NotNull(answer.Node);
+        Assert.True(plane.State.View.ResourceVersion.Value > request.HighestResourceVersion);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("wrong")]
+    public async Task Whoever_claims_a_taken_name_without_its_secret_raises_nothing(string credential)
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        await plane.Registry.RegisterAsync(ControlPlane.Registration("a"), Token);
+        var request = ControlPlane.Registration("a", credential: credential);
+        request.HighestResourceVersion = ResourceVersion.Of(new(3), 1000).Value;
+
+        var error = await Assert.ThrowsAsync<RpcException>(() => plane.Registry.RegisterAsync(request, Token));
+
+        Assert.Equal(StatusCode.AlreadyExists, error.StatusCode);
+        Assert.Equal(1, plane.State.Incarnation.Value);
+    }
+
+    [Fact]
+    public async Task A_new_machine_is_taken_in_whatever_it_remembers_and_raises_nothing()
     {
         await using var plane = await ControlPlane.StartAsync(Token);
         var request = ControlPlane.Registration("a");
@@ -199,8 +232,8 @@ public sealed class NodeRegistryTests
 
         var answer = await plane.Registry.RegisterAsync(request, Token);
 
-        Assert.Equal(5, plane.State.Incarnation.Value);
-        Assert.True(answer.Node.Metadata.ResourceVersion > request.HighestResourceVersion);
+        Assert.NotEmpty(answer.Credential);
+        Assert.Equal(1, plane.State.Incarnation.Value);
     }
 
     [Fact]

@@ -6,6 +6,7 @@ namespace Hypervisor.Tests.Server.State;
 /// <summary>A store whose watches, writes and revisions can be made to fail.</summary>
 internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
 {
+    private readonly TaskCompletionSource _arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private TaskCompletionSource _break = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public Exception? FailWrites { get; set; }
@@ -17,6 +18,12 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
 
     /// <summary>Writes take a turn of the scheduler, as one that waits for a disk does.</summary>
     public bool SlowWrites { get; set; }
+
+    /// <summary>Writes that have arrived stay unapplied until this ends.</summary>
+    public Task WritesHeld { get; set; } = Task.CompletedTask;
+
+    /// <summary>Ends once a write has arrived.</summary>
+    public Task WriteArrived => _arrived.Task;
 
     public string Kind => inner.Kind;
 
@@ -39,6 +46,8 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
             throw failure;
         }
 
+        _arrived.TrySetResult();
+        await WritesHeld;
         if (SlowWrites)
         {
             await Task.Yield();

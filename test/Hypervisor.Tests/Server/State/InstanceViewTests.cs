@@ -70,7 +70,7 @@ public sealed class InstanceViewTests
     public void Deleting_wins_over_everything_and_names_what_it_waits_for()
     {
         Check(Entry(Placed(), Status(InstanceState.Running), Ready, deleting: true), InstanceState.Deleting, "Deleting", "'alpha' is removing");
-        Check(Entry(Placed(), Status(InstanceState.Running), Down, deleting: true), InstanceState.Deleting, "Deleting", "as fenced");
+        Check(Entry(Placed(), Status(InstanceState.Running), Down, deleting: true), InstanceState.Deleting, "Deleting", "hypervisor-ctl node delete alpha --fenced");
         Check(Entry(deleting: true), InstanceState.Deleting, "Deleting", "being removed");
     }
 

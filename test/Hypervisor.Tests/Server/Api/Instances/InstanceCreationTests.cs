@@ -176,6 +176,43 @@ public sealed class InstanceCreationTests
         Assert.Equal([(PlacementOutcome.Refused, 0L)], placement.Settled);
     }
 
+    [Theory(Timeout = 60_000)]
+    [InlineData(null, "")]
+    [InlineData("sha256:cd", "sha256:cd")]
+    public async Task An_image_that_goes_or_changes_while_a_create_is_under_way_is_not_pinned(string? newDigest, string pinned)
+    {
+        var store = new MemoryStore(new FakeTimeProvider());
+        var key = Keys.Image("default", "busybox:latest");
+        var placement = new MeanwhilePlacement(() => store.TransactAsync(
+            new([], [newDigest is null ? new StoreOperation.Delete(key) : new StoreOperation.Put(key, ImageWith(newDigest))]), Cancellation).AsTask());
+        await using var replica = await Replica.StartAsync(store, placement);
+        await replica.WriteAsync(new StoreOperation.Put(key, ImageWith("sha256:ab")));
+
+        var created = await replica.CreateAsync("web");
+
+        Assert.Equal(pinned, created.Spec.ImageDigest);
+        Assert.Equal(created, await replica.Instances.Queries.GetAsync(new() { Instance = "web" }, Cancellation));
+        Assert.Equal(2, placement.Proposals);
+    }
+
+    private static byte[] ImageWith(string digest) => new ImageRecord { Image = new() { Digest = digest } }.ToByteArray();
+
+    /// <summary>Lets something happen between the look at the view and the write, the first time.</summary>
+    private sealed class MeanwhilePlacement(Func<Task> happening) : IFirstPlacement
+    {
+        public int Proposals { get; private set; }
+
+        public PlacementProposal? Propose(InstanceId id, InstanceSpecRecord spec, ClusterView view, bool dryRun)
+        {
+            if (++Proposals == 1)
+            {
+                Assert.True(happening().IsCompletedSuccessfully);
+            }
+
+            return null;
+        }
+    }
+
     private sealed class FixedPlacement(IReadOnlyList<Compare> guards) : IFirstPlacement
     {
         public List<(PlacementOutcome Outcome, long Revision)> Settled { get; } = [];
