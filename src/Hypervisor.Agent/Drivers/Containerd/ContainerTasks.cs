@@ -83,13 +83,22 @@ internal sealed class ContainerTasks(
             }
         }
 
-        await KillAsync(id, NativeMethods.SigKill, all: true, cancellationToken);
+        var answered = true;
+        try
+        {
+            await KillAsync(id, NativeMethods.SigKill, all: true, cancellationToken);
+        }
+        catch (RpcException error) when (error.StatusCode == StatusCode.DeadlineExceeded && !cancellationToken.IsCancellationRequested)
+        {
+            answered = false;
+        }
+
         if (task.Status is TaskStatus.Paused or TaskStatus.Pausing)
         {
             await ThawAsync(id, cancellationToken);
         }
 
-        if (!await WaitAsync(id, ContainerdLimits.Kill, cancellationToken))
+        if (!answered || !await WaitAsync(id, ContainerdLimits.Kill, cancellationToken))
         {
             // The shim does not see it: what is in the cgroup is what counts.
             await cgroups.EraseAsync(id, cancellationToken);
@@ -144,7 +153,7 @@ internal sealed class ContainerTasks(
         {
             await client.Tasks.KillAsync(
                 new KillRequest { ContainerId = id, Signal = (uint)signal, All = all },
-                client.Call(ContainerdLimits.Runtime, cancellationToken));
+                client.Call(signal == NativeMethods.SigKill ? ContainerdLimits.Ending : ContainerdLimits.Runtime, cancellationToken));
             return true;
         }
         catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.FailedPrecondition || RuntimeErrors.IsDeadShim(error))
@@ -190,7 +199,7 @@ internal sealed class ContainerTasks(
         try
         {
             await client.Tasks.DeleteAsync(
-                new DeleteTaskRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
+                new DeleteTaskRequest { ContainerId = id }, client.Call(ContainerdLimits.Ending, cancellationToken));
         }
         catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || RuntimeErrors.IsDeadShim(error))
         {

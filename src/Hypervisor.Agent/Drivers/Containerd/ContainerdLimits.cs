@@ -14,6 +14,12 @@ internal static class ContainerdLimits
     /// <summary>For calls that make runc work: 50 ms when idle, seconds when thirty start at once on two cores.</summary>
     public static readonly TimeSpan Runtime = TimeSpan.FromSeconds(60);
 
+    /// <summary>
+    /// For SIGKILL and for deleting a task, which take milliseconds: a call that was caught by a restart of containerd may stay
+    /// unanswered, and then the cgroup is the way.
+    /// </summary>
+    public static readonly TimeSpan Ending = TimeSpan.FromSeconds(5);
+
     /// <summary>containerd needs some 100 ms to notice a dead shim and to clean up after it.</summary>
     public const int StartAttempts = 6;
 
