@@ -20,7 +20,7 @@ internal sealed partial class NodeAgent(
     IRandomSource random,
     ILogger<NodeAgent> logger)
 {
-    /// <summary>Until cancelled; instances go on. Throws on bugs and on an identity that cannot be saved.</summary>
+    /// <summary>Until cancelled; instances go on. Throws on bugs and when the first registration cannot be saved.</summary>
     public async Task RunAsync(CancellationToken cancellationToken)
     {
         // What runs already needs its network also while the control plane is away.

@@ -27,7 +27,7 @@ internal sealed partial class Registration(
     /// <summary>Returns once the control plane has taken the node; tries for as long as it takes.</summary>
     public async Task<RegisterNodeResponse> RegisterAsync(CancellationToken cancellationToken)
     {
-        node.PrepareRegistration(random);
+        node.PrepareRegistration();
         var backoff = new Backoff(Limits.RetryMinimum, Limits.ReconnectMaximum, time, random);
         while (true)
         {

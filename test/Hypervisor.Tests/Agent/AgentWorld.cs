@@ -72,7 +72,7 @@ internal sealed class AgentWorld : IDisposable
         var random = new SeededRandom(1);
         var driver = new FakeDriver(Machine, Driver);
         var network = new FakeNetwork(Machine, Network);
-        Node = new NodeState(Identity, Time);
+        Node = new NodeState(Identity, Time, random, NullLogger<NodeState>.Instance);
         var reporter = new StatusReporter(Node, ControlPlane, Time, random, NullLogger<StatusReporter>.Instance);
         var services = new RunnerServices([driver], network, new FakeImages(Images), reporter, Time, random, NullLogger<Runner>.Instance);
         var profile = new NodeProfile("node-1", "127.0.0.1:50052", "worker", "", "", new Dictionary<string, string>(), [InstanceType.Container], "1");

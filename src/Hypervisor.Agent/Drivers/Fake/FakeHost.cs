@@ -18,10 +18,14 @@ internal sealed class FakeIdentityStore : INodeIdentityStore
     /// <summary>How often it was saved.</summary>
     public int Saves { get; private set; }
 
+    /// <summary>Runs before each save, and may throw in its place.</summary>
+    public Action? Saving { get; set; }
+
     public NodeIdentity Load() => _identity;
 
     public void Save(NodeIdentity identity)
     {
+        Saving?.Invoke();
         _identity = identity;
         Saves++;
     }
