@@ -40,51 +40,53 @@ internal sealed partial class NodeAgent(
 
     private async Task ReconcileAsync(CancellationToken cancellationToken)
     {
-        await TryEnsureNetworkAsync(cancellationToken);
-        await Together.RunAsync(cancellationToken, reconciler.RunAsync, RepairNetworkAsync, WatchNetworkAsync);
+        var worked = await TryEnsureNetworkAsync(cancellationToken);
+        await Together.RunAsync(cancellationToken, reconciler.RunAsync, token => KeepNetworkAsync(worked, token));
     }
 
-    private async Task RepairNetworkAsync(CancellationToken cancellationToken)
+    /// <summary>Repairs at once what the kernel reports; the periodic look finds the rest.</summary>
+    private async Task KeepNetworkAsync(bool worked, CancellationToken cancellationToken)
     {
         var backoff = new Backoff(Limits.RetryMinimum, Limits.RetryMaximum, time, random);
         while (true)
         {
-            if (await TryEnsureNetworkAsync(cancellationToken))
+            if (worked)
             {
                 backoff.Reset();
-                await ChangeOrIntervalAsync(cancellationToken);
+                await HintOrIntervalAsync(cancellationToken);
             }
             else
             {
                 await backoff.WaitAsync(cancellationToken);
             }
+
+            worked = await TryEnsureNetworkAsync(cancellationToken);
         }
     }
 
-    private async Task ChangeOrIntervalAsync(CancellationToken cancellationToken)
+    private async Task HintOrIntervalAsync(CancellationToken cancellationToken)
     {
+        if (network is null)
+        {
+            await Task.Delay(Timeout.InfiniteTimeSpan, time, cancellationToken);
+            return;
+        }
+
+        using var interval = new CancellationTokenSource(Limits.ResyncInterval, time);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, interval.Token);
         try
         {
-            await Together.RunAsync(
-                cancellationToken,
-                token => Task.Delay(Limits.ResyncInterval, time, token),
-                token => network?.WaitForChangeAsync(token) ?? Task.Delay(Limits.ResyncInterval, time, token));
+            await network.WaitForChangeAsync(linked.Token);
+        }
+        catch (OperationCanceledException) when (interval.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            // Nothing was heard: time to look.
         }
         catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
         {
             // The interval alone still repairs.
             LogWatchFailed(failure);
             await Task.Delay(Limits.ResyncInterval, time, cancellationToken);
-        }
-    }
-
-    /// <summary>Repairs at once what the kernel reports; the periodic look finds the rest.</summary>
-    private async Task WatchNetworkAsync(CancellationToken cancellationToken)
-    {
-        while (true)
-        {
-            await (network?.WaitForChangeAsync(cancellationToken) ?? Task.Delay(Timeout.InfiniteTimeSpan, time, cancellationToken));
-            await TryEnsureNetworkAsync(cancellationToken);
         }
     }
 

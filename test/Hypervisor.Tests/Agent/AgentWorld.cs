@@ -49,6 +49,9 @@ internal sealed class AgentWorld : IDisposable
 
     public Heartbeats? Heartbeats { get; private set; }
 
+    /// <summary>The kernel reports a change of the node's network.</summary>
+    public Action HintNetwork { get; private set; } = () => { };
+
     /// <summary>Effects on the machine as "what uid", in order.</summary>
     public List<string> Effects { get; } = [];
 
@@ -72,6 +75,7 @@ internal sealed class AgentWorld : IDisposable
         var random = new SeededRandom(1);
         var driver = new FakeDriver(Machine, Driver);
         var network = new FakeNetwork(Machine, Network);
+        HintNetwork = network.Hint;
         Node = new NodeState(Identity, Time, random, NullLogger<NodeState>.Instance);
         var reporter = new StatusReporter(Node, ControlPlane, Time, random, NullLogger<StatusReporter>.Instance);
         var services = new RunnerServices([driver], network, new FakeImages(Images), reporter, Time, random, NullLogger<Runner>.Instance);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using Hypervisor.Agent.Networking;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -11,7 +12,11 @@ internal sealed class FakeNetwork(FakeMachine machine, FakeFaults faults) : INod
 {
     private const int Hosts = 1 << 16;
 
+    private readonly Signal _changed = new();
     private IPNetwork? _subnet;
+
+    /// <summary>As if the kernel had reported a change.</summary>
+    public void Hint() => _changed.Set();
 
     public async Task EnsureAsync(IPNetwork subnet, CancellationToken cancellationToken)
     {
@@ -54,6 +59,12 @@ internal sealed class FakeNetwork(FakeMachine machine, FakeFaults faults) : INod
     {
         await faults.PassAsync(nameof(ListAsync), cancellationToken);
         return [.. machine.Attachments.Keys.Select(uid => new InstanceId(uid))];
+    }
+
+    public async Task WaitForChangeAsync(CancellationToken cancellationToken)
+    {
+        await faults.PassAsync(nameof(WaitForChangeAsync), cancellationToken);
+        await _changed.WaitAsync(cancellationToken);
     }
 
     private static IPAddress At(IPNetwork subnet, int host)

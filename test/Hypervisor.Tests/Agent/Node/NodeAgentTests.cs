@@ -126,5 +126,30 @@ public sealed class NodeAgentTests : IDisposable
         Assert.Equal(2, _world.ControlPlane.Streams);
     }
 
+    [Fact]
+    public void The_network_is_looked_after_once_per_interval_and_at_once_when_the_kernel_hints()
+    {
+        _world.Boot().Sync();
+        Assert.Equal(1, _world.Network.Calls("EnsureAsync"));
+        _world.Advance(TimeSpan.FromSeconds(91));
+        Assert.Equal(4, _world.Network.Calls("EnsureAsync"));
+
+        _world.HintNetwork();
+        _world.Settle();
+        Assert.Equal(5, _world.Network.Calls("EnsureAsync"));
+        _world.Advance(TimeSpan.FromSeconds(29));
+        Assert.Equal(5, _world.Network.Calls("EnsureAsync"));
+    }
+
+    [Fact]
+    public void A_network_whose_changes_cannot_be_watched_is_still_looked_after()
+    {
+        _world.Network.FailAlways("WaitForChangeAsync", new DriverException("NetworkError", "deaf", permanent: false));
+        _world.Boot().Sync();
+        _world.Advance(TimeSpan.FromSeconds(91));
+
+        Assert.Equal(4, _world.Network.Calls("EnsureAsync"));
+    }
+
     public void Dispose() => _world.Dispose();
 }
