@@ -16,6 +16,8 @@ namespace Hypervisor.Agent.Instances;
 /// <remarks>
 /// One call at a time: a status that arrives while none is under way is sent at once, those that arrive meanwhile make up
 /// the next batch. So there is no lingering to tune: one start waits for nothing, a thousand travel together.
+/// A batch is judged as a whole when the control plane finds it invalid, so it is halved until what is wrong stands alone
+/// and is dropped: one bad report silences no other.
 /// </remarks>
 internal sealed partial class StatusReporter(
     NodeState node, IControlPlane controlPlane, TimeProvider time, IRandomSource random, ILogger<StatusReporter> logger)
@@ -110,8 +112,8 @@ internal sealed partial class StatusReporter(
         using var timer = time.CreateTimer(static signal => ((Signal)signal!).Set(), _signal, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         while (true)
         {
-            var (request, sent, next) = Take();
-            if (request is null)
+            var (batch, next) = Take();
+            if (batch.Count == 0)
             {
                 if (next is { } wait)
                 {
@@ -124,18 +126,18 @@ internal sealed partial class StatusReporter(
 
             try
             {
-                var response = await controlPlane.ReportStatusAsync(request, cancellationToken);
-                if (!Settle(request, sent, response))
+                if (await SendAsync(batch, cancellationToken))
+                {
+                    backoff.Reset();
+                }
+                else
                 {
                     await backoff.WaitAsync(cancellationToken);
-                    continue;
                 }
-
-                backoff.Reset();
             }
             catch (RpcException failure) when (!cancellationToken.IsCancellationRequested)
             {
-                LogReportFailed(failure.StatusCode, failure.Status.Detail, request.Reports.Count);
+                LogReportFailed(failure.StatusCode, failure.Status.Detail, batch.Reports.Count);
                 if (failure.StatusCode is StatusCode.Unauthenticated or StatusCode.NotFound)
                 {
                     node.RequestRegistration();
@@ -148,71 +150,86 @@ internal sealed partial class StatusReporter(
 
     private TimeSpan Now => time.GetElapsedTime(_origin);
 
-    private (ReportStatusRequest? Request, List<Entry> Sent, TimeSpan? Next) Take()
+    private (Batch Batch, TimeSpan? Next) Take()
     {
         lock (_gate)
         {
             var now = Now;
-            var request = new ReportStatusRequest { NodeUid = node.Id.Value };
-            List<Entry> sent = [];
+            List<Entry> due = [];
             TimeSpan? next = null;
             foreach (var entry in _entries.Values)
             {
-                if (entry.Due is not { } due)
+                if (entry.Due is not { } at)
                 {
                     continue;
                 }
 
-                if (due > now)
+                if (at > now)
                 {
-                    next = next is { } earlier && earlier < due - now ? earlier : due - now;
+                    next = next is { } earlier && earlier < at - now ? earlier : at - now;
                 }
-                else if (sent.Count < Limits.ReportsPerBatch)
+                else if (due.Count < Limits.ReportsPerBatch)
                 {
-                    sent.Add(entry);
-                    request.Reports.Add(entry.Report);
+                    due.Add(entry);
                 }
             }
 
-            foreach (var (uid, epoch) in _removed.Take(Limits.ReportsPerBatch))
-            {
-                request.Removed.Add(new Removal { Uid = uid, Epoch = epoch });
-            }
-
-            if (_unclaimedDirty)
-            {
-                request.Unclaimed = _unclaimed;
-            }
-
-            var anything = sent.Count > 0 || request.Removed.Count > 0 || request.Unclaimed is not null;
-            return (anything ? request : null, sent, next);
+            var removed = _removed.Take(Limits.ReportsPerBatch).Select(pair => new Removal { Uid = pair.Key, Epoch = pair.Value });
+            return (new Batch(due, [.. removed], _unclaimedDirty ? _unclaimed : null), next);
         }
     }
 
     /// <summary>False when something has to be sent again after a pause.</summary>
-    private bool Settle(ReportStatusRequest request, List<Entry> sent, ReportStatusResponse response)
+    private async Task<bool> SendAsync(Batch batch, CancellationToken cancellationToken)
     {
-        var settled = response.Results.Count == sent.Count;
+        try
+        {
+            return Settle(batch, await controlPlane.ReportStatusAsync(batch.ToRequest(node.Id), cancellationToken));
+        }
+        catch (RpcException failure) when (failure.StatusCode == StatusCode.InvalidArgument && batch.Count == 1)
+        {
+            // Sent again it would be refused again, for ever. After a reconnect the control plane is asked once more.
+            LogRefused(batch.Subject, failure.Status.Detail);
+            Settle(batch, [ReportResult.Accepted]);
+            return true;
+        }
+        catch (RpcException failure) when (failure.StatusCode == StatusCode.InvalidArgument)
+        {
+            LogSplit(batch.Count, failure.Status.Detail);
+        }
+
+        var (one, other) = batch.Split();
+        return await SendAsync(one, cancellationToken) & await SendAsync(other, cancellationToken);
+    }
+
+    private bool Settle(Batch batch, ReportStatusResponse response)
+    {
+        Settle(batch, response.Results);
+        return response.Results.Count == batch.Reports.Count;
+    }
+
+    private void Settle(Batch batch, IReadOnlyList<ReportResult> results)
+    {
         lock (_gate)
         {
-            for (var i = 0; i < Math.Min(sent.Count, response.Results.Count); i++)
+            foreach (var (entry, result) in batch.Reports.Zip(results))
             {
-                var (entry, result) = (sent[i], response.Results[i]);
                 if (result == ReportResult.Retry)
                 {
-                    settled = false;
+                    // A pause of its own: the others have nothing to wait for.
+                    entry.Due = Now + Backoff.DelayAfter(++entry.Retries, Limits.RetryMinimum, Limits.ReconnectMaximum, random.NextUnit());
                     continue;
                 }
 
                 // Stale and unknown are settled too: the assignments will say what became of the instance.
-                entry.Due = null;
+                (entry.Due, entry.Retries) = (null, 0);
                 if (result != ReportResult.Accepted)
                 {
                     LogNotAccepted(entry.Report.Uid, entry.Report.Epoch, result);
                 }
             }
 
-            foreach (var removal in request.Removed)
+            foreach (var removal in batch.Removed)
             {
                 if (_removed.TryGetValue(removal.Uid, out var epoch) && epoch == removal.Epoch)
                 {
@@ -220,17 +237,21 @@ internal sealed partial class StatusReporter(
                 }
             }
 
-            if (request.Unclaimed is not null && ReferenceEquals(request.Unclaimed, _unclaimed))
+            if (batch.Unclaimed is not null && ReferenceEquals(batch.Unclaimed, _unclaimed))
             {
                 _unclaimedDirty = false;
             }
         }
-
-        return settled;
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Reporting {Count} statuses failed ({Code}: {Detail}); trying again")]
     private partial void LogReportFailed(StatusCode code, string detail, int count);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The control plane refuses the report of {Subject} as invalid ({Detail}); it is dropped")]
+    private partial void LogRefused(string subject, string detail);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Something among {Count} reports is invalid ({Detail}); sending them in halves")]
+    private partial void LogSplit(int count, string detail);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The status of instance {Instance} under epoch {Epoch} was answered {Result}")]
     private partial void LogNotAccepted(string instance, long epoch, ReportResult result);
@@ -242,5 +263,37 @@ internal sealed partial class StatusReporter(
 
         /// <summary>When to send; null once settled.</summary>
         public TimeSpan? Due { get; set; }
+
+        /// <summary>How often in a row it was answered with <see cref="ReportResult.Retry"/>.</summary>
+        public int Retries { get; set; }
+    }
+
+    /// <summary>What travels in one call.</summary>
+    private sealed record Batch(List<Entry> Reports, List<Removal> Removed, UnclaimedReport? Unclaimed)
+    {
+        public int Count => Reports.Count + Removed.Count + (Unclaimed is null ? 0 : 1);
+
+        /// <summary>Of a batch of one.</summary>
+        public string Subject => Reports.Count > 0 ? $"the status of instance {Reports[0].Report.Uid}"
+            : Removed.Count > 0 ? $"the removal of instance {Removed[0].Uid}"
+            : "unclaimed instances";
+
+        /// <summary>Two smaller ones, of a batch of at least two.</summary>
+        public (Batch One, Batch Other) Split() => this switch
+        {
+            { Reports.Count: > 0 } when Reports.Count < Count => (this with { Removed = [], Unclaimed = null }, this with { Reports = [] }),
+            { Removed.Count: > 0, Unclaimed: not null } => (this with { Unclaimed = null }, this with { Removed = [] }),
+            _ => (
+                new Batch(Reports[..(Reports.Count / 2)], Removed[..(Removed.Count / 2)], null),
+                new Batch(Reports[(Reports.Count / 2)..], Removed[(Removed.Count / 2)..], null)),
+        };
+
+        public ReportStatusRequest ToRequest(NodeId node)
+        {
+            var request = new ReportStatusRequest { NodeUid = node.Value, Unclaimed = Unclaimed };
+            request.Reports.AddRange(Reports.Select(entry => entry.Report));
+            request.Removed.AddRange(Removed);
+            return request;
+        }
     }
 }

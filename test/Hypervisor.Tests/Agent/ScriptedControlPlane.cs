@@ -31,6 +31,9 @@ internal sealed class ScriptedControlPlane(TimeProvider time) : IControlPlane
     /// <summary>What becomes of a report; accepted unless the test says otherwise.</summary>
     public Func<StatusReport, ReportResult> Judge { get; set; } = _ => ReportResult.Accepted;
 
+    /// <summary>Whether a batch with this report in it is refused as a whole.</summary>
+    public Func<StatusReport, bool> IsInvalid { get; set; } = _ => false;
+
     public TimeSpan ReportLatency { get; set; }
 
     public bool AnswersBeats { get; set; } = true;
@@ -117,6 +120,11 @@ internal sealed class ScriptedControlPlane(TimeProvider time) : IControlPlane
         }
 
         Reports.Add(request.Clone());
+        if (request.Reports.Any(IsInvalid))
+        {
+            throw new RpcException(new Status(StatusCode.InvalidArgument, "reports: not what an agent observes"));
+        }
+
         var response = new ReportStatusResponse();
         foreach (var report in request.Reports)
         {

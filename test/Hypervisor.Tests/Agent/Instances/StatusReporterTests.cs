@@ -58,6 +58,41 @@ public sealed class StatusReporterTests : IDisposable
     }
 
     [Fact]
+    public void One_invalid_report_is_dropped_and_keeps_no_other_from_being_heard()
+    {
+        _world.Boot().Sync();
+        _world.ControlPlane.IsInvalid = report => report.Uid == "i137";
+        _world.ControlPlane.ReportLatency = TimeSpan.FromMilliseconds(50);
+        for (var i = 0; i < 200; i++)
+        {
+            _world.Put(AgentWorld.Assignment($"i{i:D3}"));
+        }
+
+        _world.Put(AgentWorld.Assignment("gone"));
+        _world.Remove("gone", 1);
+        _world.Advance(TimeSpan.FromSeconds(5));
+        Assert.Equal(199, _world.ControlPlane.Statuses.Keys.Count(uid => uid.StartsWith('i')));
+        Assert.Equal(["gone@1"], _world.ControlPlane.Removed);
+
+        var sent = _world.ControlPlane.Reports.Count;
+        _world.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(sent, _world.ControlPlane.Reports.Count);
+    }
+
+    [Fact]
+    public void One_that_is_answered_retry_for_ever_slows_down_nobody_else()
+    {
+        _world.Boot().Sync();
+        _world.ControlPlane.Judge = report => report.Uid == "stuck" ? ReportResult.Retry : ReportResult.Accepted;
+        _world.Put(AgentWorld.Assignment("stuck"));
+        _world.Advance(TimeSpan.FromSeconds(30));
+        _world.Put(AgentWorld.Assignment("a"));
+
+        Assert.Equal(InstanceState.Running, _world.Status("a").State);
+        Assert.InRange(_world.ControlPlane.Reports.Sum(batch => batch.Reports.Count(report => report.Uid == "stuck")), 10, 40);
+    }
+
+    [Fact]
     public void The_latest_state_wins_over_one_that_is_under_way()
     {
         _world.Boot().Sync();
