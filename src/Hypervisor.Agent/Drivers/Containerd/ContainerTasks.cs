@@ -22,7 +22,7 @@ internal sealed class ContainerTasks(
         {
             return (await client.Tasks.GetAsync(new GetTaskRequest { ContainerId = id }, client.Call(cancellationToken))).Process;
         }
-        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || IsDeadShim(error))
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || RuntimeErrors.IsDeadShim(error))
         {
             // Without its shim a task has no exit any more; containerd is about to notice, and what it leaves is erased here.
             return null;
@@ -56,7 +56,7 @@ internal sealed class ContainerTasks(
                     new StartRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
                 return;
             }
-            catch (RpcException error) when (attempt < ContainerdLimits.StartAttempts && (IsDeadShim(error) || error.StatusCode == StatusCode.NotFound))
+            catch (RpcException error) when (attempt < ContainerdLimits.StartAttempts && (RuntimeErrors.IsDeadShim(error) || error.StatusCode == StatusCode.NotFound))
             {
                 // The shim, an earlier one or the group's, ended between being found and being used; a new one comes with a new attempt.
                 await Task.Delay(ContainerdLimits.StartBackoff * attempt, time, cancellationToken);
@@ -123,10 +123,6 @@ internal sealed class ContainerTasks(
         cgroups.WasOutOfMemory(task.ContainerId.Length > 0 ? task.ContainerId : task.Id),
         task.ExitedAt?.ToDateTimeOffset());
 
-    private static bool IsDeadShim(RpcException error) =>
-        error.Status.Detail.Contains("ttrpc: closed", StringComparison.Ordinal)
-        || error.Status.Detail.Contains("connection refused", StringComparison.Ordinal);
-
     private async Task CreateAsync(string id, IReadOnlyList<Mount> rootfs, CancellationToken cancellationToken)
     {
         // Without streams the shim connects all three to /dev/null: a process that writes much neither blocks nor fills a disk.
@@ -151,7 +147,7 @@ internal sealed class ContainerTasks(
                 client.Call(ContainerdLimits.Runtime, cancellationToken));
             return true;
         }
-        catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.FailedPrecondition || IsDeadShim(error))
+        catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.FailedPrecondition || RuntimeErrors.IsDeadShim(error))
         {
             // Ended by itself meanwhile, or lost its shim: then it is ended by way of its cgroup.
             return false;
@@ -179,7 +175,7 @@ internal sealed class ContainerTasks(
             await client.Tasks.WaitAsync(new WaitRequest { ContainerId = id }, client.Call(timeout, cancellationToken));
             return true;
         }
-        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || IsDeadShim(error))
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || RuntimeErrors.IsDeadShim(error))
         {
             return true;
         }
@@ -196,7 +192,7 @@ internal sealed class ContainerTasks(
             await client.Tasks.DeleteAsync(
                 new DeleteTaskRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
         }
-        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || IsDeadShim(error))
+        catch (RpcException error) when (error.StatusCode == StatusCode.NotFound || RuntimeErrors.IsDeadShim(error))
         {
             // Gone already, or with its shim; what is left of it is looked for next.
         }

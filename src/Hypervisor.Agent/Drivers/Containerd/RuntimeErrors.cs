@@ -26,6 +26,15 @@ internal static partial class RuntimeErrors
         error.StatusCode == StatusCode.DeadlineExceeded
         || error.Status.Detail.StartsWith("context deadline exceeded", StringComparison.Ordinal);
 
+    /// <summary>
+    /// containerd answers, and says that the shim behind it does not. An error that our own channel made, which has an exception
+    /// in it, is about containerd: then nothing is known of any shim, and nothing may be concluded.
+    /// </summary>
+    public static bool IsDeadShim(RpcException error) =>
+        error.Status.DebugException is null
+        && (error.Status.Detail.Contains("ttrpc: closed", StringComparison.Ordinal)
+            || error.Status.Detail.Contains("connection refused", StringComparison.Ordinal));
+
     public static DriverException TranslateMessage(string detail, Exception? inner = null)
     {
         if (IsDiskFull(detail))

@@ -1,4 +1,7 @@
+using System.Net;
+using System.Net.Sockets;
 using Grpc.Core;
+using Grpc.Net.Client;
 using Hypervisor.Agent.Drivers.Containerd;
 using Xunit;
 
@@ -36,6 +39,32 @@ public sealed class RuntimeErrorsTests
         var error = RuntimeErrors.Translate(new RpcException(new Status(code, "x")), "/run/c.sock");
         Assert.Equal((RuntimeErrors.Unavailable, false), (error.Reason, error.Permanent));
         Assert.Contains("/run/c.sock", error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(StatusCode.Unavailable, "dial unix /run/containerd/s/1f: connect: connection refused: unavailable")]
+    [InlineData(StatusCode.Unknown, "ttrpc: closed: unknown")]
+    public void A_shim_that_is_gone_is_told_by_containerd(StatusCode code, string detail)
+    {
+        Assert.True(RuntimeErrors.IsDeadShim(new RpcException(new Status(code, detail))));
+        Assert.False(RuntimeErrors.IsDeadShim(new RpcException(new Status(StatusCode.Unavailable, detail, new SocketException(111)))));
+    }
+
+    [Fact]
+    public async Task A_containerd_that_is_gone_is_not_taken_for_a_shim_that_is_gone()
+    {
+        // A loopback port that was free a moment ago and that nobody listens on.
+        using var taken = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        taken.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        using var channel = GrpcChannel.ForAddress($"http://{taken.LocalEndPoint}");
+        var method = new Method<byte[], byte[]>(
+            MethodType.Unary, "s", "m", Marshallers.Create(bytes => bytes, bytes => bytes), Marshallers.Create(bytes => bytes, bytes => bytes));
+        using var call = channel.CreateCallInvoker().AsyncUnaryCall(method, null, new CallOptions(cancellationToken: TestContext.Current.CancellationToken), []);
+
+        var error = await Assert.ThrowsAsync<RpcException>(() => call.ResponseAsync);
+        Assert.Equal(StatusCode.Unavailable, error.StatusCode);
+        Assert.NotNull(error.Status.DebugException);
+        Assert.False(RuntimeErrors.IsDeadShim(error));
     }
 
     [Fact]
