@@ -24,6 +24,9 @@ internal static class Limits
     /// <summary>Of a status message, in characters: a runtime's error may hold a whole log.</summary>
     public const int StatusMessageLength = 1024;
 
+    /// <summary>Of what should have been a uid, in characters: enough to find it, and no more of it in the log.</summary>
+    public const int LoggedUidLength = 64;
+
     /// <summary>Identity file, in bytes; it holds five short fields.</summary>
     public const int IdentityFileBytes = 64 * 1024;
 

@@ -1,6 +1,7 @@
 using Grpc.Core;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
 using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Waiting;
@@ -128,6 +129,11 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
 
     private void Assign(Assignment assignment)
     {
+        if (Refuses(assignment.Uid))
+        {
+            return;
+        }
+
         var epoch = new Epoch(assignment.Epoch);
         if (epoch <= _removed.Of(assignment.Uid))
         {
@@ -144,10 +150,33 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
 
     private void Remove(Removal removal)
     {
+        if (Refuses(removal.Uid))
+        {
+            return;
+        }
+
         var epoch = new Epoch(removal.Epoch);
         node.Seen(epoch);
         _removed.Add(removal.Uid, epoch);
         Tell(removal.Uid, runner => runner.Remove(epoch, removal.Type));
+    }
+
+    /// <summary>
+    /// Uids become paths of folders and cgroups that are emptied as root: one that is not a uid could name somebody else's, and
+    /// the empty one all of them. So the control plane is not trusted in this.
+    /// </summary>
+    private bool Refuses(string uid)
+    {
+        if (InstanceUid.IsValid(uid))
+        {
+            return false;
+        }
+
+        LogNoUid(Printable(uid));
+        return true;
+
+        static string Printable(string text) =>
+            string.Concat(text.Take(Limits.LoggedUidLength).Select(character => char.IsControl(character) ? '?' : character));
     }
 
     /// <summary>Gives the runner of an instance its wish; one that has just retired is followed by a new one.</summary>
@@ -369,6 +398,9 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "An assignment of instance {Instance} under epoch {Epoch} is older than what is known here; ignored")]
     private partial void LogOlder(string instance, long epoch);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The control plane named an instance {Uid}, which is not a lower-case UUID; it is ignored. Update the server, or look who answers at its address")]
+    private partial void LogNoUid(string uid);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Instance {Instance} is not among the assignments any more; it is left as it is")]
     private partial void LogUnnamed(string instance);

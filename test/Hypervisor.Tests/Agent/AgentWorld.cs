@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Text;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Instances;
@@ -55,6 +56,17 @@ internal sealed class AgentWorld : IDisposable
     /// <summary>Effects on the machine as "what uid", in order.</summary>
     public List<string> Effects { get; } = [];
 
+    /// <summary>A uid with the name, of at most 16 ASCII characters, in it.</summary>
+    public static InstanceId Id(string name)
+    {
+        var bytes = new byte[16];
+        Encoding.ASCII.GetBytes(name, bytes);
+        return new InstanceId(new Guid(bytes, bigEndian: true).ToString("D"));
+    }
+
+    /// <summary>Back from <see cref="Id"/>.</summary>
+    public static string NameOf(string uid) => Encoding.ASCII.GetString(Guid.ParseExact(uid, "D").ToByteArray(bigEndian: true)).TrimEnd('\0');
+
     public static Assignment Assignment(string uid, long epoch = 1, long generation = 1, DesiredState state = DesiredState.Running, long restart = 0, string image = "busybox") => new()
     {
         Uid = uid,
@@ -66,12 +78,12 @@ internal sealed class AgentWorld : IDisposable
     };
 
     public static DriverInstance Running(string uid, long epoch = 1) => new(
-        new InstanceId(uid), new Epoch(epoch), "name-" + uid, "default", 1, 0, DriverState.Running, 42, new DateTimeOffset(2029, 1, 1, 0, 0, 0, TimeSpan.Zero));
+        Id(uid), new Epoch(epoch), "name-" + uid, "default", 1, 0, DriverState.Running, 42, new DateTimeOffset(2029, 1, 1, 0, 0, 0, TimeSpan.Zero));
 
     /// <summary>Starts an agent on the machine as it is.</summary>
     public AgentWorld Boot()
     {
-        Machine.Observer ??= effect => Effects.Add($"{effect.What} {effect.Id}");
+        Machine.Observer ??= effect => Effects.Add($"{effect.What} {NameOf(effect.Id.Value)}");
         var random = new SeededRandom(1);
         var driver = new FakeDriver(Machine, Driver);
         var network = new FakeNetwork(Machine, Network);

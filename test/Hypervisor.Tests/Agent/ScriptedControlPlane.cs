@@ -7,7 +7,10 @@ using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Tests.Agent;
 
-/// <summary>A control plane that says what the test lets it say, and keeps what it was told.</summary>
+/// <summary>
+/// A control plane that says what the test lets it say, and keeps what it was told. To the agent each instance has a uid,
+/// to the test the short name that <see cref="AgentWorld.Id"/> makes it of.
+/// </summary>
 internal sealed class ScriptedControlPlane(TimeProvider time) : IControlPlane
 {
     private readonly List<Channel<AssignmentEvent>> _streams = [];
@@ -40,7 +43,23 @@ internal sealed class ScriptedControlPlane(TimeProvider time) : IControlPlane
 
     public int Streams => _streams.Count;
 
-    public void Send(AssignmentEvent @event) => _streams[^1].Writer.TryWrite(@event);
+    public void Send(AssignmentEvent @event)
+    {
+        var translated = @event.Clone();
+        if (translated.Put is { } put)
+        {
+            put.Uid = AgentWorld.Id(put.Uid).Value;
+        }
+
+        if (translated.Remove is { } remove)
+        {
+            remove.Uid = AgentWorld.Id(remove.Uid).Value;
+        }
+
+        SendAsItIs(translated);
+    }
+
+    public void SendAsItIs(AssignmentEvent @event) => _streams[^1].Writer.TryWrite(@event);
 
     public void Disconnect()
     {
@@ -119,7 +138,23 @@ internal sealed class ScriptedControlPlane(TimeProvider time) : IControlPlane
             throw Unavailable();
         }
 
-        Reports.Add(request.Clone());
+        request = request.Clone();
+        foreach (var report in request.Reports)
+        {
+            report.Uid = AgentWorld.NameOf(report.Uid);
+        }
+
+        foreach (var removal in request.Removed)
+        {
+            removal.Uid = AgentWorld.NameOf(removal.Uid);
+        }
+
+        foreach (var instance in request.Unclaimed?.Instances ?? [])
+        {
+            instance.Uid = AgentWorld.NameOf(instance.Uid);
+        }
+
+        Reports.Add(request);
         if (request.Reports.Any(IsInvalid))
         {
             throw new RpcException(new Status(StatusCode.InvalidArgument, "reports: not what an agent observes"));

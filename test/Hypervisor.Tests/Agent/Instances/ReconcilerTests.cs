@@ -1,5 +1,4 @@
 using Hypervisor.Agent.Drivers;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Xunit;
 
@@ -58,7 +57,7 @@ public sealed class ReconcilerTests : IDisposable
     {
         _world.Boot().Sync();
         _world.Put(AgentWorld.Assignment("a"));
-        var process = _world.Machine.Find(new InstanceId("a"))!.ProcessId;
+        var process = _world.Machine.Find(AgentWorld.Id("a"))!.ProcessId;
         _world.Kill();
         _world.ControlPlane.Statuses.Clear();
 
@@ -67,7 +66,7 @@ public sealed class ReconcilerTests : IDisposable
         _world.Sync();
 
         Assert.Equal(["create a", "start a"], _world.Effects);
-        Assert.Equal(process, _world.Machine.Find(new InstanceId("a"))!.ProcessId);
+        Assert.Equal(process, _world.Machine.Find(AgentWorld.Id("a"))!.ProcessId);
         Assert.Equal((InstanceState.Running, "10.64.0.2"), (_world.Status("a").State, _world.Status("a").IpAddresses.Single()));
     }
 
@@ -90,7 +89,7 @@ public sealed class ReconcilerTests : IDisposable
         _world.Driver.Heal("WatchAsync");
         _world.Advance(TimeSpan.FromSeconds(60));
 
-        Assert.Equal(DriverState.Running, _world.Machine.Find(new InstanceId("a"))!.State);
+        Assert.Equal(DriverState.Running, _world.Machine.Find(AgentWorld.Id("a"))!.State);
         Assert.Empty(_world.Effects);
         Assert.Equal(("a", 1), (_world.ControlPlane.Unclaimed!.Single().Uid, _world.ControlPlane.Unclaimed!.Single().Epoch));
     }
@@ -145,7 +144,7 @@ public sealed class ReconcilerTests : IDisposable
         _world.Sync();
         _world.Advance(TimeSpan.FromSeconds(60));
 
-        Assert.Equal(DriverState.Running, _world.Machine.Find(new InstanceId("a"))!.State);
+        Assert.Equal(DriverState.Running, _world.Machine.Find(AgentWorld.Id("a"))!.State);
         Assert.Equal("a", _world.ControlPlane.Unclaimed!.Single().Uid);
     }
 
@@ -172,7 +171,7 @@ public sealed class ReconcilerTests : IDisposable
         _world.Boot().Sync();
         _world.Remove("a", 4);
 
-        Assert.Equal(DriverState.Running, _world.Machine.Find(new InstanceId("a"))!.State);
+        Assert.Equal(DriverState.Running, _world.Machine.Find(AgentWorld.Id("a"))!.State);
         Assert.Equal(["a@4"], _world.ControlPlane.Removed);
     }
 
@@ -240,7 +239,7 @@ public sealed class ReconcilerTests : IDisposable
     {
         _world.Boot().Sync();
         _world.Put(AgentWorld.Assignment("a"));
-        _world.Machine.Exit(new InstanceId("a"), new ExitStatus { Code = 3 });
+        _world.Machine.Exit(AgentWorld.Id("a"), new ExitStatus { Code = 3 });
         _world.Settle();
         Assert.Equal((InstanceState.Failed, "ExitCode", 3), (_world.Status("a").State, _world.Status("a").Reason, _world.Status("a").Exit.Code));
         Assert.NotNull(_world.Status("a").FinishedAt);
@@ -265,7 +264,7 @@ public sealed class ReconcilerTests : IDisposable
     {
         _world.Boot().Sync();
         _world.Put(AgentWorld.Assignment("a"));
-        _world.Machine.Exit(new InstanceId("a"), new ExitStatus { Code = code, Signal = signal, OutOfMemory = outOfMemory });
+        _world.Machine.Exit(AgentWorld.Id("a"), new ExitStatus { Code = code, Signal = signal, OutOfMemory = outOfMemory });
         _world.Settle();
 
         Assert.Equal((state, reason), (_world.Status("a").State, _world.Status("a").Reason));
@@ -278,7 +277,7 @@ public sealed class ReconcilerTests : IDisposable
         _world.Boot().Sync();
         _world.Put(AgentWorld.Assignment("runs"));
         _world.Put(AgentWorld.Assignment("ended"));
-        _world.Machine.Exit(new InstanceId("ended"), new ExitStatus());
+        _world.Machine.Exit(AgentWorld.Id("ended"), new ExitStatus());
         _world.Kill();
         _world.Machine.Reboot();
         _world.Effects.Clear();
@@ -349,7 +348,7 @@ public sealed class ReconcilerTests : IDisposable
         _world.Boot();
         _world.Put(AgentWorld.Assignment("a"));
         _world.Sync();
-        _world.Machine.Exit(new InstanceId("a"), new ExitStatus { Code = 1 });
+        _world.Machine.Exit(AgentWorld.Id("a"), new ExitStatus { Code = 1 });
         _world.Advance(TimeSpan.FromSeconds(35));
 
         Assert.Equal(InstanceState.Failed, _world.Status("a").State);
@@ -362,9 +361,9 @@ public sealed class ReconcilerTests : IDisposable
         _world.Put(AgentWorld.Assignment("a"));
         _world.Put(AgentWorld.Assignment("b"));
         _world.ControlPlane.GoAway();
-        _world.Machine.Exit(new InstanceId("b"), new ExitStatus());
+        _world.Machine.Exit(AgentWorld.Id("b"), new ExitStatus());
         _world.Advance(TimeSpan.FromMinutes(5));
-        Assert.Equal(DriverState.Running, _world.Machine.Find(new InstanceId("a"))!.State);
+        Assert.Equal(DriverState.Running, _world.Machine.Find(AgentWorld.Id("a"))!.State);
 
         _world.ControlPlane.Statuses.Clear();
         _world.ControlPlane.ComeBack();
@@ -390,6 +389,26 @@ public sealed class ReconcilerTests : IDisposable
         Assert.Equal(attached + 1, _world.Network.Calls("AttachAsync"));
         Assert.Equal(["create a", "start a"], _world.Effects);
         Assert.Equal(2, _world.Status("a").ObservedGeneration);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("..")]
+    [InlineData("../../etc")]
+    [InlineData("6F6E65FF-0000-4000-8000-000000000000")]
+    [InlineData("{6f6e65ff-0000-4000-8000-000000000000}")]
+    public void What_is_not_a_uid_is_never_acted_upon(string uid)
+    {
+        _world.Boot().Sync();
+        var assignment = AgentWorld.Assignment("a");
+        assignment.Uid = uid;
+        _world.ControlPlane.SendAsItIs(new AssignmentEvent { Put = assignment });
+        _world.ControlPlane.SendAsItIs(new AssignmentEvent { Remove = new Removal { Uid = uid, Epoch = 7 } });
+        _world.Put(AgentWorld.Assignment("after"));
+        _world.Advance(TimeSpan.FromSeconds(5));
+
+        Assert.Equal(["create after", "start after"], _world.Effects);
+        Assert.Empty(_world.ControlPlane.Removed);
     }
 
     public void Dispose() => _world.Dispose();

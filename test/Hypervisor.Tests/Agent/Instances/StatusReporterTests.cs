@@ -1,4 +1,3 @@
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Xunit;
 
@@ -98,7 +97,7 @@ public sealed class StatusReporterTests : IDisposable
         _world.Boot().Sync();
         _world.ControlPlane.ReportLatency = TimeSpan.FromMilliseconds(100);
         _world.Put(AgentWorld.Assignment("a"));
-        _world.Machine.Exit(new InstanceId("a"), new ExitStatus { Code = 7 });
+        _world.Machine.Exit(AgentWorld.Id("a"), new ExitStatus { Code = 7 });
         _world.Advance(TimeSpan.FromSeconds(1));
 
         Assert.Equal((InstanceState.Failed, 7), (_world.Status("a").State, _world.Status("a").Exit.Code));
