@@ -159,6 +159,7 @@ public sealed class ContainerdHost : IAsyncLifetime
             }
 
             RemoveDeadSockets();
+            RemoveRuncState();
             Directory.Delete(Run, recursive: true);
             Directory.Delete(Root, recursive: true);
         }
@@ -181,6 +182,16 @@ public sealed class ContainerdHost : IAsyncLifetime
             {
                 File.Delete(path);
             }
+        }
+    }
+
+    /// <summary>runc keeps a folder per containerd namespace in a place that all containerds share, and never removes it.</summary>
+    private void RemoveRuncState()
+    {
+        var state = Path.Combine("/run/containerd/runc", _name);
+        if (Directory.Exists(state))
+        {
+            Directory.Delete(state, recursive: true);
         }
     }
 

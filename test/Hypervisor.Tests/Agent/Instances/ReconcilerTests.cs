@@ -1,5 +1,4 @@
 using Hypervisor.Agent.Drivers;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Xunit;
 

@@ -1,6 +1,5 @@
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Node;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
