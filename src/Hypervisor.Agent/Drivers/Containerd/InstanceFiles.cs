@@ -5,9 +5,6 @@ using Hypervisor.Agent.Drivers.Containerd.Spec;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Protocol.V1;
 
-// The agent runs on Linux only.
-#pragma warning disable CA1416
-
 namespace Hypervisor.Agent.Drivers.Containerd;
 
 /// <summary>
