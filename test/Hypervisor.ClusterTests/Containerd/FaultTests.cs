@@ -59,6 +59,35 @@ public sealed class FaultTests : IAsyncLifetime
         Assert.Equal(running, await _host.Driver.GetAsync(definition.Id, Cancel));
     }
 
+    [Fact]
+    public async Task A_shim_that_does_not_answer_keeps_no_process_alive()
+    {
+        var definition = _host.Define();
+        var running = await _host.StartAsync(definition);
+        foreach (var shim in _host.Shims())
+        {
+            ContainerdHost.Signal(shim, 19);
+        }
+
+        try
+        {
+            // containerd passes on that its own deadline ran out as UNKNOWN, which must not be taken for an answer.
+            var error = await Assert.ThrowsAsync<DriverException>(() => _host.Driver.RemoveAsync(definition.Id, First, Cancel));
+            Assert.True(error.Reason == "RuntimeUnavailable", error.Message);
+            Assert.Contains("State:\tZ", File.ReadAllText($"/proc/{running.ProcessId}/status"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            foreach (var shim in _host.Shims())
+            {
+                ContainerdHost.Signal(shim, 18);
+            }
+        }
+
+        await _host.Driver.RemoveAsync(definition.Id, First, Cancel);
+        Assert.Null(await _host.Driver.GetAsync(definition.Id, Cancel));
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

@@ -88,7 +88,7 @@ internal sealed class ContainerTasks(
         {
             await KillAsync(id, NativeMethods.SigKill, all: true, cancellationToken);
         }
-        catch (RpcException error) when (error.StatusCode == StatusCode.DeadlineExceeded && !cancellationToken.IsCancellationRequested)
+        catch (RpcException error) when (RuntimeErrors.IsDeadline(error) && !cancellationToken.IsCancellationRequested)
         {
             answered = false;
         }

@@ -21,10 +21,10 @@ internal static partial class RuntimeErrors
         _ => TranslateMessage(error.Status.Detail, error),
     };
 
-    /// <summary>Ours ran out, or the shim's copy of it a moment earlier, which containerd passes on as UNKNOWN.</summary>
+    /// <summary>Ours ran out, or the shim's copy of it a moment earlier, which containerd passes on as UNKNOWN, some calls with words before it.</summary>
     public static bool IsDeadline(RpcException error) =>
         error.StatusCode == StatusCode.DeadlineExceeded
-        || error.Status.Detail.StartsWith("context deadline exceeded", StringComparison.Ordinal);
+        || error.Status.Detail.Contains("context deadline exceeded", StringComparison.Ordinal);
 
     /// <summary>
     /// containerd answers, and says that the shim behind it does not. An error that our own channel made, which has an exception
