@@ -213,7 +213,7 @@ internal sealed partial class Runner
                     await _signal.WaitAsync(cancellationToken);
                     break;
                 case RunnerAction.Wait:
-                    timer.Change(decision.Until > Now ? decision.Until - Now : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
+                    timer.Change(UntilDue(decision.Until - Now), Timeout.InfiniteTimeSpan);
                     await _signal.WaitAsync(cancellationToken);
                     break;
                 case RunnerAction.Acknowledge:
@@ -225,6 +225,13 @@ internal sealed partial class Runner
             }
         }
     }
+
+    /// <summary>
+    /// In the timer's whole milliseconds, rounded up: it would fire too early otherwise, again and again, and a millisecond
+    /// in the past means "never" to it.
+    /// </summary>
+    private static TimeSpan UntilDue(TimeSpan remaining) =>
+        TimeSpan.FromMilliseconds(Math.Max(0, Math.Ceiling(remaining.TotalMilliseconds)));
 
     private TimeSpan Now => _services.Time.GetElapsedTime(_origin);
 
