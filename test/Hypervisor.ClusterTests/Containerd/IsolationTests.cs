@@ -61,6 +61,11 @@ public sealed class IsolationTests(ContainerdHost host) : IClassFixture<Containe
         Assert.Equal(("50000", "100000", "512"), (Limit("cpu", "cpu.cfs_quota_us"), Limit("cpu", "cpu.cfs_period_us"), Limit("cpu", "cpu.shares")));
         Assert.Equal("77", Limit("pids", "pids.max"));
 
+        // A second run is started from the record alone.
+        await host.Driver.StopAsync(definition.Id, definition.Epoch, new StopPolicy(9, TimeSpan.Zero), Cancel);
+        await host.Driver.StartAsync(definition.Id, definition.Epoch, Cancel);
+        Assert.Equal(("50000", "100000", "512"), (Limit("cpu", "cpu.cfs_quota_us"), Limit("cpu", "cpu.cfs_period_us"), Limit("cpu", "cpu.shares")));
+
         string Limit(string controller, string file) =>
             File.ReadAllText($"/sys/fs/cgroup/{controller}{host.Cgroups.PathOf(definition.Id.Value)}/{file}").Trim();
     }

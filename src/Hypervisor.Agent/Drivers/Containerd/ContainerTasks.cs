@@ -9,6 +9,10 @@ using TaskStatus = Containerd.Types.Tasks.Status;
 
 namespace Hypervisor.Agent.Drivers.Containerd;
 
+/// <summary>What a task is started with, beside what its container record says.</summary>
+/// <param name="CpuMillicores">Its limit; 0 is none.</param>
+internal sealed record StartInput(IReadOnlyList<Mount> Rootfs, long CpuMillicores);
+
 /// <summary>The running side of containers: tasks, made and ended for certain. The caller holds the instance's lock.</summary>
 internal sealed class ContainerTasks(
     ContainerdClient client, Cgroups cgroups, Leftovers leftovers, InstanceFiles files, TimeProvider time)
@@ -30,7 +34,7 @@ internal sealed class ContainerTasks(
     }
 
     /// <summary>Starts the process; nothing when it runs. Whatever an earlier, interrupted attempt left is removed first.</summary>
-    public async Task StartAsync(string id, IReadOnlyList<Mount> rootfs, CancellationToken cancellationToken)
+    public async Task StartAsync(string id, StartInput input, CancellationToken cancellationToken)
     {
         if (leftovers.Any(id))
         {
@@ -51,7 +55,12 @@ internal sealed class ContainerTasks(
         {
             try
             {
-                await CreateAsync(id, rootfs, cancellationToken);
+                await CreateAsync(id, input.Rootfs, cancellationToken);
+                if (input.CpuMillicores > 0)
+                {
+                    cgroups.LimitCpu(id, input.CpuMillicores);
+                }
+
                 await client.Tasks.StartAsync(
                     new StartRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
                 return;

@@ -105,8 +105,8 @@ internal sealed class ContainerdDriver(
         async () =>
         {
             using var holder = await _locks.EnterAsync(id.Value, cancellationToken);
-            var mounts = definitions.TakePrepared(id.Value, epoch);
-            if (mounts is null)
+            var start = definitions.TakePrepared(id.Value, epoch);
+            if (start is null)
             {
                 var record = await definitions.FindAsync(id.Value, cancellationToken)
                     ?? throw new DriverException("NotCreated", $"containerd has no container {id}", permanent: false);
@@ -121,12 +121,12 @@ internal sealed class ContainerdDriver(
                     await definitions.NoteExitAsync(record with { Exit = null }, cancellationToken);
                 }
 
-                mounts = await definitions.MountsAsync(id.Value, cancellationToken);
+                start = new StartInput(await definitions.MountsAsync(id.Value, cancellationToken), record.CpuMillicores);
             }
 
             try
             {
-                await tasks.StartAsync(id.Value, mounts, cancellationToken);
+                await tasks.StartAsync(id.Value, start, cancellationToken);
             }
             catch (RpcException error) when (error.StatusCode is not (StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Cancelled))
             {

@@ -35,8 +35,8 @@ internal sealed class InstanceDefinitions(
     private readonly ulong _openFiles = ProcessLimits.OpenFiles();
     private readonly Lock _lock = new();
 
-    /// <summary>Mounts of what was just created, so that the start that follows asks containerd for nothing it has just said.</summary>
-    private readonly Dictionary<string, (Epoch Epoch, IReadOnlyList<Mount> Mounts)> _prepared = new(StringComparer.Ordinal);
+    /// <summary>What was just created, so that the start that follows asks containerd for nothing it has just said.</summary>
+    private readonly Dictionary<string, (Epoch Epoch, StartInput Start)> _prepared = new(StringComparer.Ordinal);
 
     public static DriverException Stale(Epoch epoch, InstanceRecord record) => new(
         "StaleEpoch", $"the call is of epoch {epoch}, the container of epoch {record.Epoch}", permanent: true);
@@ -71,11 +71,11 @@ internal sealed class InstanceDefinitions(
     }
 
     /// <summary>What <see cref="PutAsync"/> made in this very run of the agent, once.</summary>
-    public IReadOnlyList<Mount>? TakePrepared(string id, Epoch epoch)
+    public StartInput? TakePrepared(string id, Epoch epoch)
     {
         lock (_lock)
         {
-            return _prepared.Remove(id, out var prepared) && prepared.Epoch == epoch ? prepared.Mounts : null;
+            return _prepared.Remove(id, out var prepared) && prepared.Epoch == epoch ? prepared.Start : null;
         }
     }
 
@@ -131,7 +131,7 @@ internal sealed class InstanceDefinitions(
         {
             lock (_lock)
             {
-                _prepared[id] = (definition.Epoch, mounts);
+                _prepared[id] = (definition.Epoch, new StartInput(mounts, InstanceRecord.Of(definition).CpuMillicores));
             }
         }
     }

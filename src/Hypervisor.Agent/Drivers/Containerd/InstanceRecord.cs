@@ -8,6 +8,7 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Drivers.Containerd;
 
 /// <summary>What the driver keeps about an instance in containerd's own record of the container.</summary>
+/// <param name="CpuMillicores">The limit, set when the task starts; 0 is none.</param>
 /// <param name="Exit">Of the last run; kept here because the shim that knows it first does not survive a reboot.</param>
 internal sealed record InstanceRecord(
     string Id,
@@ -17,6 +18,7 @@ internal sealed record InstanceRecord(
     long Generation,
     long RestartGeneration,
     string ImageDigest,
+    long CpuMillicores,
     RecordedExit? Exit)
 {
     public const string UidLabel = Prefix + "uid";
@@ -38,6 +40,7 @@ internal sealed record InstanceRecord(
         definition.Assignment.Generation,
         definition.Assignment.Spec.RestartGeneration,
         definition.ImageDigest,
+        definition.Assignment.Spec.Resources?.CpuMillicores ?? 0,
         Exit: null);
 
     /// <summary>What can be read of a container; one without our labels counts as epoch 0, so that anyone may replace it.</summary>
@@ -52,6 +55,7 @@ internal sealed record InstanceRecord(
             Number("generation"),
             Number("restart-generation"),
             Text("image-digest"),
+            Number("cpu-millicores"),
             RecordedExit.Parse(labels.TryGetValue(ExitLabel, out var exit) ? exit : ""));
 
         string Text(string name) => labels.TryGetValue(Prefix + name, out var value) ? value : "";
@@ -68,6 +72,7 @@ internal sealed record InstanceRecord(
         labels[Prefix + "generation"] = Generation.ToString(CultureInfo.InvariantCulture);
         labels[Prefix + "restart-generation"] = RestartGeneration.ToString(CultureInfo.InvariantCulture);
         labels[Prefix + "image-digest"] = ImageDigest;
+        labels[Prefix + "cpu-millicores"] = CpuMillicores.ToString(CultureInfo.InvariantCulture);
         if (Exit is not null)
         {
             labels[ExitLabel] = Exit.ToString();

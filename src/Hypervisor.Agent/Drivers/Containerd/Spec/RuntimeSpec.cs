@@ -58,8 +58,8 @@ internal sealed record SpecDeviceRule(bool Allow, string Access);
 /// <param name="Swap">Memory and swap together, bytes.</param>
 internal sealed record SpecMemory(long Limit, long? Swap);
 
-/// <param name="Quota">Microseconds of CPU time per <paramref name="Period"/> microseconds.</param>
-internal sealed record SpecCpu(ulong Shares, long Quota, ulong Period);
+/// <summary>The weight only: see <see cref="Kernel.CpuQuota"/> for the limit.</summary>
+internal sealed record SpecCpu(ulong Shares);
 
 internal sealed record SpecPids(long Limit);
 

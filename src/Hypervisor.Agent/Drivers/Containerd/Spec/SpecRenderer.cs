@@ -31,9 +31,6 @@ internal static class SpecRenderer
 
     private const string DefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-    /// <summary>The kernel's smallest quota, microseconds.</summary>
-    private const long MinimumQuota = 1000;
-
     /// <summary>Parts of /proc and /sys that tell of the host or act on it. Docker's list.</summary>
     private static readonly string[] MaskedPaths =
     [
@@ -196,15 +193,8 @@ internal static class SpecRenderer
             new SpecPids(security.PidsLimit > 0 ? security.PidsLimit : ContainerdLimits.DefaultPids));
     }
 
-    private static SpecCpu Cpu(long millicores)
-    {
-        var shares = (ulong)Math.Clamp(millicores * 1024 / 1000, 2, 262_144);
-        const long period = 100_000;
-        var quota = millicores * period / 1000;
-        return quota >= MinimumQuota
-            ? new SpecCpu(shares, quota, period)
-            : new SpecCpu(shares, millicores * 1000, 1_000_000);
-    }
+    /// <summary>In the proportion that runtimes have agreed on: 1024 shares are one CPU.</summary>
+    private static SpecCpu Cpu(long millicores) => new((ulong)Math.Clamp(millicores * 1024 / 1000, 2, 262_144));
 
     private static void RefuseNul(string field, string value)
     {

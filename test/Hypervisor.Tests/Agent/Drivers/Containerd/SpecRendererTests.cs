@@ -91,18 +91,18 @@ public sealed class SpecRendererTests
     }
 
     [Fact]
-    public void Limits_are_memory_without_swap_quota_shares_and_pids()
+    public void Limits_are_memory_without_swap_shares_and_pids()
     {
         var resources = Render(_ => { }).Linux.Resources;
         Assert.Equal(new SpecMemory(64 << 20, 64 << 20), resources.Memory);
-        Assert.Equal(new SpecCpu(1536, 150_000, 100_000), resources.Cpu);
+        Assert.Equal(new SpecCpu(1536), resources.Cpu);
         Assert.Equal(new SpecPids(4096), resources.Pids);
         Assert.Equal(new SpecPids(9), Render(spec => spec.Security.PidsLimit = 9).Linux.Resources.Pids);
     }
 
     [Fact]
-    public void A_quota_below_the_kernels_least_takes_a_longer_period() =>
-        Assert.Equal(new SpecCpu(2, 1000, 1_000_000), Render(spec => spec.Resources.CpuMillicores = 1).Linux.Resources.Cpu);
+    public void Shares_are_never_below_the_kernels_least() =>
+        Assert.Equal(new SpecCpu(2), Render(spec => spec.Resources.CpuMillicores = 1).Linux.Resources.Cpu);
 
     [Fact]
     public void Without_swap_accounting_no_swap_limit_is_set() =>
