@@ -29,6 +29,7 @@ internal sealed class IdleMemory(TimeProvider time) : BackgroundService
                 // Stops every thread, for a few milliseconds with a heap of this size.
                 GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
                 NativeHeap.Trim();
+                ProgramPages.Release();
                 collected = allocated;
             }
 
