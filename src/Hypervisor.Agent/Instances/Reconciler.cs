@@ -201,6 +201,11 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
             if (isNew)
             {
                 Supervise(runner);
+                if (runner.Observed != Observation.Absent)
+                {
+                    // It may have been unclaimed until now.
+                    ReportUnclaimed();
+                }
             }
 
             if (answer != Acceptance.Retired)

@@ -98,12 +98,8 @@ internal sealed class Dataplane : IDisposable
     public NetworkAttachment Attach(InstanceId id, Epoch epoch, NetworkSpec spec)
     {
         RefuseForeignName(id);
+        RefuseOlder(id, epoch);
         var before = _attachments.GetValueOrDefault(id.Value);
-        if (before is not null && epoch < before.Epoch)
-        {
-            throw new DriverException("StaleEpoch", $"Instance {id} is attached under epoch {before.Epoch}; epoch {epoch} is older.", permanent: true);
-        }
-
         var ports = PortRequests.Parse(spec);
         PortRequests.RefuseCollisions(id, ports, _attachments.Values);
         foreach (var port in ports.Where(port => before is null || !before.Ports.Any(port.CollidesWith)))
@@ -132,9 +128,15 @@ internal sealed class Dataplane : IDisposable
 
     /// <summary>First half of <see cref="INodeNetwork.DetachAsync"/>: takes the instance out of the rules.</summary>
     /// <returns>What is to be deleted before <see cref="EndDetach"/>; on any thread, for the kernel takes its time.</returns>
-    public Departure BeginDetach(InstanceId id)
+    public Departure BeginDetach(InstanceId id, Epoch epoch)
     {
         RefuseForeignName(id);
+        RefuseOlder(id, epoch);
+        return BeginDetach(id);
+    }
+
+    private Departure BeginDetach(InstanceId id)
+    {
         if (!_attachments.TryGetValue(id.Value, out var attachment))
         {
             var links = _route.ListLinks().Where(link => link.Alias == Attachment.AliasOf(id));
@@ -284,6 +286,14 @@ internal sealed class Dataplane : IDisposable
         if (first is not null)
         {
             throw new IOException(first.Message, first);
+        }
+    }
+
+    private void RefuseOlder(InstanceId id, Epoch epoch)
+    {
+        if (_attachments.GetValueOrDefault(id.Value) is { } present && epoch < present.Epoch)
+        {
+            throw new DriverException("StaleEpoch", $"Instance {id} is attached under epoch {present.Epoch}; epoch {epoch} is older.", permanent: true);
         }
     }
 

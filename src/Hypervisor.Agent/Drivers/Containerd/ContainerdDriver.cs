@@ -161,6 +161,22 @@ internal sealed class ContainerdDriver(
 
     public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => FreezeAsync(id, epoch, freeze: false, cancellationToken);
 
+    public Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => GuardAsync(
+        async () =>
+        {
+            using var holder = await _locks.EnterAsync(id.Value, cancellationToken);
+            var record = await definitions.FindAsync(id.Value, cancellationToken)
+                ?? throw new DriverException("NotCreated", $"containerd has no container {id}", permanent: false);
+            Refuse(epoch, record);
+            if (record.Epoch < epoch)
+            {
+                await definitions.NoteEpochAsync(id.Value, epoch, cancellationToken);
+            }
+
+            return true;
+        },
+        cancellationToken);
+
     public Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => GuardAsync(
         async () =>
         {
@@ -291,7 +307,8 @@ internal sealed class ContainerdDriver(
             ContainerTasks.IsAlive(task) ? (int)task!.Pid : null,
             startedAt,
             exit?.At,
-            exit?.ToStatus());
+            exit?.ToStatus(),
+            InstanceRecord.MadeFrom(container));
     }
 
     private async Task<HashSet<string>> ListSnapshotsAsync(CancellationToken cancellationToken)
