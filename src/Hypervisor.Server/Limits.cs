@@ -179,6 +179,9 @@ internal static class Limits
         /// <summary>A machine that runs more things that nobody knows needs a person; the list is stored with the node.</summary>
         public const int Unclaimed = 1024;
 
+        /// <summary>The list is one value of the store, whose batches end at 1.5 MiB. An agent stops telling specs at half of it.</summary>
+        public const int UnclaimedBytes = 1024 * 1024;
+
         /// <summary>CamelCase words and sentences; longer ones are cut, since the status matters more than its prose.</summary>
         public const int ReasonCharacters = 128;
 

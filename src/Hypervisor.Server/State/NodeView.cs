@@ -22,7 +22,19 @@ internal static class NodeView
             InstanceCount = entry.InstanceUids.Count,
             Subnet = entry.RegistrationRecord?.Subnet ?? "",
         };
-        status.Unclaimed.AddRange(entry.RegistrationRecord?.Unclaimed.Select(unclaimed => unclaimed.Clone()) ?? []);
+        status.Unclaimed.AddRange(entry.RegistrationRecord?.Unclaimed.Select(Render) ?? []);
         return new() { Metadata = metadata, Spec = new() { Scheduling = entry.Scheduling }, Status = status };
     }
+
+    /// <summary>Without its spec: who may see a node need not be one who may see every project's environment variables.</summary>
+    public static UnclaimedInstance Render(UnclaimedInstance reported) => new()
+    {
+        Uid = reported.Uid,
+        Name = reported.Name,
+        Project = reported.Project,
+        Epoch = reported.Epoch,
+        Type = reported.Type,
+        State = reported.State,
+        Adoptable = reported.Spec is not null,
+    };
 }
