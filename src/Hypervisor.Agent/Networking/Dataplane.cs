@@ -37,6 +37,7 @@ internal sealed class Dataplane : IDisposable
     private readonly HashSet<string> _leaving = new(StringComparer.Ordinal);
     private readonly string _table;
     private Ipv4Subnet? _subnet;
+    private bool _confinesForwarding;
 
     /// <summary>Enters the host's namespace with the calling thread, for good, and reads the records.</summary>
     public Dataplane(NetworkOptions options, ILogger logger)
@@ -62,6 +63,7 @@ internal sealed class Dataplane : IDisposable
         _wiring = new(_route, _namespaces);
         _firewall = new(_nft);
         Directory.CreateDirectory(options.StateDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        _confinesForwarding = _settings.Changes(ForwardingKey, "1");
         Load();
     }
 
@@ -121,8 +123,9 @@ internal sealed class Dataplane : IDisposable
             _namespaces.Create(id);
         }
 
-        _wiring.Ensure(attachment, bridge, _route.FindLink(attachment.LinkName));
+        // Rules first: there is no moment at which it may speak as somebody else.
         _firewall.Change(Rules(), before, attachment);
+        _wiring.Ensure(attachment, bridge, _route.FindLink(attachment.LinkName));
         return new(_namespaces.PathOf(id), attachment.Address, attachment.Subnet.PrefixLength, attachment.Subnet.Gateway.ToAddress());
     }
 
@@ -165,6 +168,7 @@ internal sealed class Dataplane : IDisposable
         if (_attachments.Remove(id.Value, out var attachment))
         {
             _allocator.Release(attachment.Address.ToUInt32());
+            _firewall.Change(Rules(), attachment, null);
         }
     }
 
@@ -241,10 +245,12 @@ internal sealed class Dataplane : IDisposable
 
     private void EnsureAll(bool first)
     {
+        _confinesForwarding = _settings.Changes(ForwardingKey, "1");
+
         // Rules before forwarding: there is no moment at which the host forwards to instances unfiltered.
         if (_firewall.Ensure(Rules()))
         {
-            _logger.Repaired($"nftables table {_table}");
+            _logger.Repaired($"nftables tables {_table}");
         }
 
         var (bridge, changed) = _bridge.Ensure(Subnets());
@@ -338,7 +344,7 @@ internal sealed class Dataplane : IDisposable
         return [.. (_subnet is { } present ? subnets.Prepend(present) : subnets).Distinct()];
     }
 
-    private RulesetInput Rules() => new(_table, _options.Bridge, Subnets(), [.. _attachments.Values]);
+    private RulesetInput Rules() => new(_table, _options.Bridge, Subnets(), [.. _attachments.Values], _confinesForwarding);
 
     private void Load()
     {

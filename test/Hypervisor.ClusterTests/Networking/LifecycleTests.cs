@@ -280,7 +280,7 @@ public sealed class LifecycleTests
     public async Task A_bridge_of_somebody_else_is_neither_used_nor_removed()
     {
         await using var lab = new NetworkLab();
-        lab.OnHost(route => route.CreateBridge("hv0", new([0x52, 0x54, 0, 1, 2, 3])));
+        lab.OnHost(route => route.CreateBridge("hv0", new([0x52, 0x54, 0, 1, 2, 3]), 0));
 
         var refused = await Assert.ThrowsAsync<DriverException>(() => lab.Network.EnsureAsync(NetworkLab.Subnet, NetworkLab.Deadline));
 
