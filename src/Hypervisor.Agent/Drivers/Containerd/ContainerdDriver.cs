@@ -132,6 +132,7 @@ internal sealed class ContainerdDriver(
             {
                 // Refused, not lost: nothing of the attempt may stay behind.
                 log.StartRefused(id.Value, error.Status.Detail);
+                groups.Leave(id.Value);
                 await tasks.EndAsync(id.Value, await tasks.FindAsync(id.Value, cancellationToken), cancellationToken);
                 throw;
             }
@@ -271,7 +272,14 @@ internal sealed class ContainerdDriver(
             await definitions.NoteExitAsync(record, cancellationToken);
         }
 
+        // The shim ends with its last task. Whoever is made next must not be given its name: it could find a shim about to go.
+        var emptied = groups.Leave(id);
         await tasks.EndAsync(id, task, cancellationToken);
+        if (emptied is not null)
+        {
+            shims.RemoveDeadSocket(emptied);
+        }
+
         return record;
     }
 
