@@ -74,6 +74,10 @@ internal sealed class GetCommand : CtlCommand
             printer.WriteLine(runtime.Available
                 ? $"  {Layouts.Runtime(runtime)} {runtime.Version}"
                 : $"  {Layouts.Runtime(runtime)} unavailable: {runtime.Message}");
+            foreach (var warning in runtime.Warnings)
+            {
+                printer.WriteLine($"    warning: {warning.Message}");
+            }
         }
 
         if (status.Unclaimed.Count > 0)
