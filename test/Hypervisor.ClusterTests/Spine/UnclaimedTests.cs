@@ -35,7 +35,8 @@ public sealed class UnclaimedTests
         var adopted = await cluster.Nodes.AdoptInstanceAsync(request, deadline: LocalCluster.Deadline(10));
         Assert.True(adopted.Placement.Epoch > kept.Placement.Epoch);
         var running = await cluster.InstanceAsync("kept", "runs as the cluster's", instance =>
-            instance.Status.State == InstanceState.Running && instance.Status.ObservedEpoch == instance.Placement.Epoch);
+            instance.Status.State == InstanceState.Running && instance.Status.ObservedEpoch == instance.Placement.Epoch
+            && instance.Status.IpAddresses.Count > 0);
         Assert.Equal(kept.Metadata.Uid, running.Metadata.Uid);
         Assert.Equal(kept.Status.IpAddresses, running.Status.IpAddresses);
         Assert.Equal(processes, new Leftovers(cluster).InstanceProcesses().Order());
@@ -46,8 +47,8 @@ public sealed class UnclaimedTests
         Assert.Contains(known.StatusCode, new[] { StatusCode.FailedPrecondition, StatusCode.NotFound });
 
         await cluster.Nodes.PurgeInstanceAsync(new PurgeInstanceRequest { Node = "n1", Instance = "dropped" }, deadline: LocalCluster.Deadline(10));
+        await RealTime.UntilAsync("the purged one's process is gone", TimeSpan.FromSeconds(30), () => new Leftovers(cluster).InstanceProcesses().Count == 1);
         await UnclaimedAsync(cluster, 0);
-        Assert.Single(new Leftovers(cluster).InstanceProcesses());
 
         // An agent that begins anew finds the instance under the epoch that it was given.
         await cluster.Agent.KillAsync();
