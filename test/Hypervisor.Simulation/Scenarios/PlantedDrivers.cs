@@ -30,6 +30,8 @@ internal abstract class PlantedDriver(IInstanceDriver driver) : IInstanceDriver
 
     public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.ResumeAsync(id, epoch, cancellationToken);
 
+    public Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.RaiseEpochAsync(id, epoch, cancellationToken);
+
     public IAsyncEnumerable<InstanceId> WatchAsync(CancellationToken cancellationToken) => driver.WatchAsync(cancellationToken);
 }
 

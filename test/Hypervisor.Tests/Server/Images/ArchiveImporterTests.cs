@@ -41,6 +41,44 @@ public sealed class ArchiveImporterTests : IDisposable
     }
 
     [Fact]
+    public async Task An_upload_of_empty_pieces_is_given_up_like_a_silent_one()
+    {
+        var time = new FakeTimeProvider();
+        await using var upload = new UploadStream(EmptyPieces(time).GetAsyncEnumerator(TestContext.Current.CancellationToken), 1024, time);
+
+        var refused = await Assert.ThrowsAsync<InvalidImageException>(async () =>
+            await upload.ReadExactlyAsync(new byte[16], TestContext.Current.CancellationToken));
+
+        Assert.Contains("nothing arrived", refused.Message, StringComparison.Ordinal);
+
+        static async IAsyncEnumerable<ReadOnlyMemory<byte>> EmptyPieces(FakeTimeProvider time)
+        {
+            while (true)
+            {
+                await Task.CompletedTask;
+                time.Advance(TimeSpan.FromSeconds(1));
+                yield return ReadOnlyMemory<byte>.Empty;
+            }
+        }
+    }
+
+    [Fact]
+    public void A_layer_is_checked_no_further_once_the_import_is_cancelled()
+    {
+        var path = Path.Combine(_parent.FullName, "layer");
+        File.WriteAllBytes(path, ImageArchives.Layer);
+        using var file = File.OpenRead(path);
+        using var cancelled = new CancellationTokenSource();
+        using var layer = new BoundedStream(file, 0, file.Length, cancelled.Token);
+        var allowance = long.MaxValue;
+        LayerChecker.Check(layer, CompressionKind.None, "The layer", ref allowance);
+        layer.Rewind();
+        cancelled.Cancel();
+
+        Assert.Throws<OperationCanceledException>(() => LayerChecker.Check(layer, CompressionKind.None, "The layer", ref allowance));
+    }
+
+    [Fact]
     public async Task A_layer_that_is_a_link_to_another_in_the_archive_is_found()
     {
         var config = ImageArchives.Config(ImageArchives.Layer);

@@ -1,6 +1,11 @@
 using Grpc.Core;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Nodes;
+using Hypervisor.Server.Stores;
+using Hypervisor.Tests.Server.State;
+using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
 namespace Hypervisor.Tests.Server.Nodes;
@@ -152,6 +157,28 @@ public sealed class NodeRegistryTests
         Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
         Assert.Contains("and 2 more", error.Status.Detail, StringComparison.Ordinal);
         Assert.Contains("hypervisor-ctl node delete a --fenced", error.Status.Detail, StringComparison.Ordinal);
+        Assert.Equal(NodeScheduling.Schedulable, (await plane.ViewAsync(Token)).Node(node)!.Scheduling);
+    }
+
+    [Fact]
+    public async Task A_deregistration_that_an_instance_overtakes_leaves_the_node_schedulable()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var node = await plane.ReadyNodeAsync("a", Token);
+        var placed = new TaskCompletionSource();
+        var store = new FaultyStore(plane.Store) { WritesHeld = placed.Task };
+        await using var writer = new StoreWriter(store);
+        var registry = new NodeRegistry(
+            plane.Reads, writer, plane.Incarnations, plane.Beats, ControlPlane.Terms, new ServerNetworkConfiguration(), plane.Random, plane.Time,
+            NullLogger<NodeRegistry>.Instance);
+
+        var deregistering = registry.DeregisterAsync("a", fenced: false, Token);
+        await store.WriteArrived;
+        await plane.PlacedAsync("i", node, Token);
+        placed.SetResult();
+        var error = await Assert.ThrowsAsync<RpcException>(() => deregistering);
+
+        Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
         Assert.Equal(NodeScheduling.Schedulable, (await plane.ViewAsync(Token)).Node(node)!.Scheduling);
     }
 
