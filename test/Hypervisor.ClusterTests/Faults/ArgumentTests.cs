@@ -44,7 +44,7 @@ public sealed class ArgumentTests(OneCluster fixture)
     public async Task Hostile_text_arrives_as_it_is(string text, bool inPath)
     {
         const string script = "while :; do sleep 1000; done";
-        var baseline = await new Leftovers(Cluster).ListAsync();
+        var baseline = await fixture.BeginAsync();
         var request = Instances.Request("hostile", "busybox", "sh", "-c", script, text);
         request.Spec.Process.Args.Add([text, "", text + text]);
         request.Spec.Process.Env.Add(new EnvVar { Name = "HOSTILE", Value = text });

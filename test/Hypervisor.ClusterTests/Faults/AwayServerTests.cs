@@ -16,7 +16,7 @@ public sealed class AwayServerTests(OneCluster fixture)
     [Fact]
     public async Task An_agent_that_restarts_while_the_server_is_away_adopts_what_runs()
     {
-        var baseline = await new Leftovers(Cluster).ListAsync();
+        var baseline = await fixture.BeginAsync();
         var before = await Cluster.RunAsync("kept", "sleep", "3600");
         var process = Cluster.ProcessOf(before);
 
@@ -47,7 +47,7 @@ public sealed class AwayServerTests(OneCluster fixture)
     [InlineData(true)]
     public async Task A_process_that_ends_while_the_server_is_away_is_reported_and_not_started_again(bool agentRestarts)
     {
-        var baseline = await new Leftovers(Cluster).ListAsync();
+        var baseline = await fixture.BeginAsync();
         var kept = await Cluster.RunAsync("kept", "sleep", "3600");
         var lost = await Cluster.RunAsync("lost", "sleep", "3600");
         var (keptProcess, lostProcess) = (Cluster.ProcessOf(kept), Cluster.ProcessOf(lost));

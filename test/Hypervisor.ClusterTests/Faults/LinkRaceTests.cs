@@ -26,7 +26,7 @@ public sealed class LinkRaceTests(OneCluster fixture) : IDisposable
     [Fact]
     public async Task Links_in_an_image_lead_nowhere_on_the_node()
     {
-        var baseline = await new Leftovers(Cluster).ListAsync();
+        var baseline = await fixture.BeginAsync();
         PlantCanary();
         var before = Canary();
         var target = _canary.FullName;
@@ -88,7 +88,7 @@ public sealed class LinkRaceTests(OneCluster fixture) : IDisposable
     [InlineData("work")]
     public async Task A_folder_that_becomes_a_link_during_each_start_lets_nothing_out(string folder)
     {
-        var baseline = await new Leftovers(Cluster).ListAsync();
+        var baseline = await fixture.BeginAsync();
         PlantCanary();
         var before = Canary();
         await Cluster.ImportAsync("bare", OciArchive.Of(OciArchive.Shell()));
@@ -145,6 +145,7 @@ public sealed class LinkRaceTests(OneCluster fixture) : IDisposable
     [Fact]
     public async Task Nobody_but_root_can_put_a_link_into_any_folder_that_the_programs_write_to()
     {
+        var baseline = await fixture.BeginAsync();
         await Cluster.RunAsync("open", "sh", "-c", "mkdir -p /shared; chmod 777 /shared /; while :; do sleep 1000; done");
         var more = OciArchive.Layer(tar => OciArchive.File(tar, "a", "b"u8.ToArray()));
         foreach (var archive in new[] { OciArchive.Of(OciArchive.Shell()), OciArchive.Of(OciArchive.Shell(), more) })
@@ -155,6 +156,7 @@ public sealed class LinkRaceTests(OneCluster fixture) : IDisposable
         }
 
         await Cluster.DeleteAsync("open");
+        await Cluster.LeavesAsync(baseline, "the instances");
 
         async Task StartAsync()
         {

@@ -57,7 +57,7 @@ public sealed class NetworkDamageTests(OneCluster fixture)
 
     private async Task<Scene> StartAsync()
     {
-        var scene = new Scene(this, await new Leftovers(Cluster).ListAsync());
+        var scene = new Scene(this, await fixture.BeginAsync());
         try
         {
             await Shell.RunAsync("ip", "netns", "add", Neighbour);

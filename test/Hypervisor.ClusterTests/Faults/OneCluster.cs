@@ -1,3 +1,4 @@
+using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 using Xunit;
 
@@ -14,6 +15,24 @@ public sealed class OneCluster : IAsyncLifetime
     {
         Cluster = await LocalCluster.StartAsync();
         await Cluster.ImportBusyboxAsync();
+    }
+
+    /// <summary>What is on the machine before a test, after removing what an earlier one left when it failed.</summary>
+    internal async Task<IReadOnlyList<string>> BeginAsync()
+    {
+        foreach (var process in new[] { Cluster.Containerd, Cluster.Server, Cluster.Agent }.Where(process => !process.IsRunning))
+        {
+            process.Start();
+        }
+
+        await Cluster.NodeReadyAsync();
+        var left = await Cluster.Compute.ListInstancesAsync(new ListInstancesRequest(), deadline: LocalCluster.Deadline(10));
+        foreach (var instance in left.Instances)
+        {
+            await Cluster.DeleteAsync(instance.Metadata.Name);
+        }
+
+        return await new Leftovers(Cluster).ListAsync();
     }
 
     public ValueTask DisposeAsync() => Cluster?.DisposeAsync() ?? ValueTask.CompletedTask;
