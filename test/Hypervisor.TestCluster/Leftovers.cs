@@ -39,8 +39,16 @@ internal sealed class Leftovers(LocalCluster cluster)
                 ("ingest", ["content", "active"]),
             })
             {
+                // A containerd that was just started does not answer yet: then nobody knows, which equals nothing.
+                var (exitCode, output, error) = await Shell.TryRunAsync("ctr", Ctr(arguments));
+                if (exitCode != 0)
+                {
+                    found.Add($"{kind}s unknown: {error}");
+                    continue;
+                }
+
                 // Committed snapshots are unpacked images; the first line of tables is a heading.
-                found.AddRange(Lines(await ContainerdAsync(arguments))
+                found.AddRange(Lines(output)
                     .Where(line => kind != "snapshot" || line.TrimEnd().Split(' ')[^1] is "Active" or "View")
                     .Where(line => kind != "ingest" || !line.StartsWith("REF", StringComparison.Ordinal))
                     .Select(line => $"{kind} {line.Trim()}"));
@@ -52,7 +60,9 @@ internal sealed class Leftovers(LocalCluster cluster)
     }
 
     public Task<string> ContainerdAsync(params string[] arguments) =>
-        Shell.RunAsync("ctr", ["--address", cluster.ContainerdSocket, "--namespace", cluster.ContainerdNamespace, .. arguments]);
+        Shell.RunAsync("ctr", Ctr(arguments));
+
+    private string[] Ctr(string[] arguments) => ["--address", cluster.ContainerdSocket, "--namespace", cluster.ContainerdNamespace, .. arguments];
 
     /// <summary>Processes inside instances, by their cgroup.</summary>
     public IReadOnlyList<int> InstanceProcesses() =>
