@@ -115,7 +115,16 @@ internal readonly record struct StopPolicy(int Signal, TimeSpan GracePeriod);
 /// <param name="permanent">Trying again changes nothing until the user changes something.</param>
 internal sealed class DriverException(string reason, string message, bool permanent, Exception? inner = null) : Exception(message, inner)
 {
+    /// <summary>A reason: tried again, for there may be room soon, but shown as a failure, for only a person makes it.</summary>
+    public const string DiskFull = "DiskFull";
+
     public string Reason { get; } = reason;
 
     public bool Permanent { get; } = permanent;
+
+    public static DriverException OfFullDisk(Exception? inner) =>
+        new(DiskFull, "the node's disk is full; free space there or delete instances and images", permanent: false, inner);
+
+    /// <summary>ENOSPC, EDQUOT: .NET leaves the number of the error in HResult.</summary>
+    public static bool IsFullDisk(IOException error) => error.HResult is 28 or 122;
 }

@@ -79,6 +79,11 @@ internal sealed class NodeNetwork : INodeNetwork, IDisposable
         {
             return await work();
         }
+        catch (IOException full) when (DriverException.IsFullDisk(full))
+        {
+            // Of the records; the kernel's objects need no disk.
+            throw DriverException.OfFullDisk(full);
+        }
         catch (Exception failed) when (failed is IOException or UnauthorizedAccessException)
         {
             throw new DriverException("NetworkError", $"The node's network: {failed.Message}.", permanent: false, failed);

@@ -13,11 +13,20 @@ internal static class WholeFile
     {
         var temporary = path + TemporarySuffix;
         File.Delete(temporary);
-        using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = mode }))
+        try
         {
-            file.Write(content);
-        }
+            using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = mode }))
+            {
+                file.Write(content);
+            }
 
-        File.Move(temporary, path, overwrite: true);
+            File.Move(temporary, path, overwrite: true);
+        }
+        catch (IOException)
+        {
+            // On a full disk, say: nobody would remove it before the next start of the agent.
+            File.Delete(temporary);
+            throw;
+        }
     }
 }

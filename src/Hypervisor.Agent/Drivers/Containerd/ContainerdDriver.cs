@@ -343,10 +343,9 @@ internal sealed class ContainerdDriver(
             cancellationToken.ThrowIfCancellationRequested();
             throw RuntimeErrors.Translate(error, client.SocketPath);
         }
-        catch (IOException error) when (error.HResult is 28 or 122)
+        catch (IOException error) when (DriverException.IsFullDisk(error))
         {
-            // ENOSPC, EDQUOT: .NET leaves the number of the error in HResult.
-            throw RuntimeErrors.TranslateMessage("no space left on device", error);
+            throw DriverException.OfFullDisk(error);
         }
     }
 }
