@@ -192,7 +192,7 @@ public sealed class ArchiveImporterTests : IDisposable
         var time = new FakeTimeProvider();
         using var lease = _blobs.Lease();
         var import = new ArchiveImporter(_blobs, new ImagesConfiguration(), time).ImportAsync(Stalled(), null, lease, CancellationToken.None);
-        time.Advance(TimeSpan.FromSeconds(61));
+        await time.AdvanceUntilAsync(import, TimeSpan.FromSeconds(61));
 
         Assert.Contains("The upload stopped", (await Assert.ThrowsAsync<InvalidImageException>(() => import)).Message);
 
