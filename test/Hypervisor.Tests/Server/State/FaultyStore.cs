@@ -16,9 +16,6 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
     /// <summary>Applies the write, then loses the answer.</summary>
     public bool LoseAnswers { get; set; }
 
-    /// <summary>Writes take a turn of the scheduler, as one that waits for a disk does.</summary>
-    public bool SlowWrites { get; set; }
-
     /// <summary>Writes that have arrived stay unapplied until this ends.</summary>
     public Task WritesHeld { get; set; } = Task.CompletedTask;
 
@@ -48,11 +45,6 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
 
         _arrived.TrySetResult();
         await WritesHeld;
-        if (SlowWrites)
-        {
-            await Task.Yield();
-        }
-
         var result = await inner.TransactAsync(transaction, cancellationToken);
         return LoseAnswers ? throw new StoreUnavailableException("The answer was lost.") : result;
     }
