@@ -60,6 +60,8 @@ rm -f "$log"
 new=$(comm -13 <(printf '%s\n' "$before") <(installed))
 for package in $new; do
   say "Installed $package $(dpkg-query -W -f '${Version}' "$package" | head -n 1)"
+  # Its units are how it boots a machine, where it does; only systemd-sysv, which is not installed here, would make it do that.
+  [ "$package" != systemd ] || continue
   dpkg -L "$package" | sed -nE 's#^(/usr)?/lib/systemd/system/([^/]+\.(service|socket|timer|path))$#\2#p' | while read -r unit; do
     case $unit in *@.*) continue ;; esac
     # What the package's own scripts enabled it with; it also works where systemd is not installed (yet).

@@ -80,6 +80,23 @@ public sealed class DepsTests : IDisposable
     }
 
     [Fact]
+    public async Task The_units_of_systemd_itself_are_left_as_they_come()
+    {
+        foreach (var package in "shellcheck strace util-linux".Split(' '))
+        {
+            Stub($"installed/{package}");
+        }
+
+        Stub("available/systemd", "systemd-pstore.service\n");
+
+        var (exitCode, output) = await DepsAsync("test");
+
+        Assert.True(exitCode == 0, output);
+        Assert.Contains("Installed systemd 1.0", output, StringComparison.Ordinal);
+        Assert.Single(Directory.GetFiles($"{_folder}/units/multi-user.target.wants"));
+    }
+
+    [Fact]
     public async Task Nothing_missing_means_nothing_done()
     {
         Stub("installed/containerd");
@@ -153,12 +170,12 @@ public sealed class DepsTests : IDisposable
     }
 
     /// <summary>In a mount namespace in which the two folders of the host that the script writes to are ours.</summary>
-    private async Task<(int ExitCode, string Output)> DepsAsync()
+    private async Task<(int ExitCode, string Output)> DepsAsync(string purpose = "run")
     {
         const string Enter = """
             mount --bind "$0/sbin" /usr/sbin
             mount --bind "$0/units" /etc/systemd/system
-            exec "$1/scripts/deps.sh" run
+            exec "$1/scripts/deps.sh" "$2"
             """;
         var environment = new Dictionary<string, string>
         {
@@ -166,7 +183,9 @@ public sealed class DepsTests : IDisposable
             ["PATH"] = $"{_folder}/tools:{Environment.GetEnvironmentVariable("PATH")}",
         };
         var (exitCode, output, error) = await Shell.TryRunAsync(
-            "unshare", ["--mount", "--propagation", "private", "bash", "-euc", Enter, _folder.FullName, LocalCluster.Repository], environment: environment);
+            "unshare",
+            ["--mount", "--propagation", "private", "bash", "-euc", Enter, _folder.FullName, LocalCluster.Repository, purpose],
+            environment: environment);
         return (exitCode, output + error);
     }
 

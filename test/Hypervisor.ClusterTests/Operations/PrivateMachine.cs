@@ -10,9 +10,11 @@ namespace Hypervisor.ClusterTests.Operations;
 internal sealed class PrivateMachine : IAsyncDisposable
 {
     // Everything ends with the first process, which ends with its input. A shell: it also waits for orphans, as an init does. The
-    // first process reads its own id before /proc becomes that of the namespace.
+    // first process reads its own id before /proc becomes that of the namespace. Copies of other clusters' mounts would vanish
+    // with their originals at any time.
     private const string FirstProcess = """
         read -r pid _ < /proc/self/stat
+        awk '$4 ~ /^net:/ || $5 ~ /\/rootfs$/ { print $5 }' /proc/self/mountinfo | sort -r | while read -r copy; do umount -l "$copy"; done
         mount -t proc proc /proc
         mount -t tmpfs -o mode=755 tmpfs /run
         ip link set lo up
@@ -104,7 +106,7 @@ internal sealed class PrivateMachine : IAsyncDisposable
             var name = line[..(line.LastIndexOf(')') + 1)];
             return (name, Fields: line[(name.Length + 1)..].Split(' '));
         }).Where(process => process.Fields[1] != "0" || process.name.StartsWith("1 ", StringComparison.Ordinal))
-            .Select(process => $"process {process.name} {process.Fields[0]} {process.Fields[19]}");
+            .Select(process => $"process {process.name} {process.Fields[19]}");
     }
 
     // The host's, on which systemd and other tests' clusters may be at work. The kernel removes none by itself.
