@@ -1,6 +1,6 @@
 using Hypervisor.Hosting.Randomness;
 
-namespace Hypervisor.Agent.Waiting;
+namespace Hypervisor.Hosting.Waiting;
 
 /// <summary>
 /// Growing waits between attempts, with "full jitter above half": of many that failed together no two come back together,
