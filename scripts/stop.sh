@@ -73,7 +73,7 @@ for bundle in "$VOLATILE_DIR"/containerd/state/io.containerd.runtime.v2.task/hyp
   rm -rf "/run/containerd/runc/hypervisor/$(basename "$bundle")"
   [ -f "$bundle/address" ] && socket=$(sed 's|^unix://||' "$bundle/address") && case $socket in /run/containerd/s/*) rm -f "$socket" ;; esac
 done
-for path in /run/containerd/runc/hypervisor /run/containerd/runc /run/containerd/fifo /run/containerd/s /run/containerd /opt/containerd /run/mount; do
+for path in /run/containerd/{runc/hypervisor,runc,fifo,s} /run/containerd /opt/containerd /run/mount; do
   existed "$path" || rmdir "$path" 2> /dev/null
 done
 rm -rf "$VOLATILE_DIR"

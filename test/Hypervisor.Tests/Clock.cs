@@ -27,7 +27,8 @@ internal static class Clock
         {
             if (RealClock.Instance.GetElapsedTime(started) > Patience)
             {
-                throw new TimeoutException($"It did not happen within {Patience.TotalSeconds} s, in which the test's clock moved on by {passed}.");
+                throw new TimeoutException(
+                    $"It did not happen within {Patience.TotalSeconds} s, in which the test's clock moved on by {passed}.");
             }
 
             time.Advance(step);

@@ -14,7 +14,8 @@ internal static class WholeFile
         // Left by a crash. Deleting and CreateNew (O_EXCL) follow no link that somebody put in its place.
         var temporary = path + TemporarySuffix;
         File.Delete(temporary);
-        using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = mode }))
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = mode };
+        using (var file = new FileStream(temporary, options))
         {
             file.Write(content);
             file.Flush(flushToDisk: durable);

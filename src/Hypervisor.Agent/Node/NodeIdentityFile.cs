@@ -47,6 +47,7 @@ internal sealed class NodeIdentityFile(string directory) : INodeIdentityStore
     public void Save(NodeIdentity identity)
     {
         Directory.CreateDirectory(directory, OwnerDirectory);
-        WholeFile.Write(_path, JsonSerializer.SerializeToUtf8Bytes(identity, NodeIdentityJson.Default.NodeIdentity), OwnerOnly, durable: true);
+        var content = JsonSerializer.SerializeToUtf8Bytes(identity, NodeIdentityJson.Default.NodeIdentity);
+        WholeFile.Write(_path, content, OwnerOnly, durable: true);
     }
 }

@@ -11,6 +11,8 @@ public sealed class DepsTests : IDisposable
 {
     private const string Policy = "policy-rc.d";
 
+    private const string Wanted = "containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps";
+
     // What `deps.sh run` wants and the stub's Debian has not got.
     private const string Missing = "containerd nftables";
 
@@ -29,9 +31,9 @@ public sealed class DepsTests : IDisposable
                 $"{_folder}/tools/{tool}", $"{LocalCluster.Repository}/test/Hypervisor.ClusterTests/Operations/debian-stub.sh");
         }
 
-        foreach (var package in "containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps".Split(' '))
+        foreach (var package in Wanted.Split(' '))
         {
-            Stub($"available/{package}", package == "containerd" ? "containerd.service\n" : package == "nftables" ? "nftables.service\n" : "");
+            Stub($"available/{package}", package is "containerd" or "nftables" ? $"{package}.service\n" : "");
             if (!Missing.Contains(package, StringComparison.Ordinal))
             {
                 Stub($"installed/{package}");
@@ -113,7 +115,7 @@ public sealed class DepsTests : IDisposable
     [InlineData(true)]
     public async Task The_hosts_own_policy_is_put_back_whether_or_not_the_install_succeeds(bool broken)
     {
-        await File.WriteAllTextAsync(PolicyPath, "#!/bin/sh\n# the host's\nexit 0\n", TestContext.Current.CancellationToken);
+        await WritePolicyAsync("#!/bin/sh\n# the host's\nexit 0\n");
         File.SetUnixFileMode(PolicyPath, UnixFileMode.UserRead | UnixFileMode.UserExecute);
         if (broken)
         {
@@ -124,7 +126,7 @@ public sealed class DepsTests : IDisposable
 
         Assert.Equal(broken, exitCode != 0);
         Assert.Equal(broken, output.Contains("a stub's failure", StringComparison.Ordinal));
-        Assert.Contains("the host's", await File.ReadAllTextAsync(PolicyPath, TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        Assert.Contains("the host's", await ReadPolicyAsync(), StringComparison.Ordinal);
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserExecute, File.GetUnixFileMode(PolicyPath));
         Assert.Equal([PolicyPath], Directory.GetFileSystemEntries($"{_folder}/sbin"));
     }
@@ -132,16 +134,16 @@ public sealed class DepsTests : IDisposable
     [Fact]
     public async Task A_call_after_one_that_was_killed_puts_the_hosts_policy_back()
     {
-        await File.WriteAllTextAsync(PolicyPath, "# the host's", TestContext.Current.CancellationToken);
+        await WritePolicyAsync("# the host's");
         Stub("killed");
         Assert.NotEqual(0, (await DepsAsync()).ExitCode);
-        Assert.DoesNotContain("the host's", await File.ReadAllTextAsync(PolicyPath, TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        Assert.DoesNotContain("the host's", await ReadPolicyAsync(), StringComparison.Ordinal);
         File.Delete($"{_folder}/stub/killed");
 
         var (exitCode, output) = await DepsAsync();
 
         Assert.True(exitCode == 0, output);
-        Assert.Equal("# the host's", await File.ReadAllTextAsync(PolicyPath, TestContext.Current.CancellationToken));
+        Assert.Equal("# the host's", await ReadPolicyAsync());
         Assert.Equal([PolicyPath], Directory.GetFileSystemEntries($"{_folder}/sbin"));
     }
 
@@ -188,6 +190,10 @@ public sealed class DepsTests : IDisposable
             environment: environment);
         return (exitCode, output + error);
     }
+
+    private Task<string> ReadPolicyAsync() => File.ReadAllTextAsync(PolicyPath, TestContext.Current.CancellationToken);
+
+    private Task WritePolicyAsync(string text) => File.WriteAllTextAsync(PolicyPath, text, TestContext.Current.CancellationToken);
 
     private void Stub(string file, string content = "") => File.WriteAllText($"{_folder}/stub/{file}", content);
 

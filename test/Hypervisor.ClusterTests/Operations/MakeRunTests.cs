@@ -73,7 +73,8 @@ public sealed class MakeRunTests : IAsyncLifetime
     public async Task A_busy_port_is_named_with_its_owner_and_nothing_is_started()
     {
         await _machine.RunAsync("bash", "-c", "setsid busybox httpd -f -p 127.0.0.1:50051 > /dev/null 2>&1 &");
-        await RealTime.UntilAsync("the port is taken", TimeSpan.FromSeconds(10), async () => (await _machine.RunAsync("ss", "-Hltn")).Contains(":50051"));
+        await RealTime.UntilAsync(
+            "the port is taken", TimeSpan.FromSeconds(10), async () => (await _machine.RunAsync("ss", "-Hltn")).Contains(":50051"));
         var before = await _machine.SnapshotAsync();
 
         var (exitCode, output) = await MakeAsync("run");

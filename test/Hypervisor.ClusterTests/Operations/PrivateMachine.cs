@@ -30,7 +30,8 @@ internal sealed class PrivateMachine : IAsyncDisposable
     public static async Task<PrivateMachine> StartAsync()
     {
         var start = new ProcessStartInfo("unshare") { RedirectStandardInput = true, RedirectStandardOutput = true };
-        foreach (var argument in (string[])["--mount", "--propagation", "private", "--pid", "--net", "--fork", "bash", "-euc", FirstProcess])
+        string[] arguments = ["--mount", "--propagation", "private", "--pid", "--net", "--fork", "bash", "-euc", FirstProcess];
+        foreach (var argument in arguments)
         {
             start.ArgumentList.Add(argument);
         }
@@ -61,7 +62,9 @@ internal sealed class PrivateMachine : IAsyncDisposable
     public async Task<string> RunAsync(string program, params string[] arguments)
     {
         var (exitCode, output) = await TryRunAsync(program, arguments);
-        return exitCode == 0 ? output : throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} ended with {exitCode}: {output}");
+        return exitCode == 0
+            ? output
+            : throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} ended with {exitCode}: {output}");
     }
 
     /// <summary>Every process but the one that keeps the machine up gets SIGKILL, all at once.</summary>
@@ -89,7 +92,7 @@ internal sealed class PrivateMachine : IAsyncDisposable
         }
 
         lines.AddRange(Cgroups("/sys/fs/cgroup").Select(path => $"cgroup {path}"));
-        lines.AddRange(Directory.EnumerateFileSystemEntries("/opt").Concat(Directory.EnumerateFileSystemEntries("/var/lib")).Select(path => $"path {path}"));
+        lines.AddRange(new[] { "/opt", "/var/lib" }.SelectMany(Directory.EnumerateFileSystemEntries).Select(path => $"path {path}"));
         lines.Sort(StringComparer.Ordinal);
         return lines;
     }
