@@ -15,7 +15,10 @@ internal sealed class Backoff(TimeSpan minimum, TimeSpan maximum, TimeProvider t
     public Task WaitAsync(CancellationToken cancellationToken) =>
         Task.Delay(DelayAfter(++_attempts, minimum, maximum, random.NextUnit()), time, cancellationToken);
 
-    /// <summary>The wait after the given number of failures (from 1): between half and all of minimum × 2^(failures − 1), at most maximum.</summary>
+    /// <summary>
+    /// The wait after the given number of failures (from 1): between half and all of minimum × 2^(failures − 1), at most
+    /// maximum.
+    /// </summary>
     /// <param name="unit">Uniform in [0, 1).</param>
     public static TimeSpan DelayAfter(int failures, TimeSpan minimum, TimeSpan maximum, double unit)
     {

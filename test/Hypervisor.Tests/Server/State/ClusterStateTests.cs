@@ -173,7 +173,8 @@ public sealed class ClusterStateTests
         2 => [Replica.Report(instance, 1, InstanceState.Running)],
         3 =>
         [
-            new StoreOperation.Put(Keys.NodeSpec(new(node)), new NodeSpecRecord { Metadata = new() { Name = "name-" + node, Uid = node } }.ToByteArray()),
+            new StoreOperation.Put(
+                Keys.NodeSpec(new(node)), new NodeSpecRecord { Metadata = new() { Name = "name-" + node, Uid = node } }.ToByteArray()),
             Replica.Health(node, NodeLiveness.Ready),
         ],
         4 => [Replica.Health(node, NodeLiveness.Down)],

@@ -34,7 +34,8 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
     public ValueTask<long> GetRevisionAsync(CancellationToken cancellationToken) =>
         FailRevision is { } failure ? throw failure : inner.GetRevisionAsync(cancellationToken);
 
-    public ValueTask<RangeResult> RangeAsync(RangeQuery query, CancellationToken cancellationToken) => inner.RangeAsync(query, cancellationToken);
+    public ValueTask<RangeResult> RangeAsync(RangeQuery query, CancellationToken cancellationToken) =>
+        inner.RangeAsync(query, cancellationToken);
 
     public async ValueTask<TransactionResult> TransactAsync(StoreTransaction transaction, CancellationToken cancellationToken)
     {
@@ -72,7 +73,8 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
 
     public ValueTask CompactAsync(long revision, CancellationToken cancellationToken) => inner.CompactAsync(revision, cancellationToken);
 
-    public Task<ILeadership> CampaignAsync(string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken) =>
+    public Task<ILeadership> CampaignAsync(
+        string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken) =>
         inner.CampaignAsync(election, candidate, leaseDuration, cancellationToken);
 
     public ValueTask DisposeAsync() => inner.DisposeAsync();

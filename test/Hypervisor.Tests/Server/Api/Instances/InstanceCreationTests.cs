@@ -41,8 +41,10 @@ public sealed class InstanceCreationTests
     public async Task The_same_request_again_answers_with_the_same_object_and_another_one_is_refused()
     {
         await using var replica = await Replica.StartAsync();
-        var first = await replica.CreateAsync("web", "r1", request => request.Labels.Add(new Dictionary<string, string> { ["a"] = "1", ["b"] = "2" }));
-        var again = await replica.CreateAsync("web", "r1", request => request.Labels.Add(new Dictionary<string, string> { ["b"] = "2", ["a"] = "1" }));
+        var first = await replica.CreateAsync(
+            "web", "r1", request => request.Labels.Add(new Dictionary<string, string> { ["a"] = "1", ["b"] = "2" }));
+        var again = await replica.CreateAsync(
+            "web", "r1", request => request.Labels.Add(new Dictionary<string, string> { ["b"] = "2", ["a"] = "1" }));
         var other = await Assert.ThrowsAsync<RpcException>(() => replica.CreateAsync("web", "r1"));
         var taken = await Assert.ThrowsAsync<RpcException>(() => replica.CreateAsync("web", "r2"));
 
