@@ -3,7 +3,6 @@ using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
-using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Hypervisor.Agent.Native;
 
 namespace Hypervisor.Agent.Networking.Sysctls;
 

@@ -8,7 +8,9 @@ using Xunit;
 
 namespace Hypervisor.Tests.Server.Images;
 
-/// <summary>Protects: only wholly verified images enter the store, and no archive makes the server write outside it (HostConfined).</summary>
+/// <summary>
+/// Protects: only wholly verified images enter the store, and no archive makes the server write outside it (HostConfined).
+/// </summary>
 public sealed class ArchiveImporterTests : IDisposable
 {
     private readonly DirectoryInfo _parent = Directory.CreateTempSubdirectory("images-");
@@ -148,7 +150,8 @@ public sealed class ArchiveImporterTests : IDisposable
 
     [Theory]
     [MemberData(nameof(HostileArchives))]
-    public async Task A_hostile_archive_is_refused_and_leaves_nothing(string name, byte[] archive, string expected) => await Refused(name, archive, expected);
+    public async Task A_hostile_archive_is_refused_and_leaves_nothing(string name, byte[] archive, string expected) =>
+        await Refused(name, archive, expected);
 
     public static TheoryData<string, byte[], string> HostileLayers => new()
     {
@@ -182,7 +185,8 @@ public sealed class ArchiveImporterTests : IDisposable
     [InlineData("""{"ExposedPorts":{"99999/tcp":{}}}""", "ExposedPorts has the entry")]
     [InlineData("""{"Cmd":["a"],"Cmd":["b"]}""", "cannot be read")]
     public async Task A_hostile_configuration_is_refused(string process, string expected) =>
-        await Refused(process, ImageArchives.DockerSave(ImageArchives.Layer, ImageArchives.Config(ImageArchives.Layer, process: process)), expected);
+        await Refused(
+            process, ImageArchives.DockerSave(ImageArchives.Layer, ImageArchives.Config(ImageArchives.Layer, process: process)), expected);
 
     [Fact]
     public async Task Content_that_is_not_what_its_digest_says_is_refused()
@@ -230,7 +234,7 @@ public sealed class ArchiveImporterTests : IDisposable
         var time = new FakeTimeProvider();
         using var lease = _blobs.Lease();
         var import = new ArchiveImporter(_blobs, new ImagesConfiguration(), time).ImportAsync(Stalled(), null, lease, CancellationToken.None);
-        time.Advance(TimeSpan.FromSeconds(61));
+        await time.AdvanceUntilAsync(import, TimeSpan.FromSeconds(61));
 
         Assert.Contains("The upload stopped", (await Assert.ThrowsAsync<InvalidImageException>(() => import)).Message);
 

@@ -10,7 +10,9 @@ using Xunit;
 
 namespace Hypervisor.Tests.Server.Nodes;
 
-/// <summary>Protects: a name, a secret and a subnet belong to one machine; a node leaves only when nothing is on it or it is fenced.</summary>
+/// <summary>
+/// Protects: a name, a secret and a subnet belong to one machine; a node leaves only when nothing is on it or it is fenced.
+/// </summary>
 public sealed class NodeRegistryTests
 {
     private static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -37,7 +39,8 @@ public sealed class NodeRegistryTests
     {
         await using var plane = await ControlPlane.StartAsync(Token);
 
-        var all = await Task.WhenAll(Enumerable.Range(0, 6).Select(i => plane.Registry.RegisterAsync(ControlPlane.Registration($"n{i}"), Token)));
+        var all = await Task.WhenAll(
+            Enumerable.Range(0, 6).Select(i => plane.Registry.RegisterAsync(ControlPlane.Registration($"n{i}"), Token)));
 
         Assert.Equal(6, all.Select(response => response.Node.Status.Subnet).Distinct().Count());
     }
@@ -61,7 +64,8 @@ public sealed class NodeRegistryTests
         await using var plane = await ControlPlane.StartAsync(Token);
         var first = await plane.Registry.RegisterAsync(ControlPlane.Registration("a"), Token);
 
-        var again = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", memoryBytes: 1 << 30, credential: first.Credential), Token);
+        var again = await plane.Registry.RegisterAsync(
+            ControlPlane.Registration("a", memoryBytes: 1 << 30, credential: first.Credential), Token);
 
         Assert.Equal(1 << 30, again.Node.Status.Inventory.Capacity.MemoryBytes);
         Assert.Equal(first.Node.Metadata.Uid, again.Node.Metadata.Uid);
@@ -88,9 +92,11 @@ public sealed class NodeRegistryTests
         await using var plane = await ControlPlane.StartAsync(Token);
         var old = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", registrationId: "chosen"), Token);
         await plane.Registry.DeregisterAsync("a", fenced: true, Token);
-        var first = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
+        var first = await plane.Registry.RegisterAsync(
+            ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
 
-        var again = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
+        var again = await plane.Registry.RegisterAsync(
+            ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
 
         Assert.Equal(first, again);
         Assert.NotEqual(old.Node.Metadata.Uid, again.Node.Metadata.Uid);
