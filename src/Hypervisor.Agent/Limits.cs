@@ -6,6 +6,9 @@ internal static class Limits
     /// <summary>As <c>ReportStatusRequest.reports</c> says; the server writes a batch in a few store transactions.</summary>
     public const int ReportsPerBatch = 256;
 
+    /// <summary>Of an instance's answer to a health check: 64 KiB would be kept for each of a thousand.</summary>
+    public const int HealthHeaderKibibytes = 16;
+
     /// <summary>Above it the list is cut: a node that holds this many unknown instances has one cause, not a thousand.</summary>
     public const int UnclaimedReported = 1000;
 
@@ -46,6 +49,14 @@ internal static class Limits
     public static readonly TimeSpan RetryMinimum = TimeSpan.FromMilliseconds(200);
 
     public static readonly TimeSpan RetryMaximum = TimeSpan.FromSeconds(30);
+
+    /// <summary>Before a process that ended is started again by its policy; doubles with each short run up to <see cref="RestartMaximum"/>.</summary>
+    public static readonly TimeSpan RestartMinimum = TimeSpan.FromSeconds(1);
+
+    public static readonly TimeSpan RestartMaximum = TimeSpan.FromMinutes(2);
+
+    /// <summary>A run this long was no failed start: the next wait is the shortest again.</summary>
+    public static readonly TimeSpan StableRun = TimeSpan.FromMinutes(2);
 
     /// <summary>Bounds the wait for a server that came back: a lease is 5 s, so a second heartbeat attempt must fit in it.</summary>
     public static readonly TimeSpan ReconnectMaximum = TimeSpan.FromSeconds(2);

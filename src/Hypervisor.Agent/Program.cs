@@ -7,6 +7,7 @@ using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Agent.Native;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
@@ -97,6 +98,7 @@ else
         DnsServers = configuration.Network.DnsServers,
     });
     builder.Services.AddImages();
+    builder.Services.AddSingleton<IHealthProbe, NetworkHealthProbe>();
     if (configuration.Network.Enabled)
     {
         builder.Services.AddNetworking(new NetworkOptions

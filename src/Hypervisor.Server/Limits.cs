@@ -384,6 +384,16 @@ internal static class Limits
         /// <summary>1,024 CPUs.</summary>
         public const long MaxCpuMillicores = 1_024_000;
 
+        /// <summary>At the longest wait between two, four years.</summary>
+        public const int MaxRestarts = 1_000_000;
+
+        public const int HealthPathCharacters = 1024;
+
+        /// <summary>When the spec says nothing: soon enough for a person, and a thousand instances are asked a hundred times a second.</summary>
+        public static readonly TimeSpan HealthInterval = TimeSpan.FromSeconds(10);
+
+        public static readonly TimeSpan HealthTimeout = TimeSpan.FromSeconds(2);
+
         /// <summary>Below, not even a static binary starts.</summary>
         public const long MinMemoryBytes = 4L << 20;
 

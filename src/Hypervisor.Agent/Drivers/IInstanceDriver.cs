@@ -36,7 +36,10 @@ internal interface IInstanceDriver
     /// </summary>
     Task CreateAsync(InstanceDefinition definition, CancellationToken cancellationToken);
 
-    /// <summary>Starts what was created or has stopped; nothing when it runs.</summary>
+    /// <summary>
+    /// Starts what was created or has stopped; nothing when it runs. A start after an <see cref="DriverInstance.Exit"/> of the same
+    /// restart generation counts as one more in <see cref="DriverInstance.Restarts"/>.
+    /// </summary>
     Task StartAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
 
     /// <summary>Signal, grace period, kill; nothing when it does not run. Keeps its disks.</summary>
@@ -92,7 +95,12 @@ internal sealed record DriverInstance(
     DateTimeOffset? StartedAt = null,
     DateTimeOffset? FinishedAt = null,
     ExitStatus? Exit = null,
-    Assignment? MadeFrom = null);
+    Assignment? MadeFrom = null,
+    RestartCount Restarts = default)
+{
+    /// <summary>How long the last run took; zero where the runtime does not know.</summary>
+    public TimeSpan Ran => StartedAt is { } start && FinishedAt is { } end && end > start ? end - start : TimeSpan.Zero;
+}
 
 /// <summary>What a runtime can say of an instance.</summary>
 internal enum DriverState

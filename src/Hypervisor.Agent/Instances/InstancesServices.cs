@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Hosting.Randomness;
 
@@ -13,6 +14,7 @@ internal static class InstancesServices
             provider.GetRequiredService<IReadOnlyList<IInstanceDriver>>(),
             provider.GetService<INodeNetwork>(),
             provider.GetRequiredService<IImageProvider>(),
+            provider.GetRequiredService<IHealthProbe>(),
             provider.GetRequiredService<StatusReporter>(),
             provider.GetRequiredService<TimeProvider>(),
             provider.GetRequiredService<IRandomSource>(),

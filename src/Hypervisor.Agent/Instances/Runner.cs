@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
@@ -32,6 +33,7 @@ internal sealed partial class Runner
     private readonly RunnerSteps _steps;
     private readonly Lock _gate = new();
     private readonly Signal _signal = new();
+    private readonly HealthMonitor _health;
     private readonly ILogger _logger;
     private readonly long _origin;
 
@@ -46,6 +48,8 @@ internal sealed partial class Runner
     private CancellationTokenSource? _interrupt;
 
     // The loop's own.
+    private (DateTimeOffset? FinishedAt, TimeSpan At) _restart;
+    private bool _endedAsUnhealthy;
     private Failure? _failure;
     private InstanceStatus? _reported;
 
@@ -57,6 +61,7 @@ internal sealed partial class Runner
         _services = services;
         _logger = services.Logger;
         _steps = new RunnerSteps(id, services);
+        _health = new HealthMonitor(services.Health, services.Time, _signal.Set);
         _origin = services.Time.GetTimestamp();
     }
 
@@ -196,11 +201,24 @@ internal sealed partial class Runner
     /// </summary>
     public async Task RunAsync(CancellationToken cancellationToken)
     {
+        try
+        {
+            await LoopAsync(cancellationToken);
+        }
+        finally
+        {
+            await _health.DisposeAsync();
+        }
+    }
+
+    private async Task LoopAsync(CancellationToken cancellationToken)
+    {
         using var timer = _services.Time.CreateTimer(
             static signal => ((Signal)signal!).Set(), _signal, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
+            WatchHealth();
             var view = Look();
             var decision = RunnerDecision.Decide(view, Now);
             Report(view, decision);
@@ -268,8 +286,53 @@ internal sealed partial class Runner
                 NetworkReleased = _steps.NetworkReleased,
                 Prepared = _desired is not null && _steps.IsPrepared(_desired),
                 Failure = _failure,
+                RestartAt = RestartAt(_observed.Instance),
+                Health = _health.State,
+                EndedAsUnhealthy = _endedAsUnhealthy,
             };
         }
+    }
+
+    /// <summary>Counted from the end of the run; a clock that was set meanwhile neither skips nor stretches the wait.</summary>
+    private TimeSpan RestartAt(DriverInstance? found)
+    {
+        if (found is not { State: DriverState.Stopped, Exit: not null })
+        {
+            return TimeSpan.Zero;
+        }
+
+        if (found.FinishedAt is null || _restart.FinishedAt != found.FinishedAt)
+        {
+            var delay = found.Restarts.DelayAfter(found.Ran);
+            var passed = _services.Time.GetUtcNow() - (found.FinishedAt ?? DateTimeOffset.MinValue);
+            _restart = (found.FinishedAt, Now + (passed < TimeSpan.Zero ? delay : passed > delay ? TimeSpan.Zero : delay - passed));
+        }
+
+        return _restart.At;
+    }
+
+    /// <summary>Only a run under the present epoch, and only once it has an address, can be asked anything.</summary>
+    private void WatchHealth()
+    {
+        HealthTarget? target = null;
+        lock (_gate)
+        {
+            if (_hinted || _observed.Knowledge == Knowledge.Unknown)
+            {
+                // Most likely it runs on; what was found out about it stays until that is known.
+                return;
+            }
+
+            if (_desired is { Spec.Health: { } check } desired
+                && _observed.Instance is { State: DriverState.Running } running
+                && running.Epoch.Value == desired.Epoch
+                && _steps.Address.Length > 0)
+            {
+                target = new HealthTarget(check, _steps.Address, running.StartedAt);
+            }
+        }
+
+        _health.Watch(target);
     }
 
     private void See(Observation observed)
@@ -343,8 +406,15 @@ internal sealed partial class Runner
                 _failure = null;
             }
 
+            if (decision.Action == RunnerAction.Stop)
+            {
+                _endedAsUnhealthy = view.Desired!.Spec.DesiredState == DesiredState.Running;
+            }
+
             if (decision.Action == RunnerAction.Start)
             {
+                _endedAsUnhealthy = false;
+
                 // Before the mailbox is looked at: somebody waits for it.
                 var started = view with { Observed = _observed, Failure = null };
                 Report(started, RunnerDecision.Decide(started, Now));

@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -104,6 +105,14 @@ internal sealed record RunnerView
 
     public Failure? Failure { get; init; }
 
+    public HealthState Health { get; init; }
+
+    /// <summary>The last run was ended by this runner, because it did not work.</summary>
+    public bool EndedAsUnhealthy { get; init; }
+
+    /// <summary>When what has ended may be started again, on the runner's monotonic clock.</summary>
+    public TimeSpan RestartAt { get; init; }
+
     /// <summary>The failure, when it is about what is desired now.</summary>
     public Failure? PresentFailure =>
         Failure is { } failure && Desired is { } desired && failure.Generation == desired.Generation && failure.Epoch.Value == desired.Epoch ? failure : null;
@@ -114,9 +123,9 @@ internal sealed record RunnerView
 /// users is <see cref="StatusRendering"/>.
 /// </summary>
 /// <remarks>
-/// Runs: a process is started at most once for each restart_generation. A process that ended by itself therefore stays ended
-/// under any update of its instance, until StartInstance or RestartInstance raises that number. A process that vanished
-/// without an exit (the machine was rebooted) did not end, and is started again.
+/// Runs: a process is started at most once for each restart_generation, but for what the restart policy allows. A process that
+/// ended by itself otherwise stays ended under any update of its instance, until StartInstance or RestartInstance raises that
+/// number. A process that vanished without an exit (the machine was rebooted) did not end, and is started again.
 /// Epochs: what the runtime holds under a higher epoch than the assignment's is never touched. What it holds under a lower
 /// one goes on under the newer when it is of the same stay on this node and made from the same (the store was restored, or the
 /// instance adopted); otherwise it is removed and made anew, on the strength of the assignment that carries the newer epoch;
@@ -204,6 +213,8 @@ internal static class RunnerDecision
             (RunnerAction.Rest, _) => new Decision(RunnerAction.Rest, epoch),
             (_, { Permanent: true }) => new Decision(RunnerAction.Rest, epoch, new Refusal(failure.Reason, failure.Message)),
             (_, not null) when now < failure.RetryAt => new Decision(RunnerAction.Wait, epoch, Until: failure.RetryAt),
+            (RunnerAction.Create or RunnerAction.Start, _) when IsRestart(desired, found) && now < view.RestartAt =>
+                new Decision(RunnerAction.Wait, epoch, Until: view.RestartAt),
             _ => new Decision(action, epoch),
         };
     }
@@ -227,8 +238,13 @@ internal static class RunnerDecision
         var content = spec?.Clone() ?? new();
         (content.DesiredState, content.RestartGeneration, content.OnDisconnect, content.Stop, content.Constraints) =
             (DesiredState.Unspecified, 0, DisconnectPolicy.Unspecified, null, null);
+        (content.Restart, content.Health) = (null, null);
         return content;
     }
+
+    /// <summary>Of the run that is wanted, which has ended by itself.</summary>
+    private static bool IsRestart(Assignment desired, DriverInstance? found) =>
+        found is { State: DriverState.Stopped, Exit: not null } && found.RestartGeneration >= desired.Spec.RestartGeneration;
 
     private static RunnerAction Next(Assignment desired, DriverInstance? found, RunnerView view)
     {
@@ -242,8 +258,10 @@ internal static class RunnerDecision
 
             (_, null or DriverState.Partial) => RunnerAction.Create,
             (_, DriverState.Created) => begin,
-            (_, DriverState.Stopped) => again || found.Exit is null ? begin : RunnerAction.Rest,
+            (_, DriverState.Stopped) =>
+                again || found.Exit is null || view.EndedAsUnhealthy || RestartRules.Wants(desired.Spec.Restart, found) ? begin : RunnerAction.Rest,
             (_, DriverState.Running or DriverState.Paused) when again => RunnerAction.Stop,
+            (DesiredState.Running, DriverState.Running) when RestartRules.WantsEnd(desired.Spec, found, view.Health) => RunnerAction.Stop,
             (DesiredState.Paused, DriverState.Running) => RunnerAction.Pause,
             (DesiredState.Paused, DriverState.Paused) => settled,
             (_, DriverState.Paused) => RunnerAction.Resume,

@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
@@ -13,6 +14,7 @@ internal sealed record RunnerServices(
     IReadOnlyList<IInstanceDriver> Drivers,
     INodeNetwork? Network,
     IImageProvider Images,
+    IHealthProbe Health,
     StatusReporter Reporter,
     TimeProvider Time,
     IRandomSource Random,

@@ -60,7 +60,7 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         switch (decision.Action)
         {
             case RunnerAction.Create:
-                return await CreateAsync(driver, desired, cancellationToken);
+                return await CreateAsync(driver, desired, view.Observed.Instance, cancellationToken);
             case RunnerAction.Start:
                 return await StartAsync(driver, decision.Epoch, view.Observed.Instance!, cancellationToken);
             case RunnerAction.Attach:
@@ -130,7 +130,8 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
     private DriverInstance Steadied(DriverInstance instance) =>
         _startedAt is { } own && instance.StartedAt is { } noted && (own - noted).Duration() < SameStart ? instance with { StartedAt = own } : instance;
 
-    private async Task<Observation> CreateAsync(IInstanceDriver driver, Assignment desired, CancellationToken cancellationToken)
+    private async Task<Observation> CreateAsync(
+        IInstanceDriver driver, Assignment desired, DriverInstance? present, CancellationToken cancellationToken)
     {
         var digest = await PrepareAsync(desired, cancellationToken);
         await services.Starts.EnterAsync(cancellationToken);
@@ -144,8 +145,13 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         }
 
         _prepared = (desired.Epoch, desired.Generation);
+        // As the driver counts it when the start comes.
+        var restarts = present is { Exit: not null } && present.RestartGeneration >= desired.Spec.RestartGeneration
+            ? present.Restarts.After(present.Ran)
+            : default;
         return Observation.Of(new DriverInstance(
-            id, new Epoch(desired.Epoch), desired.Name, desired.Project, desired.Generation, desired.Spec.RestartGeneration, DriverState.Created));
+            id, new Epoch(desired.Epoch), desired.Name, desired.Project, desired.Generation, desired.Spec.RestartGeneration, DriverState.Created,
+            Restarts: restarts));
     }
 
     /// <summary>Image and network do not need each other: both at once. The first that fails ends the other.</summary>

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Instances;
@@ -9,6 +10,7 @@ namespace Hypervisor.Agent.Instances;
 internal static class StatusRendering
 {
     private const string Ready = "Ready";
+    private const string Healthy = "Healthy";
 
     /// <summary>The status to report, or null when nothing new can be said.</summary>
     /// <param name="previous">What was reported last.</param>
@@ -39,6 +41,7 @@ internal static class StatusRendering
             status.StartedAt = found.StartedAt?.ToTimestamp();
             status.FinishedAt = found.FinishedAt?.ToTimestamp();
             status.Exit = found.State == DriverState.Stopped ? found.Exit?.Clone() : null;
+            status.Restarts = found.Restarts.Total;
         }
 
         if (address.Length > 0 && status.State is not InstanceState.Failed and not InstanceState.Stopped)
@@ -46,7 +49,20 @@ internal static class StatusRendering
             status.IpAddresses.Add(address);
         }
 
-        SetReady(status, status.State == InstanceState.Running ? ConditionStatus.True : ConditionStatus.False, status.Reason, status.Message, previous, at);
+        var ready = status.State == InstanceState.Running ? ConditionStatus.True : ConditionStatus.False;
+        if (status.State == InstanceState.Running && desired.Spec.Health is not null)
+        {
+            var (healthy, reason, message) = Describe(view.Health);
+            if (healthy == ConditionStatus.False && status.Reason.Length == 0)
+            {
+                (status.Reason, status.Message) = (reason, message);
+            }
+
+            ready = healthy == ConditionStatus.True ? ready : ConditionStatus.False;
+            Set(status, Healthy, healthy, reason, message, previous, at);
+        }
+
+        Set(status, Ready, ready, status.Reason, status.Message, previous, at);
         return status;
     }
 
@@ -75,6 +91,14 @@ internal static class StatusRendering
             return (InstanceState.Failed, reason, message);
         }
 
+        if (decision.Action == RunnerAction.Wait && view.PresentFailure is null && found is { State: DriverState.Stopped, Exit: { } last })
+        {
+            var again = string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Ended(last, desired.Spec).Message} It is started again after {found.Restarts.DelayAfter(found.Ran).TotalSeconds:0} s (restart {found.Restarts.Total + 1}).");
+            return (InstanceState.Starting, "RestartBackoff", again);
+        }
+
         if (decision.Action != RunnerAction.Rest)
         {
             return (InstanceState.Starting, reason, message);
@@ -84,6 +108,14 @@ internal static class StatusRendering
             ? (InstanceState.Stopped, "", "")
             : Ended(exit, desired.Spec);
     }
+
+    private static (ConditionStatus Healthy, string Reason, string Message) Describe(HealthState health) => health.Verdict switch
+    {
+        HealthVerdict.Healthy => (ConditionStatus.True, "", ""),
+        HealthVerdict.Unhealthy => (
+            ConditionStatus.False, "Unhealthy", Bounded(string.Create(CultureInfo.InvariantCulture, $"Its health check fails: {health.Message}."))),
+        _ => (ConditionStatus.Unknown, "NotChecked", "Its health check has not been answered often enough yet."),
+    };
 
     private static (InstanceState State, string Reason, string Message) Ended(ExitStatus exit, InstanceSpec spec)
     {
@@ -111,17 +143,17 @@ internal static class StatusRendering
         var status = previous?.Clone() ?? new InstanceStatus { State = InstanceState.Starting, Reason = mute.Reason, Message = Bounded(mute.Message) };
         status.ObservedEpoch = desired.Epoch;
         status.Conditions.Clear();
-        SetReady(status, ConditionStatus.Unknown, mute.Reason, Bounded(mute.Message), previous, at);
+        Set(status, Ready, ConditionStatus.Unknown, mute.Reason, Bounded(mute.Message), previous, at);
         return status;
     }
 
-    private static void SetReady(
-        InstanceStatus status, ConditionStatus value, string reason, string message, InstanceStatus? previous, DateTimeOffset at)
+    private static void Set(
+        InstanceStatus status, string type, ConditionStatus value, string reason, string message, InstanceStatus? previous, DateTimeOffset at)
     {
-        var before = previous?.Conditions.FirstOrDefault(condition => condition.Type == Ready);
+        var before = previous?.Conditions.FirstOrDefault(condition => condition.Type == type);
         status.Conditions.Add(new Condition
         {
-            Type = Ready,
+            Type = type,
             Status = value,
             Reason = reason,
             Message = message,

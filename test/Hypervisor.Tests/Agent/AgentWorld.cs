@@ -42,6 +42,8 @@ internal sealed class AgentWorld : IDisposable
 
     public FakeFaults Images { get; }
 
+    public FakeHealth Health { get; } = new();
+
     public FakeIdentityStore Identity { get; } = new();
 
     public ScriptedControlPlane ControlPlane { get; }
@@ -90,7 +92,7 @@ internal sealed class AgentWorld : IDisposable
         HintNetwork = network.Hint;
         Node = new NodeState(Identity, Time, random, NullLogger<NodeState>.Instance);
         var reporter = new StatusReporter(Node, ControlPlane, Time, random, NullLogger<StatusReporter>.Instance);
-        var services = new RunnerServices([driver], network, new FakeImages(Images), reporter, Time, random, NullLogger<Runner>.Instance);
+        var services = new RunnerServices([driver], network, new FakeImages(Images), Health, reporter, Time, random, NullLogger<Runner>.Instance);
         var profile = new NodeProfile("node-1", "127.0.0.1:50052", "worker", "", "", new Dictionary<string, string>(), [InstanceType.Container], "1");
         Heartbeats = new Heartbeats(Node, ControlPlane, new TimeProviderLeaseClock(Time), Time, random, NullLogger<Heartbeats>.Instance);
         var agent = new NodeAgent(

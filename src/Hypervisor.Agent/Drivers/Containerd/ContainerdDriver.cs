@@ -116,9 +116,10 @@ internal sealed class ContainerdDriver(
                     return true;
                 }
 
-                if (record.Exit is not null)
+                if (record.Exit is { } exit)
                 {
-                    await definitions.NoteExitAsync(record with { Exit = null }, cancellationToken);
+                    var ran = files.StartedAt(id.Value) is { } began && exit.At > began ? exit.At.Value - began : TimeSpan.Zero;
+                    await definitions.NoteRestartAsync(id.Value, record.Restarts.After(ran), cancellationToken);
                 }
 
                 start = new StartInput(await definitions.MountsAsync(id.Value, cancellationToken), record.CpuMillicores);
@@ -316,7 +317,8 @@ internal sealed class ContainerdDriver(
             startedAt,
             exit?.At,
             exit?.ToStatus(),
-            InstanceRecord.MadeFrom(container));
+            InstanceRecord.MadeFrom(container),
+            record.Restarts);
     }
 
     private async Task<HashSet<string>> ListSnapshotsAsync(CancellationToken cancellationToken)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Containerd.Services.Containers.V1;
 using Containerd.Services.Snapshots.V1;
 using Containerd.Types;
@@ -148,6 +149,23 @@ internal sealed class InstanceDefinitions(
         await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
     }
 
+    /// <summary>A run begins after one that ended: its exit is forgotten and counted, in one step.</summary>
+    public async Task NoteRestartAsync(string id, RestartCount restarts, CancellationToken cancellationToken)
+    {
+        var update = new UpdateContainerRequest
+        {
+            Container = new Container { Id = id },
+            UpdateMask = new FieldMask
+            {
+                Paths = { "labels." + InstanceRecord.ExitLabel, "labels." + InstanceRecord.RestartsLabel, "labels." + InstanceRecord.StreakLabel },
+            },
+        };
+        update.Container.Labels[InstanceRecord.ExitLabel] = "";
+        update.Container.Labels[InstanceRecord.RestartsLabel] = restarts.Total.ToString(CultureInfo.InvariantCulture);
+        update.Container.Labels[InstanceRecord.StreakLabel] = restarts.Streak.ToString(CultureInfo.InvariantCulture);
+        await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
+    }
+
     /// <summary>The label alone: the process and everything that it was made from stay what they are.</summary>
     public async Task NoteEpochAsync(string id, Epoch epoch, CancellationToken cancellationToken)
     {
@@ -238,7 +256,7 @@ internal sealed class InstanceDefinitions(
         {
             // Only of the same run: under a higher restart generation an old exit would pass for that of the run that is to come,
             // and an agent that dies before the start would never start it.
-            container.Labels[InstanceRecord.ExitLabel] = exit.ToString();
+            (InstanceRecord.Of(definition) with { Exit = exit, Restarts = present.Restarts }).WriteTo(container.Labels);
         }
 
         await client.Containers.UpdateAsync(

@@ -19,11 +19,14 @@ internal sealed record InstanceRecord(
     long RestartGeneration,
     string ImageDigest,
     long CpuMillicores,
+    RestartCount Restarts,
     RecordedExit? Exit)
 {
     public const string UidLabel = Prefix + "uid";
     public const string EpochLabel = Prefix + "epoch";
     public const string ExitLabel = Prefix + "exit";
+    public const string RestartsLabel = Prefix + "restarts";
+    public const string StreakLabel = Prefix + "restart-streak";
 
     /// <summary>The whole assignment, for adoption by an agent that was never told of it.</summary>
     public const string AssignmentExtension = Prefix + "assignment";
@@ -42,6 +45,7 @@ internal sealed record InstanceRecord(
         definition.Assignment.Spec.RestartGeneration,
         definition.ImageDigest,
         definition.Assignment.Spec.Resources?.CpuMillicores ?? 0,
+        default,
         Exit: null);
 
     /// <summary>What can be read of a container; one without our labels counts as epoch 0, so that anyone may replace it.</summary>
@@ -57,6 +61,7 @@ internal sealed record InstanceRecord(
             Number("restart-generation"),
             Text("image-digest"),
             Number("cpu-millicores"),
+            new RestartCount((int)Number("restarts"), (int)Number("restart-streak")),
             RecordedExit.Parse(labels.TryGetValue(ExitLabel, out var exit) ? exit : ""));
 
         string Text(string name) => labels.TryGetValue(Prefix + name, out var value) ? value : "";
@@ -74,6 +79,8 @@ internal sealed record InstanceRecord(
         labels[Prefix + "restart-generation"] = RestartGeneration.ToString(CultureInfo.InvariantCulture);
         labels[Prefix + "image-digest"] = ImageDigest;
         labels[Prefix + "cpu-millicores"] = CpuMillicores.ToString(CultureInfo.InvariantCulture);
+        labels[RestartsLabel] = Restarts.Total.ToString(CultureInfo.InvariantCulture);
+        labels[StreakLabel] = Restarts.Streak.ToString(CultureInfo.InvariantCulture);
         if (Exit is not null)
         {
             labels[ExitLabel] = Exit.ToString();

@@ -54,9 +54,15 @@ internal sealed class FakeMachine(TimeProvider time)
             return;
         }
 
+        var sameRun = present is not null && present.Epoch == definition.Epoch && assignment.Spec.RestartGeneration <= present.RestartGeneration;
         Put(new DriverInstance(
-            id, definition.Epoch, assignment.Name, assignment.Project, assignment.Generation, assignment.Spec.RestartGeneration, DriverState.Created,
-            MadeFrom: assignment), "create");
+            id, definition.Epoch, assignment.Name, assignment.Project, assignment.Generation, assignment.Spec.RestartGeneration,
+            sameRun && present!.Exit is not null ? DriverState.Stopped : DriverState.Created,
+            StartedAt: sameRun ? present!.StartedAt : null,
+            FinishedAt: sameRun ? present!.FinishedAt : null,
+            Exit: sameRun ? present!.Exit : null,
+            MadeFrom: assignment,
+            Restarts: sameRun ? present!.Restarts : default), "create");
     }
 
     public void Start(InstanceId id, Epoch epoch)
@@ -67,7 +73,17 @@ internal sealed class FakeMachine(TimeProvider time)
             return;
         }
 
-        Put(present with { State = DriverState.Running, ProcessId = _nextProcess++, StartedAt = time.GetUtcNow(), FinishedAt = null, Exit = null }, "start");
+        Put(
+            present with
+            {
+                State = DriverState.Running,
+                ProcessId = _nextProcess++,
+                StartedAt = time.GetUtcNow(),
+                FinishedAt = null,
+                Exit = null,
+                Restarts = present.Exit is null ? present.Restarts : present.Restarts.After(present.Ran),
+            },
+            "start");
     }
 
     public void Stop(InstanceId id, Epoch epoch, int signal)

@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Agent.Networking;
 
 namespace Hypervisor.Agent.Drivers.Fake;
@@ -10,6 +11,7 @@ internal static class FakeServices
         .AddSingleton<FakeMachine>()
         .AddSingleton<FakeFaults>()
         .AddSingleton<IInstanceDriver>(provider => new FakeDriver(provider.GetRequiredService<FakeMachine>(), provider.GetRequiredService<FakeFaults>()))
+        .AddSingleton<IHealthProbe, FakeHealth>()
         .AddSingleton<INodeNetwork, FakeNetwork>()
         .AddSingleton<IImageProvider, FakeImages>();
 }

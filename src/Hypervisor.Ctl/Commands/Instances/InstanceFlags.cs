@@ -50,6 +50,15 @@ internal sealed class InstanceFlags
         Add(Text("--stop-signal", "Signal that stops it (default: the image's, else TERM)", "SIGNAL"), "spec.stop.signal", (r, v) => Stop(r).Signal = v);
         Add(new Option<TimeSpan>("--stop-timeout") { Description = "How long it may take to stop (default 10s)", HelpName = "DURATION", CustomParser = CommonOptions.ParseDuration },
             "spec.stop.grace_period", (r, v) => Stop(r).GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(v));
+        Add(Text("--restart", "never, always or on-failure, when its process ends; \":5\" after it is the most restarts", "POLICY[:COUNT]"),
+            "spec.restart", (r, v) => r.Spec.Restart = RestartFlag.Parse(v));
+        Add(Text("--health", "Check while it runs: tcp:PORT or http:PORT[/PATH]", "CHECK"), "spec.health",
+            (r, v) => HealthFlag.Apply(r.Spec.Health ??= new(), v));
+        Add(Duration("--health-interval", "Between two checks (default 10s)"), "spec.health.interval", (r, v) => Health(r).Interval = v);
+        Add(Duration("--health-timeout", "Of one check (default 2s)"), "spec.health.timeout", (r, v) => Health(r).Timeout = v);
+        Add(Duration("--health-start-period", "After a start, in which failures do not count"), "spec.health.start_period",
+            (r, v) => Health(r).StartPeriod = v);
+        Add(Choice<UnhealthyAction>("--on-unhealthy", "report or restart"), "spec.health.on_unhealthy", (r, v) => Health(r).OnUnhealthy = v);
         Add(Choice<DisconnectPolicy>("--on-disconnect", "keep or stop, when its node loses the control plane"), "spec.on_disconnect",
             (r, v) => r.Spec.OnDisconnect = v);
         Add(Several("--label", "Label; \"KEY-\" removes it (repeatable)", "KEY=VALUE"), "metadata.labels", (r, v) => Merge(r.Labels, "--label", v));
@@ -102,6 +111,15 @@ internal sealed class InstanceFlags
     private static PlacementConstraints Constraints(CreateInstanceRequest r) => r.Spec.Constraints ??= new();
 
     private static StopSpec Stop(CreateInstanceRequest r) => r.Spec.Stop ??= new();
+
+    private static HealthCheck Health(CreateInstanceRequest r) => r.Spec.Health ??= new();
+
+    private static Option<Google.Protobuf.WellKnownTypes.Duration> Duration(string name, string description) => new(name)
+    {
+        Description = description,
+        HelpName = "DURATION",
+        CustomParser = result => Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(CommonOptions.ParseDuration(result)),
+    };
 
     private static bool PlainIsMiB(string text, out long bytes) => Quantity.TryBytes(text, MiB, out bytes);
 

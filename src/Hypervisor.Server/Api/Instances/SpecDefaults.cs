@@ -49,8 +49,37 @@ internal static class SpecDefaults
             spec.OnDisconnect = DisconnectPolicy.Keep;
         }
 
+        spec.Restart ??= new();
+        if (spec.Restart.Policy == RestartPolicy.Unspecified)
+        {
+            spec.Restart.Policy = RestartPolicy.Never;
+        }
+
+        if (spec.Health is { } health)
+        {
+            Fill(health);
+        }
+
         spec.Stop ??= new();
         spec.Stop.GracePeriod ??= Duration.FromTimeSpan(GracePeriod);
         return spec;
+    }
+
+    private static void Fill(HealthCheck health)
+    {
+        if (health.Http is { Path.Length: 0 } http)
+        {
+            http.Path = "/";
+        }
+
+        health.Interval ??= Duration.FromTimeSpan(Limits.Instance.HealthInterval);
+        health.Timeout ??= Duration.FromTimeSpan(Limits.Instance.HealthTimeout < health.Interval.ToTimeSpan() ? Limits.Instance.HealthTimeout : health.Interval.ToTimeSpan());
+        health.StartPeriod ??= new();
+        health.FailureThreshold = health.FailureThreshold == 0 ? 3 : health.FailureThreshold;
+        health.SuccessThreshold = health.SuccessThreshold == 0 ? 1 : health.SuccessThreshold;
+        if (health.OnUnhealthy == UnhealthyAction.Unspecified)
+        {
+            health.OnUnhealthy = UnhealthyAction.Report;
+        }
     }
 }

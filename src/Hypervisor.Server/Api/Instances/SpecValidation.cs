@@ -37,6 +37,8 @@ internal static class SpecValidation
         }
 
         CheckStop(spec.Stop, spec.Type, $"{field}.stop", violations);
+        RestartValidation.Check(spec.Restart, spec.Type, $"{field}.restart", violations);
+        RestartValidation.Check(spec.Health, spec.Type, $"{field}.health", violations);
         TextChecks.Known(spec.OnDisconnect, $"{field}.on_disconnect", violations);
         TextChecks.OutputOnly(spec.RestartGeneration != 0, $"{field}.restart_generation", violations);
         TextChecks.OutputOnly(spec.ImageDigest.Length > 0, $"{field}.image_digest", violations);

@@ -40,6 +40,23 @@ public sealed class CreateValidationTests
         { "spec.resources.memory_bytes", request => request.Spec.Resources = new() { MemoryBytes = 1024 } },
         { "spec.resources.memory_bytes", request => request.Spec.Resources = new() { MemoryBytes = long.MaxValue } },
         { "spec.resources.disk_bytes", request => request.Spec.Resources = new() { DiskBytes = -1 } },
+        { "spec.restart.policy", request => request.Spec.Restart = new() { Policy = (RestartPolicy)9 } },
+        { "spec.restart.max_restarts", request => request.Spec.Restart = new() { Policy = RestartPolicy.Always, MaxRestarts = -1 } },
+        { "spec.restart.max_restarts", request => request.Spec.Restart = new() { MaxRestarts = 3 } },
+        { "spec.restart", request => { request.Spec.Type = InstanceType.Vm; request.Spec.Restart = new() { Policy = RestartPolicy.Always }; } },
+        { "spec.health", request => request.Spec.Health = new() },
+        { "spec.health.tcp.port", request => request.Spec.Health = new() { Tcp = new() } },
+        { "spec.health.tcp.port", request => request.Spec.Health = new() { Tcp = new() { Port = 65_536 } } },
+        { "spec.health.http.path", request => request.Spec.Health = new() { Http = new() { Port = 80, Path = "ready" } } },
+        { "spec.health.http.path", request => request.Spec.Health = new() { Http = new() { Port = 80, Path = "/a b" } } },
+        { "spec.health.http.path", request => request.Spec.Health = new() { Http = new() { Port = 80, Path = "/\r\nHost: x" } } },
+        { "spec.health.interval", request => request.Spec.Health = Health(check => check.Interval = Seconds(0)) },
+        { "spec.health.interval", request => request.Spec.Health = Health(check => check.Interval = Seconds(long.MaxValue)) },
+        { "spec.health.timeout", request => request.Spec.Health = Health(check => check.Timeout = Seconds(11)) },
+        { "spec.health.start_period", request => request.Spec.Health = Health(check => check.StartPeriod = Seconds(-1)) },
+        { "spec.health.failure_threshold", request => request.Spec.Health = Health(check => check.FailureThreshold = 101) },
+        { "spec.health.success_threshold", request => request.Spec.Health = Health(check => check.SuccessThreshold = -1) },
+        { "spec.health.on_unhealthy", request => request.Spec.Health = Health(check => check.OnUnhealthy = (UnhealthyAction)7) },
         { "spec.disks", request => request.Spec = Vm(new Disk { Name = "data", SizeBytes = 1 }) },
         { "spec.disks[0].name", request => request.Spec = Vm(new Disk { Name = "" }, new Disk { Name = "root" }) },
         { "spec.disks[1].name", request => request.Spec = Vm(new Disk { Name = "root" }, new Disk { Name = "root" }) },
@@ -155,6 +172,15 @@ public sealed class CreateValidationTests
         Assert.Equal(Grpc.Core.StatusCode.InvalidArgument, error.StatusCode);
         Assert.True(error.Status.Detail.Length < 2000);
     }
+
+    private static HealthCheck Health(Action<HealthCheck> change)
+    {
+        var check = new HealthCheck { Tcp = new() { Port = 80 } };
+        change(check);
+        return check;
+    }
+
+    private static Google.Protobuf.WellKnownTypes.Duration Seconds(long seconds) => new() { Seconds = seconds };
 
     private static InstanceSpec Vm(params Disk[] disks) => new() { Type = InstanceType.Vm, Image = "debian", Disks = { disks } };
 
