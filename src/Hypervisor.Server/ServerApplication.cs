@@ -7,6 +7,7 @@ using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Images;
 using Hypervisor.Server.Nodes;
+using Hypervisor.Server.Rest;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server;
@@ -32,6 +33,7 @@ internal static class ServerApplication
         builder.Services.AddNodes(configuration);
         builder.Services.AddControllers(replica, configuration.SchedulerStrategy);
         builder.Services.AddApi(replica, configuration.GrpcAddress.ToString());
+        builder.Services.AddRest();
         builder.Services.AddRouting();
 
         // Stopped in the opposite order: first the calls, then leadership, then the view; the store is closed last.
@@ -42,7 +44,7 @@ internal static class ServerApplication
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenOn(configuration));
 
         var app = builder.Build();
-        app.MapWhen(context => context.Connection.LocalPort == PortOf(app, configuration.HttpAddress, index: 1), HealthEndpoints.Map);
+        app.MapWhen(context => context.Connection.LocalPort == PortOf(app, configuration.HttpAddress, index: 1), HttpPort.Map);
         app.UseRouting();
         app.Use(EndStreamsOnShutdown(app.Lifetime.ApplicationStopping));
         app.MapApi();
