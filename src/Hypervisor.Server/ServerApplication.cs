@@ -9,6 +9,7 @@ using Hypervisor.Server.Images;
 using Hypervisor.Server.Nodes;
 using Hypervisor.Server.Rest;
 using Hypervisor.Server.State;
+using Hypervisor.Server.Telemetry;
 
 namespace Hypervisor.Server;
 
@@ -26,7 +27,8 @@ internal static class ServerApplication
         builder.Services.AddSingleton(configuration);
         builder.Services.AddSingleton(time);
         builder.Services.AddSingleton(random);
-        builder.Services.AddServerLogging(configuration.LogLevel);
+        builder.Services.AddServerLogging(configuration.LogLevel, configuration.LogFormat);
+        builder.Services.AddTelemetry(configuration.Telemetry, replica);
         addStores(builder.Services);
         builder.Services.AddState();
         builder.Services.AddImages();

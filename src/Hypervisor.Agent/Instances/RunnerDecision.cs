@@ -23,6 +23,9 @@ internal enum RunnerAction
     Pause,
     Resume,
 
+    /// <summary>Give what runs other limits.</summary>
+    Limit,
+
     /// <summary>Find (or repair) the network of what runs already.</summary>
     Attach,
 
@@ -205,7 +208,8 @@ internal static class RunnerDecision
     private static RunnerAction Next(Assignment desired, DriverInstance? found, RunnerView view)
     {
         var begin = view.Prepared ? RunnerAction.Start : RunnerAction.Create;
-        var settled = view.NetworkReady ? RunnerAction.Rest : RunnerAction.Attach;
+        var limited = found?.Limits is not { } limits || limits == InstanceLimits.Of(desired.Spec);
+        var settled = !limited ? RunnerAction.Limit : view.NetworkReady ? RunnerAction.Rest : RunnerAction.Attach;
         var again = found is not null && found.RestartGeneration < desired.Spec.RestartGeneration;
         return (desired.Spec.DesiredState, found?.State) switch
         {

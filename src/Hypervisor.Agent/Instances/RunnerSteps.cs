@@ -70,6 +70,9 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
                 _prepared = null;
                 await driver.StopAsync(id, decision.Epoch, StopPolicyOf(desired.Spec), cancellationToken);
                 break;
+            case RunnerAction.Limit:
+                await driver.LimitAsync(id, decision.Epoch, InstanceLimits.Of(desired.Spec), cancellationToken);
+                break;
             case RunnerAction.Pause:
                 await driver.PauseAsync(id, decision.Epoch, cancellationToken);
                 break;
@@ -138,7 +141,8 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
 
         _prepared = (desired.Epoch, desired.Generation);
         return Observation.Of(new DriverInstance(
-            id, new Epoch(desired.Epoch), desired.Name, desired.Project, desired.Generation, desired.Spec.RestartGeneration, DriverState.Created));
+            id, new Epoch(desired.Epoch), desired.Name, desired.Project, desired.Generation, desired.Spec.RestartGeneration, DriverState.Created,
+            Limits: driver.LimitsWhileRunning ? InstanceLimits.Of(desired.Spec) : null));
     }
 
     /// <summary>Image and network do not need each other: both at once. The first that fails ends the other.</summary>

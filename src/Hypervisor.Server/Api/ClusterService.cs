@@ -1,6 +1,6 @@
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Events;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Nodes;
@@ -14,6 +14,7 @@ internal sealed class ClusterService(
     NodeUpdates updates,
     ClusterSummary summary,
     HeartbeatIntake heartbeats,
+    EventReads events,
     WatchHub watches,
     TimeProvider time) : Protocol.V1.ClusterService.ClusterServiceBase
 {
@@ -54,9 +55,10 @@ internal sealed class ClusterService(
         summary.GetAsync(context.CancellationToken);
 
     public override Task<ListEventsResponse> ListEvents(ListEventsRequest request, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("ListEvents");
+        events.ListAsync(request, context.CancellationToken);
 
     public override Task WatchEvents(
         WatchEventsRequest request, IServerStreamWriter<WatchEventsResponse> responseStream, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("WatchEvents");
+        WatchDelivery.WriteAsync(
+            events.WatchAsync(request, context.CancellationToken), responseStream, time, context.CancellationToken);
 }

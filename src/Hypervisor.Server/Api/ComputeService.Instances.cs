@@ -46,8 +46,8 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<PlacementReceipt> ExplainInstance(ExplainInstanceRequest request, ServerCallContext context) =>
         instances.Queries.ExplainAsync(request, context.CancellationToken);
 
-    public override Task<Instance> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("UpdateInstance");
+    public override Task<UpdateInstanceResponse> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) =>
+        instances.Updates.UpdateAsync(request, context.CancellationToken);
 
     public override Task<InstanceStats> GetInstanceStats(GetInstanceStatsRequest request, ServerCallContext context) =>
         throw ApiErrors.Unimplemented("GetInstanceStats");

@@ -172,6 +172,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             Generation = instance.Metadata.Generation,
             Epoch = instance.Epoch.Value,
             Spec = instance.Spec,
+            TraceParent = instance.SpecRecord.TraceParent,
         };
         assignment.Labels.Add(instance.Metadata.Labels);
         return assignment;

@@ -1,5 +1,6 @@
 using Hypervisor.Server.Api;
 using Hypervisor.Server.Rest.OpenApi;
+using Hypervisor.Server.Telemetry;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Hypervisor.Server.Rest;
@@ -11,6 +12,7 @@ internal static class HttpPort
     {
         "/healthz" => TextAsync(context, StatusCodes.Status200OK, "ok\n"),
         "/readyz" => ReadyAsync(context),
+        "/metrics" => MetricsAsync(context),
         "/openapi.json" => context.RequestServices.GetRequiredService<ApiReference>().WriteDocumentAsync(context),
         "/docs" or "/docs/" => context.RequestServices.GetRequiredService<ApiReference>().WritePageAsync(context),
         { } path when path.StartsWith("/v1/", StringComparison.Ordinal) =>
@@ -27,6 +29,13 @@ internal static class HttpPort
             context,
             result.Status == HealthStatus.Healthy ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable,
             $"{result.Description}\n");
+    }
+
+    private static Task MetricsAsync(HttpContext context)
+    {
+        var text = context.RequestServices.GetRequiredService<PrometheusText>().Read();
+        context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
+        return context.Response.WriteAsync(text, context.RequestAborted);
     }
 
     private static Task TextAsync(HttpContext context, int status, string text)

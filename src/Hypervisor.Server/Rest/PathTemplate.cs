@@ -20,6 +20,14 @@ internal sealed class PathTemplate
     /// <summary>Field paths of the request that the path gives.</summary>
     public IEnumerable<string> Fields => _segments.Where(segment => segment.Field is not null).Select(segment => segment.Field!);
 
+    /// <summary>
+    /// The fields with the names that the description calls them by: what stands before each, in the singular. Two methods on one
+    /// path take it into different fields, and OpenAPI knows a path only once.
+    /// </summary>
+    public IEnumerable<(string Field, string Name)> Parameters => _segments.Zip(_segments.Skip(1))
+        .Where(pair => pair.Second.Field is not null)
+        .Select(pair => (pair.Second.Field!, pair.First.Literal.TrimEnd('s')));
+
     /// <exception cref="FormatException">Not such a template.</exception>
     public static PathTemplate Parse(string text)
     {
@@ -33,6 +41,11 @@ internal sealed class PathTemplate
         }
 
         var segments = path[1..].Split('/').Select(Segment.Parse).ToList();
+        if (segments.Zip(segments.Skip(1)).Any(pair => pair is { First.Field: not null, Second.Field: not null }) || segments[0].Field is not null)
+        {
+            throw new FormatException($"'{text}': every field stands after a word of its own.");
+        }
+
         return segments.SkipLast(1).Any(segment => segment.TakesAll)
             ? throw new FormatException($"'{text}': '**' can only come last.")
             : new(text, segments, verb);
@@ -96,9 +109,10 @@ internal sealed class PathTemplate
     public string Plain()
     {
         var text = new StringBuilder();
+        var names = Parameters.ToDictionary(parameter => parameter.Field, parameter => parameter.Name, StringComparer.Ordinal);
         foreach (var segment in _segments)
         {
-            text.Append('/').Append(segment.Field is { } field ? $"{{{field}}}" : segment.Literal);
+            text.Append('/').Append(segment.Field is { } field ? $"{{{names[field]}}}" : segment.Literal);
         }
 
         return Verb.Length == 0 ? text.ToString() : text.Append(':').Append(Verb).ToString();

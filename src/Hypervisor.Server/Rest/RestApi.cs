@@ -5,6 +5,7 @@ using Google.Rpc;
 using Grpc.Core;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Rest.Requests;
+using Hypervisor.Server.Telemetry;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Hypervisor.Server.Rest;
@@ -13,7 +14,7 @@ namespace Hypervisor.Server.Rest;
 /// The public API over HTTP/1.1: every unary and server-streaming method of ComputeService and ClusterService, called in this process.
 /// A stream is newline-delimited JSON, one message per line; when it ends by an error, the last line is <c>{"error": …}</c>.
 /// </summary>
-internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostApplicationLifetime lifetime)
+internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostApplicationLifetime lifetime, TimeProvider time)
 {
     private const string Json = "application/json; charset=utf-8";
     private const string JsonLines = "application/x-ndjson; charset=utf-8";
@@ -34,6 +35,8 @@ internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostA
         using var ending = match.Method.Streams
             ? CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping)
             : CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted);
+        var started = time.GetTimestamp();
+        var code = StatusCode.OK;
         try
         {
             RequestOrigin.Check(http.Request);
@@ -50,6 +53,7 @@ internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostA
         }
         catch (BadHttpRequestException exception)
         {
+            code = StatusCode.InvalidArgument;
             await RestErrors.WriteAsync(
                 http.Response,
                 RestErrors.StatusOf(ApiErrors.Error(Code.InvalidArgument, exception.Message)),
@@ -58,13 +62,18 @@ internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostA
         catch (Exception) when (http.RequestAborted.IsCancellationRequested)
         {
             // Nobody is there to be told; the gRPC side logs such calls as little.
+            code = StatusCode.Cancelled;
             http.Abort();
         }
 #pragma warning disable CA1031 // What a method throws is translated, and logged when it was not meant.
         catch (Exception exception)
 #pragma warning restore CA1031
         {
-            await FailAsync(http, match.Method, exception);
+            code = await FailAsync(http, match.Method, exception);
+        }
+        finally
+        {
+            ServerInstruments.Called(match.Method.FullName, "rest", code, time.GetElapsedTime(started));
         }
     }
 
@@ -126,7 +135,7 @@ internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostA
         await http.Response.StartAsync(context.CancellationToken);
     }
 
-    private async Task FailAsync(HttpContext http, RestMethod method, Exception exception)
+    private async Task<StatusCode> FailAsync(HttpContext http, RestMethod method, Exception exception)
     {
         var stopping = method.Streams && lifetime.ApplicationStopping.IsCancellationRequested && exception is OperationCanceledException;
         var known = stopping
@@ -145,5 +154,7 @@ internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostA
         {
             http.Abort();
         }
+
+        return known.StatusCode;
     }
 }

@@ -37,6 +37,8 @@ internal sealed class ContainerdDriver(
 
     public string Name => "containerd";
 
+    public bool LimitsWhileRunning => true;
+
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => probe.ProbeAsync(cancellationToken);
 
     public Task<IReadOnlyList<DriverInstance>> ListAsync(CancellationToken cancellationToken) => GuardAsync<IReadOnlyList<DriverInstance>>(
@@ -160,6 +162,23 @@ internal sealed class ContainerdDriver(
     public Task PauseAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => FreezeAsync(id, epoch, freeze: true, cancellationToken);
 
     public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => FreezeAsync(id, epoch, freeze: false, cancellationToken);
+
+    public Task LimitAsync(InstanceId id, Epoch epoch, InstanceLimits limits, CancellationToken cancellationToken) => GuardAsync(
+        async () =>
+        {
+            using var holder = await _locks.EnterAsync(id.Value, cancellationToken);
+            var record = await definitions.FindAsync(id.Value, cancellationToken);
+            Refuse(epoch, record);
+            if (record is not null && ContainerTasks.IsAlive(await tasks.FindAsync(id.Value, cancellationToken)))
+            {
+                // First the kernel, then the note: after a crash in between the same is done again.
+                await tasks.LimitAsync(id.Value, limits, cancellationToken);
+                await definitions.NoteLimitsAsync(record, limits, cancellationToken);
+            }
+
+            return true;
+        },
+        cancellationToken);
 
     public Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => GuardAsync(
         async () =>
@@ -291,7 +310,8 @@ internal sealed class ContainerdDriver(
             ContainerTasks.IsAlive(task) ? (int)task!.Pid : null,
             startedAt,
             exit?.At,
-            exit?.ToStatus());
+            exit?.ToStatus(),
+            record.Limits);
     }
 
     private async Task<HashSet<string>> ListSnapshotsAsync(CancellationToken cancellationToken)

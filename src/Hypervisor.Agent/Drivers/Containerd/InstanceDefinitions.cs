@@ -148,6 +148,21 @@ internal sealed class InstanceDefinitions(
         await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
     }
 
+    /// <summary>What is in force from now on, for whoever asks after a restart of the agent.</summary>
+    public async Task NoteLimitsAsync(InstanceRecord record, InstanceLimits limits, CancellationToken cancellationToken)
+    {
+        var update = new UpdateContainerRequest { Container = new Container { Id = record.Id }, UpdateMask = new FieldMask() };
+        var noted = new Dictionary<string, string>(StringComparer.Ordinal);
+        (record with { CpuMillicores = limits.CpuMillicores, Limits = limits }).WriteTo(noted);
+        foreach (var label in new[] { InstanceRecord.CpuLabel, InstanceRecord.MemoryLabel, InstanceRecord.PidsLabel })
+        {
+            update.Container.Labels[label] = noted[label];
+            update.UpdateMask.Paths.Add("labels." + label);
+        }
+
+        await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
+    }
+
     public async Task RemoveAsync(string id, CancellationToken cancellationToken)
     {
         lock (_lock)

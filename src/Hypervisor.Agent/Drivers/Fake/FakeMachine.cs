@@ -52,7 +52,8 @@ internal sealed class FakeMachine(TimeProvider time)
         }
 
         Put(new DriverInstance(
-            id, definition.Epoch, assignment.Name, assignment.Project, assignment.Generation, assignment.Spec.RestartGeneration, DriverState.Created), "create");
+            id, definition.Epoch, assignment.Name, assignment.Project, assignment.Generation, assignment.Spec.RestartGeneration, DriverState.Created,
+            Limits: InstanceLimits.Of(assignment.Spec)), "create");
     }
 
     public void Start(InstanceId id, Epoch epoch)
@@ -78,6 +79,15 @@ internal sealed class FakeMachine(TimeProvider time)
     public void Pause(InstanceId id, Epoch epoch) => Move(id, epoch, DriverState.Running, DriverState.Paused, "pause");
 
     public void Resume(InstanceId id, Epoch epoch) => Move(id, epoch, DriverState.Paused, DriverState.Running, "resume");
+
+    public void Limit(InstanceId id, Epoch epoch, InstanceLimits limits)
+    {
+        var present = Require(id, epoch);
+        if (present.State is DriverState.Running or DriverState.Paused)
+        {
+            Put(present with { Limits = limits }, "limit");
+        }
+    }
 
     public void Remove(InstanceId id, Epoch epoch)
     {
@@ -163,6 +173,6 @@ internal sealed class FakeMachine(TimeProvider time)
 }
 
 /// <summary>One change of a fake machine.</summary>
-/// <param name="What">create, start, stop, pause, resume, remove, exit, reboot or plant.</param>
+/// <param name="What">create, start, stop, pause, resume, limit, remove, exit, reboot or plant.</param>
 /// <param name="After">Null once removed.</param>
 internal readonly record struct FakeEffect(DateTimeOffset At, string What, InstanceId Id, Epoch Epoch, DriverInstance? After);

@@ -58,9 +58,9 @@ internal static class OpenApiDocument
         }
 
         var parameters = new JsonArray();
-        foreach (var field in binding.Path.Fields)
+        foreach (var (field, name) in binding.Path.Parameters)
         {
-            parameters.Add(Parameter(field, "path", FieldPath.Find(method.InputType, field)!));
+            parameters.Add(Parameter(name, "path", FieldPath.Find(method.InputType, field)!));
         }
 
         if (binding.HasBody)

@@ -32,6 +32,7 @@ public sealed class PathTemplateTests
     [InlineData("/v1/{a=b*}")]
     [InlineData("/v1/{a")]
     [InlineData("/v1//a")]
+    [InlineData("/v1/{a}/{b}")]
     public void What_is_no_template_is_refused_at_start(string template) =>
         Assert.Throws<FormatException>(() => PathTemplate.Parse(template));
 }

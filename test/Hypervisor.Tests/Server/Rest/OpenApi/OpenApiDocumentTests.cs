@@ -4,8 +4,8 @@ using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Rest;
 using Hypervisor.Server.Rest.OpenApi;
 using Microsoft.OpenApi;
-using Microsoft.OpenApi.Reader;
 using Xunit;
+using OpenApiDocument = Hypervisor.Server.Rest.OpenApi.OpenApiDocument;
 
 namespace Hypervisor.Tests.Server.Rest.OpenApi;
 
@@ -70,7 +70,7 @@ public sealed class OpenApiDocumentTests
 
     private static Microsoft.OpenApi.OpenApiDocument Parse()
     {
-        var text = Hypervisor.Server.Rest.OpenApi.OpenApiDocument.Build(Api, "1.2.3").ToJsonString();
+        var text = OpenApiDocument.Build(Api, "1.2.3").ToJsonString();
         var result = Microsoft.OpenApi.OpenApiDocument.Parse(text, "json");
         Assert.Empty(result.Diagnostic!.Errors);
         Assert.Empty(result.Diagnostic.Warnings);
