@@ -4,12 +4,14 @@ using Hypervisor.Server.Api.Events;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Nodes;
+using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Api;
 
 /// <summary>Nodes and the cluster itself: a thin shell over plain classes.</summary>
 internal sealed class ClusterService(
     NodeRegistry registry,
+    ViewReads views,
     NodeReads reads,
     NodeUpdates updates,
     ClusterSummary summary,
@@ -28,7 +30,7 @@ internal sealed class ClusterService(
     }
 
     public override Task<Node> GetNode(GetNodeRequest request, ServerCallContext context) =>
-        reads.GetAsync(request, context.CancellationToken);
+        ViewAge.TellAsync(context, request.Consistency, views, () => reads.GetAsync(request, context.CancellationToken));
 
     public override Task<ListNodesResponse> ListNodes(ListNodesRequest request, ServerCallContext context) =>
         reads.ListAsync(request, context.CancellationToken);

@@ -18,7 +18,7 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
         instances.Deletion.DeleteAsync(request, context.CancellationToken);
 
     public override Task<Instance> GetInstance(GetInstanceRequest request, ServerCallContext context) =>
-        instances.Queries.GetAsync(request, context.CancellationToken);
+        ViewAge.TellAsync(context, request.Consistency, reads, () => instances.Queries.GetAsync(request, context.CancellationToken));
 
     public override Task<ListInstancesResponse> ListInstances(ListInstancesRequest request, ServerCallContext context) =>
         instances.Queries.ListAsync(request, context.CancellationToken);

@@ -31,7 +31,15 @@ internal sealed class RestCallContext(HttpContext http, string method, Cancellat
     protected override ContextPropagationToken CreatePropagationTokenCore(ContextPropagationOptions? options) =>
         throw new NotSupportedException();
 
-    protected override Task WriteResponseHeadersAsyncCore(Metadata responseHeaders) => Task.CompletedTask;
+    protected override Task WriteResponseHeadersAsyncCore(Metadata responseHeaders)
+    {
+        foreach (var header in responseHeaders)
+        {
+            http.Response.Headers[header.Key] = header.Value;
+        }
+
+        return Task.CompletedTask;
+    }
 
     private Metadata ReadHeaders()
     {

@@ -73,6 +73,8 @@ public sealed class RestApiTests : IAsyncLifetime
         using var json = JsonDocument.Parse(overRest);
         Assert.Equal(JsonValueKind.String, json.RootElement.GetProperty("metadata").GetProperty("resourceVersion").ValueKind);
 
+        using var stale = await SendAsync(HttpMethod.Get, "/v1/projects/default/instances/web?consistency=CONSISTENCY_STALE");
+        Assert.InRange(double.Parse(stale.Headers.GetValues("view-age").Single(), System.Globalization.CultureInfo.InvariantCulture), 0, 60);
         using var deleted = await SendAsync(HttpMethod.Delete, "/v1/projects/default/instances/web?requestId=r1");
         Assert.Equal(HttpStatusCode.OK, deleted.StatusCode);
     }
