@@ -55,6 +55,12 @@ internal interface IInstanceDriver
     /// </summary>
     Task LimitAsync(InstanceId id, Epoch epoch, InstanceLimits limits, CancellationToken cancellationToken) => Task.CompletedTask;
 
+    /// <summary>
+    /// The same copy goes on under a higher epoch: nothing else changes, a running process above all. Nothing when it has the
+    /// epoch already.
+    /// </summary>
+    Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+
     /// <summary>Kills what runs and removes every trace; nothing when there is none.</summary>
     Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
 
@@ -83,6 +89,7 @@ internal sealed record InstanceDefinition(Assignment Assignment, string ImageDig
 /// <param name="RestartGeneration">
 /// The spec's restart_generation at the same moment: the run that the present, ended or next process belongs to.
 /// </param>
+/// <param name="MadeFrom">The assignment of the same moment; null where the runtime does not tell.</param>
 internal sealed record DriverInstance(
     InstanceId Id,
     Epoch Epoch,
@@ -95,7 +102,8 @@ internal sealed record DriverInstance(
     DateTimeOffset? StartedAt = null,
     DateTimeOffset? FinishedAt = null,
     ExitStatus? Exit = null,
-    InstanceLimits? Limits = null);
+    InstanceLimits? Limits = null,
+    Assignment? MadeFrom = null);
 
 /// <summary>What an instance may use of its node.</summary>
 /// <param name="CpuMillicores">0 is no limit; likewise for the others.</param>
@@ -104,6 +112,17 @@ internal readonly record struct InstanceLimits(long CpuMillicores, long MemoryBy
 {
     public static InstanceLimits Of(InstanceSpec spec) =>
         new(spec.Resources?.CpuMillicores ?? 0, spec.Resources?.MemoryBytes ?? 0, spec.Security?.PidsLimit ?? 0);
+
+    public void ApplyTo(InstanceSpec spec)
+    {
+        spec.Resources ??= new();
+        (spec.Resources.CpuMillicores, spec.Resources.MemoryBytes) = (CpuMillicores, MemoryBytes);
+        if (spec.Security is not null || Pids != 0)
+        {
+            spec.Security ??= new();
+            spec.Security.PidsLimit = Pids;
+        }
+    }
 }
 
 /// <summary>What a runtime can say of an instance.</summary>
@@ -127,7 +146,16 @@ internal readonly record struct StopPolicy(int Signal, TimeSpan GracePeriod);
 /// <param name="permanent">Trying again changes nothing until the user changes something.</param>
 internal sealed class DriverException(string reason, string message, bool permanent, Exception? inner = null) : Exception(message, inner)
 {
+    /// <summary>A reason: tried again, for there may be room soon, but shown as a failure, for only a person makes it.</summary>
+    public const string DiskFull = "DiskFull";
+
     public string Reason { get; } = reason;
 
     public bool Permanent { get; } = permanent;
+
+    public static DriverException OfFullDisk(Exception? inner) =>
+        new(DiskFull, "the node's disk is full; free space there or delete instances and images", permanent: false, inner);
+
+    /// <summary>ENOSPC, EDQUOT: .NET leaves the number of the error in HResult.</summary>
+    public static bool IsFullDisk(IOException error) => error.HResult is 28 or 122;
 }

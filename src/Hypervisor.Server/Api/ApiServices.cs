@@ -23,6 +23,8 @@ internal static class ApiServices
         services.AddSingleton<EventReads>();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
+        services.AddSingleton<InstanceAdoption>();
+        services.AddSingleton<InstancePurge>();
         services.AddSingleton(provider => new ClusterSummary(
             provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), provider.GetRequiredService<TimeProvider>(), replica, address));
 

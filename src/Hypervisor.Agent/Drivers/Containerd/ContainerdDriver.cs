@@ -134,6 +134,7 @@ internal sealed class ContainerdDriver(
             {
                 // Refused, not lost: nothing of the attempt may stay behind.
                 log.StartRefused(id.Value, error.Status.Detail);
+                groups.Leave(id.Value);
                 await tasks.EndAsync(id.Value, await tasks.FindAsync(id.Value, cancellationToken), cancellationToken);
                 throw;
             }
@@ -167,13 +168,29 @@ internal sealed class ContainerdDriver(
         async () =>
         {
             using var holder = await _locks.EnterAsync(id.Value, cancellationToken);
-            var record = await definitions.FindAsync(id.Value, cancellationToken);
-            Refuse(epoch, record);
-            if (record is not null && ContainerTasks.IsAlive(await tasks.FindAsync(id.Value, cancellationToken)))
+            var container = await definitions.FindContainerAsync(id.Value, cancellationToken);
+            Refuse(epoch, container is null ? null : InstanceRecord.Read(container));
+            if (container is not null && ContainerTasks.IsAlive(await tasks.FindAsync(id.Value, cancellationToken)))
             {
                 // First the kernel, then the note: after a crash in between the same is done again.
                 await tasks.LimitAsync(id.Value, limits, cancellationToken);
-                await definitions.NoteLimitsAsync(record, limits, cancellationToken);
+                await definitions.NoteLimitsAsync(container, limits, cancellationToken);
+            }
+
+            return true;
+        },
+        cancellationToken);
+
+    public Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => GuardAsync(
+        async () =>
+        {
+            using var holder = await _locks.EnterAsync(id.Value, cancellationToken);
+            var record = await definitions.FindAsync(id.Value, cancellationToken)
+                ?? throw new DriverException("NotCreated", $"containerd has no container {id}", permanent: false);
+            Refuse(epoch, record);
+            if (record.Epoch < epoch)
+            {
+                await definitions.NoteEpochAsync(id.Value, epoch, cancellationToken);
             }
 
             return true;
@@ -274,7 +291,14 @@ internal sealed class ContainerdDriver(
             await definitions.NoteExitAsync(record, cancellationToken);
         }
 
+        // The shim ends with its last task. Whoever is made next must not be given its name: it could find a shim about to go.
+        var emptied = groups.Leave(id);
         await tasks.EndAsync(id, task, cancellationToken);
+        if (emptied is not null)
+        {
+            shims.RemoveDeadSocket(emptied);
+        }
+
         return record;
     }
 
@@ -311,7 +335,8 @@ internal sealed class ContainerdDriver(
             startedAt,
             exit?.At,
             exit?.ToStatus(),
-            record.Limits);
+            record.Limits,
+            InstanceRecord.MadeFrom(container));
     }
 
     private async Task<HashSet<string>> ListSnapshotsAsync(CancellationToken cancellationToken)
@@ -338,10 +363,9 @@ internal sealed class ContainerdDriver(
             cancellationToken.ThrowIfCancellationRequested();
             throw RuntimeErrors.Translate(error, client.SocketPath);
         }
-        catch (IOException error) when (error.HResult is 28 or 122)
+        catch (IOException error) when (DriverException.IsFullDisk(error))
         {
-            // ENOSPC, EDQUOT: .NET leaves the number of the error in HResult.
-            throw RuntimeErrors.TranslateMessage("no space left on device", error);
+            throw DriverException.OfFullDisk(error);
         }
     }
 }

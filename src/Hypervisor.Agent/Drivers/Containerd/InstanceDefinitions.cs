@@ -149,17 +149,42 @@ internal sealed class InstanceDefinitions(
     }
 
     /// <summary>What is in force from now on, for whoever asks after a restart of the agent.</summary>
-    public async Task NoteLimitsAsync(InstanceRecord record, InstanceLimits limits, CancellationToken cancellationToken)
+    public async Task NoteLimitsAsync(Container container, InstanceLimits limits, CancellationToken cancellationToken)
     {
-        var update = new UpdateContainerRequest { Container = new Container { Id = record.Id }, UpdateMask = new FieldMask() };
+        var update = new UpdateContainerRequest { Container = new Container { Id = container.Id }, UpdateMask = new FieldMask() };
+        if (InstanceRecord.MadeFrom(container) is { Spec: not null } assignment)
+        {
+            // Who adopts it takes over what is in force.
+            limits.ApplyTo(assignment.Spec);
+            update.Container.Extensions[InstanceRecord.AssignmentExtension] = InstanceRecord.Pack(assignment);
+            update.UpdateMask.Paths.Add("extensions." + InstanceRecord.AssignmentExtension);
+        }
+
         var noted = new Dictionary<string, string>(StringComparer.Ordinal);
-        (record with { CpuMillicores = limits.CpuMillicores, Limits = limits }).WriteTo(noted);
+        (InstanceRecord.Read(container) with { CpuMillicores = limits.CpuMillicores, Limits = limits }).WriteTo(noted);
         foreach (var label in new[] { InstanceRecord.CpuLabel, InstanceRecord.MemoryLabel, InstanceRecord.PidsLabel })
         {
             update.Container.Labels[label] = noted[label];
             update.UpdateMask.Paths.Add("labels." + label);
         }
 
+        await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
+    }
+
+    /// <summary>The label alone: the process and everything that it was made from stay what they are.</summary>
+    public async Task NoteEpochAsync(string id, Epoch epoch, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            _prepared.Remove(id);
+        }
+
+        var update = new UpdateContainerRequest
+        {
+            Container = new Container { Id = id },
+            UpdateMask = new FieldMask { Paths = { "labels." + InstanceRecord.EpochLabel } },
+        };
+        update.Container.Labels[InstanceRecord.EpochLabel] = InstanceRecord.Text(epoch);
         await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
     }
 

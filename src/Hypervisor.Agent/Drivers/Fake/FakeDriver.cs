@@ -78,6 +78,12 @@ internal sealed class FakeDriver(FakeMachine machine, FakeFaults faults, Instanc
         machine.Limit(id, epoch, limits);
     }
 
+    public async Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
+    {
+        await faults.PassAsync(nameof(RaiseEpochAsync), cancellationToken);
+        machine.RaiseEpoch(id, epoch);
+    }
+
     public async Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
         await faults.PassAsync(nameof(RemoveAsync), cancellationToken);

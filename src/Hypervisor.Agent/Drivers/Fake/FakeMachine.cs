@@ -19,6 +19,9 @@ internal sealed class FakeMachine(TimeProvider time)
     /// <summary>Network attachments by uid.</summary>
     public SortedDictionary<string, NetworkAttachment> Attachments { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>The epoch that each was last attached under, by uid.</summary>
+    public SortedDictionary<string, Epoch> AttachedUnder { get; } = new(StringComparer.Ordinal);
+
     /// <summary>Called with each change of the runtime, in order, before the call that made it returns.</summary>
     public Action<FakeEffect>? Observer { get; set; }
 
@@ -53,7 +56,8 @@ internal sealed class FakeMachine(TimeProvider time)
 
         Put(new DriverInstance(
             id, definition.Epoch, assignment.Name, assignment.Project, assignment.Generation, assignment.Spec.RestartGeneration, DriverState.Created,
-            Limits: InstanceLimits.Of(assignment.Spec)), "create");
+            Limits: InstanceLimits.Of(assignment.Spec),
+            MadeFrom: assignment), "create");
     }
 
     public void Start(InstanceId id, Epoch epoch)
@@ -85,7 +89,22 @@ internal sealed class FakeMachine(TimeProvider time)
         var present = Require(id, epoch);
         if (present.State is DriverState.Running or DriverState.Paused)
         {
-            Put(present with { Limits = limits }, "limit");
+            var made = present.MadeFrom?.Clone();
+            if (made?.Spec is { } spec)
+            {
+                limits.ApplyTo(spec);
+            }
+
+            Put(present with { Limits = limits, MadeFrom = made }, "limit");
+        }
+    }
+
+    public void RaiseEpoch(InstanceId id, Epoch epoch)
+    {
+        var present = Require(id, epoch);
+        if (present.Epoch < epoch)
+        {
+            Put(present with { Epoch = epoch }, "raise");
         }
     }
 
@@ -127,6 +146,7 @@ internal sealed class FakeMachine(TimeProvider time)
         lock (_gate)
         {
             Attachments.Clear();
+            AttachedUnder.Clear();
         }
     }
 
@@ -173,6 +193,6 @@ internal sealed class FakeMachine(TimeProvider time)
 }
 
 /// <summary>One change of a fake machine.</summary>
-/// <param name="What">create, start, stop, pause, resume, limit, remove, exit, reboot or plant.</param>
+/// <param name="What">create, start, stop, pause, resume, raise, limit, remove, exit, reboot or plant.</param>
 /// <param name="After">Null once removed.</param>
 internal readonly record struct FakeEffect(DateTimeOffset At, string What, InstanceId Id, Epoch Epoch, DriverInstance? After);
