@@ -3,6 +3,7 @@ using Hypervisor.Bench;
 // Each benchmark starts the shipped programs, measures, and prints `metric NAME VALUE UNIT`.
 var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal)
 {
+    ["api"] = ApiBench.RunAsync,
     ["cli"] = CliBench.RunAsync,
     ["create"] = CreateBench.RunAsync,
     ["create-architectures"] = CreateBench.RunAllArchitecturesAsync,

@@ -57,9 +57,11 @@ builder.Logging.SetMinimumLevel(configuration.LogLevel)
     .AddFilter("Microsoft", LogLevel.Warning)
     .AddFilter("Grpc", LogLevel.Warning)
     .AddFilter("Microsoft.Extensions.Hosting", LogLevel.None) // What keeps the host from starting is said below, without a stack trace.
+    .Configure(options => options.ActivityTrackingOptions = ActivityTrackingOptions.TraceId)
     .AddSimpleConsole(options =>
     {
         options.SingleLine = true;
+        options.IncludeScopes = true; // The trace of the API call, where there is one.
         options.UseUtcTimestamp = true;
         options.TimestampFormat = "yyyy-MM-ddTHH:mm:ss.fffZ ";
         options.ColorBehavior = LoggerColorBehavior.Disabled;

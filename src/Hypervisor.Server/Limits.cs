@@ -1,7 +1,7 @@
 namespace Hypervisor.Server;
 
 /// <summary>Every bound of the server with the reason beside it.</summary>
-internal static class Limits
+internal static partial class Limits
 {
     /// <summary>Bounds of the store's front; what the stores themselves take is in <c>Stores.StoreLimits</c>.</summary>
     internal static class Store

@@ -7,7 +7,9 @@ using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Images;
 using Hypervisor.Server.Nodes;
+using Hypervisor.Server.Rest;
 using Hypervisor.Server.State;
+using Hypervisor.Server.Telemetry;
 
 namespace Hypervisor.Server;
 
@@ -25,13 +27,15 @@ internal static class ServerApplication
         builder.Services.AddSingleton(configuration);
         builder.Services.AddSingleton(time);
         builder.Services.AddSingleton(random);
-        builder.Services.AddServerLogging(configuration.LogLevel);
+        builder.Services.AddServerLogging(configuration.LogLevel, configuration.LogFormat);
+        builder.Services.AddTelemetry(configuration.Telemetry, replica);
         addStores(builder.Services);
         builder.Services.AddState();
         builder.Services.AddImages();
         builder.Services.AddNodes(configuration);
         builder.Services.AddControllers(replica, configuration.SchedulerStrategy);
         builder.Services.AddApi(replica, configuration.GrpcAddress.ToString());
+        builder.Services.AddRest();
         builder.Services.AddRouting();
 
         // Stopped in the opposite order: first the calls, then leadership, then the view; the store is closed last.
@@ -42,7 +46,7 @@ internal static class ServerApplication
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenOn(configuration));
 
         var app = builder.Build();
-        app.MapWhen(context => context.Connection.LocalPort == PortOf(app, configuration.HttpAddress, index: 1), HealthEndpoints.Map);
+        app.MapWhen(context => context.Connection.LocalPort == PortOf(app, configuration.HttpAddress, index: 1), HttpPort.Map);
         app.UseRouting();
         app.Use(EndStreamsOnShutdown(app.Lifetime.ApplicationStopping));
         app.MapApi();

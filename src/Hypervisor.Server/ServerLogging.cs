@@ -1,3 +1,4 @@
+using Hypervisor.Server.Configuration;
 using Microsoft.Extensions.Logging.Console;
 
 namespace Hypervisor.Server;
@@ -5,7 +6,7 @@ namespace Hypervisor.Server;
 internal static class ServerLogging
 {
     /// <summary>One line per message: for systemd's journal with its priorities, else with time and level for people.</summary>
-    public static IServiceCollection AddServerLogging(this IServiceCollection services, LogLevel level) => services.AddLogging(logging =>
+    public static IServiceCollection AddServerLogging(this IServiceCollection services, LogLevel level, LogFormat format) => services.AddLogging(logging =>
     {
         logging.SetMinimumLevel(level);
         logging.AddFilter("Microsoft", level > LogLevel.Warning ? level : LogLevel.Warning);
@@ -13,6 +14,19 @@ internal static class ServerLogging
 
         // What keeps the host from starting is told in one line by ServerRun.
         logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.Critical);
+
+        // What belongs to one call can be found by its trace, from here to the node.
+        logging.Configure(options => options.ActivityTrackingOptions = ActivityTrackingOptions.TraceId);
+        if (format == LogFormat.Json)
+        {
+            logging.AddJsonConsole(options =>
+            {
+                options.IncludeScopes = true;
+                options.TimestampFormat = "yyyy-MM-ddTHH:mm:ss.fffZ";
+                options.UseUtcTimestamp = true;
+            });
+            return;
+        }
 
         // systemd sets JOURNAL_STREAM where it reads the output itself (systemd.exec(5)).
         if (Environment.GetEnvironmentVariable("JOURNAL_STREAM") is { Length: > 0 })

@@ -45,7 +45,7 @@ internal static partial class ServerRun
         return HostedTask.AnyFailed ? 1 : 0;
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "hypervisor-server {Version}: gRPC on {Grpc}, health on http://{Http}, {Store} store")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "hypervisor-server {Version}: gRPC on {Grpc}, REST on http://{Http}, {Store} store")]
     private static partial void LogServing(ILogger logger, string version, HostPort grpc, HostPort http, string store);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "insecure: true: nobody who reaches {Grpc} or {Http} is asked who they are; everybody may do everything")]

@@ -20,6 +20,9 @@ internal interface IInstanceDriver
     /// <summary>As shown on the node, for example "containerd".</summary>
     string Name { get; }
 
+    /// <summary>Whether <see cref="LimitAsync"/> does anything; then every instance it made shows its limits.</summary>
+    bool LimitsWhileRunning => false;
+
     /// <summary>Whether the runtime is there and works; never throws for a runtime that is not.</summary>
     Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken);
 
@@ -48,6 +51,12 @@ internal interface IInstanceDriver
     Task PauseAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
 
     Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+
+    /// <summary>
+    /// Changes the limits of what runs; nothing when it does not run, since the next <see cref="CreateAsync"/> brings them. Only asked
+    /// where <see cref="LimitsWhileRunning"/>.
+    /// </summary>
+    Task LimitAsync(InstanceId id, Epoch epoch, InstanceLimits limits, CancellationToken cancellationToken) => Task.CompletedTask;
 
     /// <summary>
     /// The same copy goes on under a higher epoch: nothing else changes, a running process above all. Nothing when it has the
@@ -79,6 +88,7 @@ internal sealed record InstanceDefinition(Assignment Assignment, string ImageDig
 /// ended by itself (the machine was rebooted): the runner starts it again. A runtime must therefore remember exits.
 /// </param>
 /// <param name="Generation">The assignment's generation at the last <see cref="IInstanceDriver.CreateAsync"/> that took effect.</param>
+/// <param name="Limits">In force, for a driver that can change them while it runs; else null.</param>
 /// <param name="RestartGeneration">
 /// The spec's restart_generation at the same moment: the run that the present, ended or next process belongs to.
 /// </param>
@@ -95,11 +105,32 @@ internal sealed record DriverInstance(
     DateTimeOffset? StartedAt = null,
     DateTimeOffset? FinishedAt = null,
     ExitStatus? Exit = null,
+    InstanceLimits? Limits = null,
     Assignment? MadeFrom = null,
     RestartCount Restarts = default)
 {
     /// <summary>How long the last run took; zero where the runtime does not know.</summary>
     public TimeSpan Ran => StartedAt is { } start && FinishedAt is { } end && end > start ? end - start : TimeSpan.Zero;
+}
+
+/// <summary>What an instance may use of its node.</summary>
+/// <param name="CpuMillicores">0 is no limit; likewise for the others.</param>
+/// <param name="Pids">Processes and threads; 0 is the driver's default.</param>
+internal readonly record struct InstanceLimits(long CpuMillicores, long MemoryBytes, long Pids)
+{
+    public static InstanceLimits Of(InstanceSpec spec) =>
+        new(spec.Resources?.CpuMillicores ?? 0, spec.Resources?.MemoryBytes ?? 0, spec.Security?.PidsLimit ?? 0);
+
+    public void ApplyTo(InstanceSpec spec)
+    {
+        spec.Resources ??= new();
+        (spec.Resources.CpuMillicores, spec.Resources.MemoryBytes) = (CpuMillicores, MemoryBytes);
+        if (spec.Security is not null || Pids != 0)
+        {
+            spec.Security ??= new();
+            spec.Security.PidsLimit = Pids;
+        }
+    }
 }
 
 /// <summary>What a runtime can say of an instance.</summary>

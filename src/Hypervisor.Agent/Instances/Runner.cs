@@ -383,6 +383,7 @@ internal sealed partial class Runner
 
     private async Task PerformAsync(RunnerView view, Decision decision, CancellationToken cancellationToken)
     {
+        using var trace = RunnerTrace.Begin(decision.Action, view.Desired);
         var interrupt = new CancellationTokenSource();
         using var deadline = new CancellationTokenSource(RunnerSteps.DeadlineOf(decision.Action, view.Desired), _services.Time);
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, interrupt.Token, deadline.Token);

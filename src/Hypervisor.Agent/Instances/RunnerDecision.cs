@@ -24,6 +24,9 @@ internal enum RunnerAction
     Pause,
     Resume,
 
+    /// <summary>Give what runs other limits.</summary>
+    Limit,
+
     /// <summary>Find (or repair) the network of what runs already.</summary>
     Attach,
 
@@ -230,15 +233,24 @@ internal static class RunnerDecision
         && found is { State: not DriverState.Partial, MadeFrom: { } made }
         && made.Name == desired.Name
         && made.Project == desired.Project
-        && Content(made.Spec).Equals(Content(desired.Spec));
+        && Content(made.Spec, found).Equals(Content(desired.Spec, found));
 
-    /// <summary>What a runtime makes an instance from: everything but what is done with it afterwards.</summary>
-    private static InstanceSpec Content(InstanceSpec? spec)
+    /// <summary>What a runtime makes an instance from: everything but what is done with it, or changed of it, afterwards.</summary>
+    private static InstanceSpec Content(InstanceSpec? spec, DriverInstance found)
     {
         var content = spec?.Clone() ?? new();
         (content.DesiredState, content.RestartGeneration, content.OnDisconnect, content.Stop, content.Constraints) =
             (DesiredState.Unspecified, 0, DisconnectPolicy.Unspecified, null, null);
         (content.Restart, content.Health) = (null, null);
+        content.Network ??= new();
+        content.Network.Ports.Clear();
+        if (found.Limits is not null)
+        {
+            content.Resources = null;
+            content.Security ??= new();
+            content.Security.PidsLimit = 0;
+        }
+
         return content;
     }
 
@@ -249,7 +261,8 @@ internal static class RunnerDecision
     private static RunnerAction Next(Assignment desired, DriverInstance? found, RunnerView view)
     {
         var begin = view.Prepared ? RunnerAction.Start : RunnerAction.Create;
-        var settled = view.NetworkReady ? RunnerAction.Rest : RunnerAction.Attach;
+        var limited = found?.Limits is not { } limits || limits == InstanceLimits.Of(desired.Spec);
+        var settled = !limited ? RunnerAction.Limit : view.NetworkReady ? RunnerAction.Rest : RunnerAction.Attach;
         var again = found is not null && found.RestartGeneration < desired.Spec.RestartGeneration;
         return (desired.Spec.DesiredState, found?.State) switch
         {

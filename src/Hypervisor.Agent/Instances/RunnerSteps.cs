@@ -77,6 +77,9 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
                 _prepared = null;
                 await driver.StopAsync(id, decision.Epoch, StopPolicyOf(desired.Spec), cancellationToken);
                 break;
+            case RunnerAction.Limit:
+                await driver.LimitAsync(id, decision.Epoch, InstanceLimits.Of(desired.Spec), cancellationToken);
+                break;
             case RunnerAction.Pause:
                 await driver.PauseAsync(id, decision.Epoch, cancellationToken);
                 break;
@@ -151,6 +154,7 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
             : default;
         return Observation.Of(new DriverInstance(
             id, new Epoch(desired.Epoch), desired.Name, desired.Project, desired.Generation, desired.Spec.RestartGeneration, DriverState.Created,
+            Limits: driver.LimitsWhileRunning ? InstanceLimits.Of(desired.Spec) : null,
             Restarts: restarts));
     }
 

@@ -1,10 +1,12 @@
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Events;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
+using Hypervisor.Server.Telemetry;
 
 namespace Hypervisor.Server.Api;
 
@@ -18,12 +20,13 @@ internal static class ApiServices
         services.AddSingleton<PagedReads>();
         services.AddSingleton<WatchHub>();
         services.AddInstances();
+        services.AddSingleton<EventReads>();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
         services.AddSingleton<InstanceAdoption>();
         services.AddSingleton<InstancePurge>();
         services.AddSingleton(provider => new ClusterSummary(
-            provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), replica, address));
+            provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), provider.GetRequiredService<TimeProvider>(), replica, address));
 
         // Services hold no state of a call; one of each spares an allocation tree per call.
         services.AddSingleton<ClusterService>();
@@ -32,6 +35,7 @@ internal static class ApiServices
 
         services.AddGrpc(options =>
         {
+            options.Interceptors.Add<CallMeter>();
             options.Interceptors.Add<ErrorInterceptor>();
             options.MaxReceiveMessageSize = Limits.Server.ReceivedMessageBytes;
             options.MaxSendMessageSize = Limits.Server.SentMessageBytes;

@@ -1,21 +1,24 @@
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Events;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Nodes;
+using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Api;
 
 /// <summary>Nodes and the cluster itself: a thin shell over plain classes.</summary>
 internal sealed class ClusterService(
     NodeRegistry registry,
+    ViewReads views,
     NodeReads reads,
     NodeUpdates updates,
     InstanceAdoption adoption,
     InstancePurge purge,
     ClusterSummary summary,
     HeartbeatIntake heartbeats,
+    EventReads events,
     WatchHub watches,
     TimeProvider time) : Protocol.V1.ClusterService.ClusterServiceBase
 {
@@ -29,7 +32,7 @@ internal sealed class ClusterService(
     }
 
     public override Task<Node> GetNode(GetNodeRequest request, ServerCallContext context) =>
-        reads.GetAsync(request, context.CancellationToken);
+        ViewAge.TellAsync(context, request.Consistency, views, () => reads.GetAsync(request, context.CancellationToken));
 
     public override Task<ListNodesResponse> ListNodes(ListNodesRequest request, ServerCallContext context) =>
         reads.ListAsync(request, context.CancellationToken);
@@ -62,9 +65,10 @@ internal sealed class ClusterService(
         summary.GetAsync(context.CancellationToken);
 
     public override Task<ListEventsResponse> ListEvents(ListEventsRequest request, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("ListEvents");
+        events.ListAsync(request, context.CancellationToken);
 
     public override Task WatchEvents(
         WatchEventsRequest request, IServerStreamWriter<WatchEventsResponse> responseStream, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("WatchEvents");
+        WatchDelivery.WriteAsync(
+            events.WatchAsync(request, context.CancellationToken), responseStream, time, context.CancellationToken);
 }

@@ -18,7 +18,7 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
         instances.Deletion.DeleteAsync(request, context.CancellationToken);
 
     public override Task<Instance> GetInstance(GetInstanceRequest request, ServerCallContext context) =>
-        instances.Queries.GetAsync(request, context.CancellationToken);
+        ViewAge.TellAsync(context, request.Consistency, reads, () => instances.Queries.GetAsync(request, context.CancellationToken));
 
     public override Task<ListInstancesResponse> ListInstances(ListInstancesRequest request, ServerCallContext context) =>
         instances.Queries.ListAsync(request, context.CancellationToken);
@@ -46,8 +46,8 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<PlacementReceipt> ExplainInstance(ExplainInstanceRequest request, ServerCallContext context) =>
         instances.Queries.ExplainAsync(request, context.CancellationToken);
 
-    public override Task<Instance> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("UpdateInstance");
+    public override Task<UpdateInstanceResponse> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) =>
+        instances.Updates.UpdateAsync(request, context.CancellationToken);
 
     public override Task<InstanceStats> GetInstanceStats(GetInstanceStatsRequest request, ServerCallContext context) =>
         throw ApiErrors.Unimplemented("GetInstanceStats");

@@ -10,7 +10,7 @@ internal sealed record ServerConfiguration
     /// <summary><c>grpc_addr</c>: where clients and agents call.</summary>
     public HostPort GrpcAddress { get; init; } = new("127.0.0.1", 50051);
 
-    /// <summary><c>http_addr</c>: health and, later, REST and the web interface.</summary>
+    /// <summary><c>http_addr</c>: REST, its description, health and metrics.</summary>
     public HostPort HttpAddress { get; init; } = new("127.0.0.1", 8080);
 
     /// <summary><c>data_dir</c>: the embedded store and the images.</summary>
@@ -36,6 +36,29 @@ internal sealed record ServerConfiguration
 
     /// <summary><c>log.level</c></summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
+
+    /// <summary><c>log.format</c></summary>
+    public LogFormat LogFormat { get; init; } = LogFormat.Text;
+
+    /// <summary><c>telemetry</c></summary>
+    public TelemetryConfiguration Telemetry { get; init; } = new();
+}
+
+/// <summary>How log messages are written.</summary>
+internal enum LogFormat
+{
+    /// <summary>One line for people, or for systemd's journal.</summary>
+    Text,
+
+    /// <summary>One JSON object per line, with the message's parts and the trace it belongs to.</summary>
+    Json,
+}
+
+/// <summary>Where traces go.</summary>
+internal sealed record TelemetryConfiguration
+{
+    /// <summary><c>telemetry.otlp_endpoint</c>: an OTLP collector over gRPC; null means nowhere.</summary>
+    public Uri? OtlpEndpoint { get; init; }
 }
 
 /// <summary>How agents show that they live. Agents learn both values from the server.</summary>

@@ -43,6 +43,8 @@ internal static class ServerConfigurationLoader
                 Values.OneOf(("spread", PlacementStrategy.Spread), ("binpack", PlacementStrategy.Binpack))),
             Images = Images(reader, defaults.Images),
             LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),
+            LogFormat = reader.Value("log.format", defaults.LogFormat, Values.OneOf(("text", LogFormat.Text), ("json", LogFormat.Json))),
+            Telemetry = new() { OtlpEndpoint = reader.Value<Uri?>("telemetry.otlp_endpoint", null, OtlpEndpoint) },
         };
 
         RequireLoopback(reader, configuration.Insecure, "grpc_addr", configuration.GrpcAddress);
@@ -166,6 +168,13 @@ internal static class ServerConfigurationLoader
     }
 
     private static Complaint? Path(string text, out string? value) => Values.AbsolutePath()(text, out value!);
+
+    private static Complaint? OtlpEndpoint(string text, out Uri? value)
+    {
+        var valid = Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" && uri.UserInfo.Length == 0 && uri.Host.Length > 0;
+        value = valid ? uri : null;
+        return valid ? null : new("is not the address of a collector", "write http://host:4317");
+    }
 
     private static Complaint? EtcdEndpoint(string text, out Uri value)
     {

@@ -1,5 +1,7 @@
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.Api.Instances.Updates;
+using Hypervisor.Server.Events;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -17,11 +19,13 @@ internal static class ControllersServices
         services.AddSingleton(provider => new Placer(
             provider.GetRequiredService<ClusterState>(), provider.GetRequiredService<Scheduler>(), strategy, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IFirstPlacement, FirstPlacement>();
+        services.AddSingleton<IResizing, Resizing>();
 
         services.AddSingleton<IController, PlacementController>();
         services.AddSingleton<IController, NodeHealthController>();
         services.AddSingleton<IController, TombstoneCollector>();
         services.AddSingleton<IController, HistoryCompactor>();
+        services.AddSingleton<IController, EventRecorder>();
 
         services.AddSingleton(provider => new LeadershipHost(
             provider.GetRequiredService<IClusterStore>(),

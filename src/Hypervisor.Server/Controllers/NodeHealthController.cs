@@ -6,6 +6,7 @@ using Hypervisor.Server.Nodes;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
+using Hypervisor.Server.Telemetry;
 
 namespace Hypervisor.Server.Controllers;
 
@@ -44,6 +45,7 @@ internal sealed partial class NodeHealthController(
     /// <param name="now">A timestamp of the clock.</param>
     public async Task LookAsync(LeaderTerm term, ClusterView view, TimeSpan listening, long now, CancellationToken cancellationToken)
     {
+        using var timing = ServerInstruments.Reconciling(Name, time);
         var writes = new List<Task>();
         foreach (var node in view.Nodes)
         {

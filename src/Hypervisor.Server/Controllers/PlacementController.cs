@@ -4,6 +4,7 @@ using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
+using Hypervisor.Server.Telemetry;
 
 namespace Hypervisor.Server.Controllers;
 
@@ -58,6 +59,7 @@ internal sealed partial class PlacementController(
     /// <summary>One pass over everything. Callable on its own.</summary>
     public async Task<PassOutcome> ReconcileAsync(LeaderTerm term, CancellationToken cancellationToken)
     {
+        using var timing = ServerInstruments.Reconciling(Name, time);
         await ResolveDoubtsAsync(term, cancellationToken);
         var view = state.View;
         var outcome = PassOutcome.Done;

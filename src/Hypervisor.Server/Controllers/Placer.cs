@@ -1,7 +1,9 @@
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.Scheduling.Filters;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
@@ -11,6 +13,9 @@ namespace Hypervisor.Server.Controllers;
 /// <summary>Decides and reserves in one step, for creates and for the placement controller alike; the caller commits.</summary>
 internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementStrategy clusterDefault, TimeProvider time)
 {
+    private static readonly ResourcesFilter Grows = new();
+    private static readonly HostPortsFilter Publishes = new();
+
     /// <summary>
     /// A plan, which also exists when nothing fits: then it records why. Null while an earlier plan for the instance is not settled.
     /// </summary>
@@ -70,6 +75,54 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
                 new PlacementRecord { Placement = placement, Reserved = request.Reserve.ToResources() },
                 new ReceiptRecord { Receipt = decision.Receipt },
                 [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), entry.SpecRevision)]);
+        }
+    }
+
+    /// <summary>
+    /// More or less of the node that the instance is on. Neither proposal nor refusal while an earlier decision about it is not
+    /// settled, or when the caller's view of it is no longer the present one.
+    /// </summary>
+    public ResizeAnswer Resize(LeaderTerm term, InstanceEntry instance, InstanceSpec spec, bool reserve)
+    {
+        var request = PlacementRequest.Of(instance.Id, spec, clusterDefault);
+        lock (term.Reservations.Gate)
+        {
+            var view = state.View;
+            term.Reservations.Forget(view.Revision);
+            if (term.Reservations.Holds(instance.Id)
+                || view.Instance(instance.Id)?.PlacementRevision != instance.PlacementRevision
+                || instance.NodeId is not { } nodeId)
+            {
+                return default;
+            }
+
+            var own = (instance.Spec.Network?.Ports ?? []).Select(PortClaim.Of).ToList();
+            var more = request with
+            {
+                Reserve = request.Reserve.Beyond(ResourceAmount.Of(instance.PlacementRecord?.Reserved)),
+                Ports = [.. request.Ports.Where(port => !own.Contains(port))],
+            };
+            var candidates = Candidates(view, nodeId, withPorts: more.Ports.Count > 0);
+            if (term.Reservations.Overlay(view.Revision, candidates) is not [var node])
+            {
+                return new(null, "is not in the cluster");
+            }
+
+            // A claim of its own that it gives up with this update is no obstacle to itself.
+            node = node with { UsedPorts = [.. node.UsedPorts.Where(port => !own.Contains(port))] };
+            if ((Grows.Judge(more, node) ?? Publishes.Judge(more, node)) is { } rejection)
+            {
+                return new(null, rejection.OfOne);
+            }
+
+            if (reserve)
+            {
+                term.Reservations.Reserve(nodeId, more);
+            }
+
+            var placement = instance.PlacementRecord!.Clone();
+            placement.Reserved = request.Reserve.ToResources();
+            return new(new ResizePlan(term, instance, placement));
         }
     }
 

@@ -1,5 +1,6 @@
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
+using Hypervisor.Server.Telemetry;
 
 namespace Hypervisor.Server.Controllers;
 
@@ -31,6 +32,7 @@ internal sealed partial class TombstoneCollector(
     /// <summary>One pass; answers how many went.</summary>
     public async Task<int> CollectAsync(LeaderTerm term, CancellationToken cancellationToken)
     {
+        using var timing = ServerInstruments.Reconciling(Name, time);
         var view = state.View;
         var before = time.GetUtcNow() - Limits.Control.TombstoneLifetime;
         var due = view.Tombstones

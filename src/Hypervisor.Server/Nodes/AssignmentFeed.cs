@@ -176,6 +176,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             Generation = instance.Metadata.Generation,
             Epoch = instance.Epoch.Value,
             Spec = instance.Spec,
+            TraceParent = instance.SpecRecord.TraceParent,
             FirstEpoch = instance.PlacementRecord?.Placement?.FirstEpoch ?? 0,
         };
         assignment.Labels.Add(instance.Metadata.Labels);

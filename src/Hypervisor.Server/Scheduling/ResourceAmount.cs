@@ -14,6 +14,10 @@ internal readonly record struct ResourceAmount(long CpuMillicores, long MemoryBy
     public bool FitsIn(ResourceAmount free) =>
         CpuMillicores <= free.CpuMillicores && MemoryBytes <= free.MemoryBytes && DiskBytes <= free.DiskBytes;
 
+    /// <summary>What this is more than another, each by itself; nothing where it is less.</summary>
+    public ResourceAmount Beyond(ResourceAmount other) => new(
+        Math.Max(0, CpuMillicores - other.CpuMillicores), Math.Max(0, MemoryBytes - other.MemoryBytes), Math.Max(0, DiskBytes - other.DiskBytes));
+
     public static ResourceAmount operator +(ResourceAmount left, ResourceAmount right) =>
         new(left.CpuMillicores + right.CpuMillicores, left.MemoryBytes + right.MemoryBytes, left.DiskBytes + right.DiskBytes);
 

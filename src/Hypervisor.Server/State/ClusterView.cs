@@ -43,6 +43,15 @@ internal sealed class ClusterView
     // Several instances of one name may have died within the tombstones' lifetime: the key ends with the uid.
     internal OrderedMap<TombstoneEntry> TombstonesByName { get; init; } = OrderedMap<TombstoneEntry>.Empty;
 
+    internal OrderedMap<EventEntry> EventsByKey { get; init; } = OrderedMap<EventEntry>.Empty;
+
+    internal OrderedMap<EventEntry> EventsByTime { get; init; } = OrderedMap<EventEntry>.Empty;
+
+    public int EventCount => EventsByKey.Count;
+
+    /// <summary>By when each last happened.</summary>
+    public IEnumerable<EventEntry> Events => EventsByTime.Values;
+
     public int InstanceCount => InstancesByUid.Count;
 
     public int NodeCount => NodesByUid.Count;
@@ -96,6 +105,14 @@ internal sealed class ClusterView
 
     /// <summary>By reference.</summary>
     public IEnumerable<ImageEntry> ImagesOf(string project) => ImagesByKey.WithPrefix(project + "/");
+
+    public EventEntry? Event(string objectUid, string reason) => EventsByKey.Find($"{objectUid}/{reason}");
+
+    /// <summary>Of one object, by reason.</summary>
+    public IEnumerable<EventEntry> EventsOf(string objectUid) => EventsByKey.WithPrefix($"{objectUid}/");
+
+    /// <param name="start">The first list key.</param>
+    public IEnumerable<EventEntry> EventsFrom(string start) => EventsByTime.Range(start, null);
 
     public TombstoneEntry? Tombstone(InstanceId id) => TombstonesByUid.Find(id.Value);
 

@@ -12,8 +12,10 @@ internal sealed record StateChange(
     IReadOnlyList<EntryChange<TombstoneEntry>> Tombstones,
     bool LeaderChanged)
 {
+    public IReadOnlyList<EntryChange<EventEntry>> Events { get; init; } = [];
+
     /// <summary>What it costs to keep it.</summary>
-    public int EntryCount => Instances.Count + Nodes.Count + Images.Count + Tombstones.Count + 1;
+    public int EntryCount => Instances.Count + Nodes.Count + Images.Count + Tombstones.Count + Events.Count + 1;
 
     public bool IsEmpty => EntryCount == 1 && !LeaderChanged;
 }

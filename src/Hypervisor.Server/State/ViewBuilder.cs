@@ -18,6 +18,7 @@ internal sealed class ViewBuilder
     private readonly SortedDictionary<string, NodeParts> _nodes = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, (ImageRecord? Record, long Revision)> _images = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, (TombstoneRecord? Record, long Revision)> _tombstones = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, (EventRecord? Record, long Revision)> _events = new(StringComparer.Ordinal);
     private readonly ClusterView _before;
     private ImmutableSortedDictionary<string, string> _subnets;
     private LeaderEntry? _leader;
@@ -93,6 +94,7 @@ internal sealed class ViewBuilder
             }
         }
 
+        var (events, eventsByTime, eventChanges) = Events();
         var instanceChanges = instances.Finish();
         var nodeChanges = nodes.Finish();
         var view = new ClusterView
@@ -110,9 +112,40 @@ internal sealed class ViewBuilder
             ImagesByKey = images.ToMap(),
             TombstonesByUid = tombstones.ToMap(),
             TombstonesByName = tombstoneNames.ToMap(),
+            EventsByKey = events,
+            EventsByTime = eventsByTime,
         };
 
-        return (view, new(revision, instanceChanges, nodeChanges, imageChanges, tombstoneChanges, _leader != _before.Leader));
+        return (view, new(revision, instanceChanges, nodeChanges, imageChanges, tombstoneChanges, _leader != _before.Leader) { Events = eventChanges });
+    }
+
+    private (OrderedMap<EventEntry> ByKey, OrderedMap<EventEntry> ByTime, IReadOnlyList<EntryChange<EventEntry>> Changes) Events()
+    {
+        if (_events.Count == 0)
+        {
+            return (_before.EventsByKey, _before.EventsByTime, []);
+        }
+
+        var changes = new List<EntryChange<EventEntry>>(_events.Count);
+        var byKey = _before.EventsByKey.ToBuilder();
+        var byTime = _before.EventsByTime.ToBuilder();
+        foreach (var (key, (record, modRevision)) in _events)
+        {
+            var entry = record?.Event is { LastAt: not null } held ? new EventEntry(held, ResourceVersion.Of(_incarnation, modRevision)) : null;
+            var change = Replace(byKey, key, entry);
+            changes.Add(change);
+            if (change.Old is { } old)
+            {
+                byTime.Remove(old.ListKey);
+            }
+
+            if (entry is not null)
+            {
+                byTime.Set(entry.ListKey, entry);
+            }
+        }
+
+        return (byKey.ToMap(), byTime.ToMap(), changes);
     }
 
     private static EntryChange<TEntry> Replace<TEntry>(OrderedMap<TEntry>.Builder map, string key, TEntry? entry)
@@ -166,6 +199,10 @@ internal sealed class ViewBuilder
         else if (After(key, Keys.Images) is { } image && image.Contains('/', StringComparison.Ordinal))
         {
             _images[image] = (deleted ? null : ImageRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.Events) is { } happened)
+        {
+            _events[happened] = (deleted ? null : EventRecord.Parser.ParseFrom(value), revision);
         }
         else if (After(key, Keys.NodeSubnets) is { } subnet)
         {

@@ -18,6 +18,7 @@ internal static class Keys
     public const string NodeNames = "nodes/name/";
     public const string NodeSubnets = "nodes/subnet/";
     public const string Images = "images/";
+    public const string Events = "events/";
     public const string Leaders = "leaders/";
 
     /// <summary>The election whose winner runs the controllers.</summary>
@@ -47,6 +48,9 @@ internal static class Keys
     public static string NodeSubnet(string cidr) => NodeSubnets + cidr.Replace('/', '_');
 
     public static string Image(string project, string reference) => $"{Images}{project}/{reference}";
+
+    /// <param name="reason">Letters and digits.</param>
+    public static string Event(string objectUid, string reason) => $"{Events}{objectUid}/{reason}";
 
     public static string Leader(string election) => Leaders + election;
 }

@@ -1,3 +1,5 @@
+using Hypervisor.Server.Telemetry;
+
 namespace Hypervisor.Server.Stores;
 
 /// <summary>A write of its own: all of its operations if all its compares hold, else nothing.</summary>
@@ -21,7 +23,7 @@ internal readonly record struct WriteResult(bool Succeeded, long Revision);
 /// which <see cref="WriteAsync"/> was called, and a write waits at most for those called before it.
 /// Runs on its callers' synchronization context; it has no thread of its own.
 /// </remarks>
-internal sealed class StoreWriter(IClusterStore store) : IAsyncDisposable
+internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null) : IAsyncDisposable
 {
     private readonly Lock _gate = new();
     private readonly LinkedList<PendingWrite> _queue = new();
@@ -138,17 +140,20 @@ internal sealed class StoreWriter(IClusterStore store) : IAsyncDisposable
     /// <summary>Ends each write of the batch with its outcome; throws nothing, since every failure belongs to these writes.</summary>
     private async Task CommitAsync(List<PendingWrite> batch)
     {
+        var started = time?.GetTimestamp() ?? 0;
         try
         {
             if (batch is [var single])
             {
                 var alone = await store.TransactAsync(
                     new StoreTransaction(single.Write.Compares, single.Write.Operations), CancellationToken.None);
+                Measure(batch, started);
                 single.Outcome.TrySetResult(new WriteResult(alone.Succeeded, alone.Revision));
                 return;
             }
 
             var result = await store.TransactAsync(new StoreTransaction([], [.. batch.Select(write => write.AsNested())]), CancellationToken.None);
+            Measure(batch, started);
             for (var index = 0; index < batch.Count; index++)
             {
                 batch[index].Outcome.TrySetResult(new WriteResult(result.Nested[index].Succeeded, result.Revision));
@@ -158,12 +163,16 @@ internal sealed class StoreWriter(IClusterStore store) : IAsyncDisposable
         catch (Exception exception)
 #pragma warning restore CA1031
         {
+            ServerInstruments.CommitFailed();
             foreach (var write in batch)
             {
                 write.Outcome.TrySetException(exception);
             }
         }
     }
+
+    private void Measure(List<PendingWrite> batch, long started) =>
+        ServerInstruments.Committed(batch.Count, time?.GetElapsedTime(started) ?? TimeSpan.Zero);
 
     private List<PendingWrite> TakeBatch()
     {

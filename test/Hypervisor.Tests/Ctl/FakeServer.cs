@@ -84,7 +84,8 @@ internal sealed class FakeCompute : ComputeService.ComputeServiceBase
 
     public override Task<Instance> GetInstance(GetInstanceRequest request, ServerCallContext context) => Record(request, OnGet);
 
-    public override Task<Instance> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) => Record(request, OnUpdate);
+    public override Task<UpdateInstanceResponse> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) =>
+        Record(request, asked => new UpdateInstanceResponse { Instance = OnUpdate(asked) });
 
     public override Task<Instance> StartInstance(StartInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
 

@@ -1,8 +1,11 @@
 using Containerd.Services.Tasks.V1;
 using Containerd.Types;
+using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
 using Hypervisor.Agent.Drivers.Containerd.Kernel;
+using Hypervisor.Agent.Drivers.Containerd.Spec;
 using GetTaskRequest = Containerd.Services.Tasks.V1.GetRequest;
 using Process = Containerd.Types.Tasks.Process;
 using TaskStatus = Containerd.Types.Tasks.Status;
@@ -17,6 +20,8 @@ internal sealed record StartInput(IReadOnlyList<Mount> Rootfs, long CpuMillicore
 internal sealed class ContainerTasks(
     ContainerdClient client, Cgroups cgroups, Leftovers leftovers, InstanceFiles files, TimeProvider time)
 {
+    private readonly CgroupSupport _cgroupSupport = CgroupSupport.Probe();
+
     public static bool IsAlive(Process? task) =>
         task?.Status is TaskStatus.Running or TaskStatus.Paused or TaskStatus.Pausing;
 
@@ -142,6 +147,26 @@ internal sealed class ContainerTasks(
         {
             await leftovers.EraseAsync(id, cancellationToken);
         }
+    }
+
+    /// <summary>
+    /// Other limits for what runs. The CPU time is not the runtime's to limit (see <see cref="Cgroups.LimitCpu"/>), and left out here it
+    /// stays as it is.
+    /// </summary>
+    public async Task LimitAsync(string id, InstanceLimits limits, CancellationToken cancellationToken)
+    {
+        if (limits.CpuMillicores > 0)
+        {
+            cgroups.LimitCpu(id, limits.CpuMillicores);
+        }
+
+        await client.Tasks.UpdateAsync(
+            new UpdateTaskRequest
+            {
+                ContainerId = id,
+                Resources = new Any { TypeUrl = RuntimeSpec.ResourcesTypeUrl, Value = UnsafeByteOperations.UnsafeWrap(SpecRenderer.Limits(limits, _cgroupSupport).ToJson()) },
+            },
+            client.Call(ContainerdLimits.Runtime, cancellationToken));
     }
 
     /// <summary>How a stopped task ended, asked of it and of the kernel while both still know.</summary>

@@ -37,6 +37,8 @@ internal sealed class ContainerdDriver(
 
     public string Name => "containerd";
 
+    public bool LimitsWhileRunning => true;
+
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => probe.ProbeAsync(cancellationToken);
 
     public Task<IReadOnlyList<DriverInstance>> ListAsync(CancellationToken cancellationToken) => GuardAsync<IReadOnlyList<DriverInstance>>(
@@ -162,6 +164,23 @@ internal sealed class ContainerdDriver(
     public Task PauseAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => FreezeAsync(id, epoch, freeze: true, cancellationToken);
 
     public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => FreezeAsync(id, epoch, freeze: false, cancellationToken);
+
+    public Task LimitAsync(InstanceId id, Epoch epoch, InstanceLimits limits, CancellationToken cancellationToken) => GuardAsync(
+        async () =>
+        {
+            using var holder = await _locks.EnterAsync(id.Value, cancellationToken);
+            var container = await definitions.FindContainerAsync(id.Value, cancellationToken);
+            Refuse(epoch, container is null ? null : InstanceRecord.Read(container));
+            if (container is not null && ContainerTasks.IsAlive(await tasks.FindAsync(id.Value, cancellationToken)))
+            {
+                // First the kernel, then the note: after a crash in between the same is done again.
+                await tasks.LimitAsync(id.Value, limits, cancellationToken);
+                await definitions.NoteLimitsAsync(container, limits, cancellationToken);
+            }
+
+            return true;
+        },
+        cancellationToken);
 
     public Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => GuardAsync(
         async () =>
@@ -317,6 +336,7 @@ internal sealed class ContainerdDriver(
             startedAt,
             exit?.At,
             exit?.ToStatus(),
+            record.Limits,
             InstanceRecord.MadeFrom(container),
             record.Restarts);
     }

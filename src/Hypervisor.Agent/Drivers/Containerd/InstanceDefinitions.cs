@@ -166,6 +166,29 @@ internal sealed class InstanceDefinitions(
         await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
     }
 
+    /// <summary>What is in force from now on, for whoever asks after a restart of the agent.</summary>
+    public async Task NoteLimitsAsync(Container container, InstanceLimits limits, CancellationToken cancellationToken)
+    {
+        var update = new UpdateContainerRequest { Container = new Container { Id = container.Id }, UpdateMask = new FieldMask() };
+        if (InstanceRecord.MadeFrom(container) is { Spec: not null } assignment)
+        {
+            // Who adopts it takes over what is in force.
+            limits.ApplyTo(assignment.Spec);
+            update.Container.Extensions[InstanceRecord.AssignmentExtension] = InstanceRecord.Pack(assignment);
+            update.UpdateMask.Paths.Add("extensions." + InstanceRecord.AssignmentExtension);
+        }
+
+        var noted = new Dictionary<string, string>(StringComparer.Ordinal);
+        (InstanceRecord.Read(container) with { CpuMillicores = limits.CpuMillicores, Limits = limits }).WriteTo(noted);
+        foreach (var label in new[] { InstanceRecord.CpuLabel, InstanceRecord.MemoryLabel, InstanceRecord.PidsLabel })
+        {
+            update.Container.Labels[label] = noted[label];
+            update.UpdateMask.Paths.Add("labels." + label);
+        }
+
+        await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
+    }
+
     /// <summary>The label alone: the process and everything that it was made from stay what they are.</summary>
     public async Task NoteEpochAsync(string id, Epoch epoch, CancellationToken cancellationToken)
     {

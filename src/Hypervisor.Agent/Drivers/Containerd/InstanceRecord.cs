@@ -22,6 +22,9 @@ internal sealed record InstanceRecord(
     RestartCount Restarts,
     RecordedExit? Exit)
 {
+    /// <summary>In force; null in the record of an agent that did not note them.</summary>
+    public InstanceLimits? Limits { get; init; }
+
     public const string UidLabel = Prefix + "uid";
     public const string EpochLabel = Prefix + "epoch";
     public const string ExitLabel = Prefix + "exit";
@@ -33,6 +36,10 @@ internal sealed record InstanceRecord(
 
     /// <summary>Keeps containerd's collector away from what nothing else refers to.</summary>
     public const string GcRootLabel = "containerd.io/gc.root";
+
+    public const string CpuLabel = Prefix + "cpu-millicores";
+    public const string MemoryLabel = Prefix + "memory-bytes";
+    public const string PidsLabel = Prefix + "pids-limit";
 
     private const string Prefix = "hypervisor.zixiao/";
 
@@ -46,7 +53,10 @@ internal sealed record InstanceRecord(
         definition.ImageDigest,
         definition.Assignment.Spec.Resources?.CpuMillicores ?? 0,
         default,
-        Exit: null);
+        Exit: null)
+    {
+        Limits = InstanceLimits.Of(definition.Assignment.Spec),
+    };
 
     /// <summary>What can be read of a container; one without our labels counts as epoch 0, so that anyone may replace it.</summary>
     public static InstanceRecord Read(Container container)
@@ -62,7 +72,10 @@ internal sealed record InstanceRecord(
             Text("image-digest"),
             Number("cpu-millicores"),
             new RestartCount((int)Number("restarts"), (int)Number("restart-streak")),
-            RecordedExit.Parse(labels.TryGetValue(ExitLabel, out var exit) ? exit : ""));
+            RecordedExit.Parse(labels.TryGetValue(ExitLabel, out var exit) ? exit : ""))
+        {
+            Limits = labels.ContainsKey(MemoryLabel) ? new(Number("cpu-millicores"), Number("memory-bytes"), Number("pids-limit")) : null,
+        };
 
         string Text(string name) => labels.TryGetValue(Prefix + name, out var value) ? value : "";
 
@@ -78,9 +91,15 @@ internal sealed record InstanceRecord(
         labels[Prefix + "generation"] = Generation.ToString(CultureInfo.InvariantCulture);
         labels[Prefix + "restart-generation"] = RestartGeneration.ToString(CultureInfo.InvariantCulture);
         labels[Prefix + "image-digest"] = ImageDigest;
-        labels[Prefix + "cpu-millicores"] = CpuMillicores.ToString(CultureInfo.InvariantCulture);
         labels[RestartsLabel] = Restarts.Total.ToString(CultureInfo.InvariantCulture);
         labels[StreakLabel] = Restarts.Streak.ToString(CultureInfo.InvariantCulture);
+        labels[CpuLabel] = CpuMillicores.ToString(CultureInfo.InvariantCulture);
+        if (Limits is { } limits)
+        {
+            labels[MemoryLabel] = limits.MemoryBytes.ToString(CultureInfo.InvariantCulture);
+            labels[PidsLabel] = limits.Pids.ToString(CultureInfo.InvariantCulture);
+        }
+
         if (Exit is not null)
         {
             labels[ExitLabel] = Exit.ToString();

@@ -15,6 +15,8 @@ internal sealed class FakeDriver(FakeMachine machine, FakeFaults faults, Instanc
 
     public string Name => "fake";
 
+    public bool LimitsWhileRunning => true;
+
     public async Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken)
     {
         try
@@ -68,6 +70,12 @@ internal sealed class FakeDriver(FakeMachine machine, FakeFaults faults, Instanc
     {
         await faults.PassAsync(nameof(ResumeAsync), cancellationToken);
         machine.Resume(id, epoch);
+    }
+
+    public async Task LimitAsync(InstanceId id, Epoch epoch, InstanceLimits limits, CancellationToken cancellationToken)
+    {
+        await faults.PassAsync(nameof(LimitAsync), cancellationToken);
+        machine.Limit(id, epoch, limits);
     }
 
     public async Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)

@@ -61,6 +61,7 @@ internal sealed class FakeMachine(TimeProvider time)
             StartedAt: sameRun ? present!.StartedAt : null,
             FinishedAt: sameRun ? present!.FinishedAt : null,
             Exit: sameRun ? present!.Exit : null,
+            Limits: InstanceLimits.Of(assignment.Spec),
             MadeFrom: assignment,
             Restarts: sameRun ? present!.Restarts : default), "create");
     }
@@ -98,6 +99,21 @@ internal sealed class FakeMachine(TimeProvider time)
     public void Pause(InstanceId id, Epoch epoch) => Move(id, epoch, DriverState.Running, DriverState.Paused, "pause");
 
     public void Resume(InstanceId id, Epoch epoch) => Move(id, epoch, DriverState.Paused, DriverState.Running, "resume");
+
+    public void Limit(InstanceId id, Epoch epoch, InstanceLimits limits)
+    {
+        var present = Require(id, epoch);
+        if (present.State is DriverState.Running or DriverState.Paused)
+        {
+            var made = present.MadeFrom?.Clone();
+            if (made?.Spec is { } spec)
+            {
+                limits.ApplyTo(spec);
+            }
+
+            Put(present with { Limits = limits, MadeFrom = made }, "limit");
+        }
+    }
 
     public void RaiseEpoch(InstanceId id, Epoch epoch)
     {
@@ -193,6 +209,6 @@ internal sealed class FakeMachine(TimeProvider time)
 }
 
 /// <summary>One change of a fake machine.</summary>
-/// <param name="What">create, start, stop, pause, resume, raise, remove, exit, reboot or plant.</param>
+/// <param name="What">create, start, stop, pause, resume, raise, limit, remove, exit, reboot or plant.</param>
 /// <param name="After">Null once removed.</param>
 internal readonly record struct FakeEffect(DateTimeOffset At, string What, InstanceId Id, Epoch Epoch, DriverInstance? After);

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Hypervisor.Ctl.Errors;
 using Hypervisor.Ctl.Output;
+using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Ctl.Commands.Clusters;
 
@@ -36,10 +37,14 @@ internal sealed class InfoCommand : CtlCommand
                 ("Memory", Layouts.Share(info.Allocated?.MemoryBytes, info.Capacity?.MemoryBytes, Readable.Bytes)));
             foreach (var replica in info.Replicas)
             {
-                printer.WriteLine($"  replica {replica.Name} at {replica.GrpcAddress}{(replica.Leader ? ", leader" : "")}");
+                printer.WriteLine($"  replica {replica.Name} at {replica.GrpcAddress}{(replica.Leader ? ", leader" : "")}{Lag(replica)}");
             }
         }
 
         return ExitCode.Done;
     }
+
+    private static string Lag(ServerReplica replica) => replica.Lag?.ToTimeSpan() is { } lag && lag > TimeSpan.Zero
+        ? string.Create(System.Globalization.CultureInfo.InvariantCulture, $", {lag.TotalSeconds:0.0} s behind the store")
+        : "";
 }

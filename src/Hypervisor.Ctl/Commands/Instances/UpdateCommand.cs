@@ -17,6 +17,11 @@ internal sealed class UpdateCommand : CtlCommand
     private readonly Argument<string[]> _words = InstanceArguments.Several();
     private readonly InstanceFlags _flags = new();
     private readonly Option<bool> _dryRun = new("--dry-run") { Description = "Validate without changing anything" };
+    private readonly Option<bool> _allowRestart = new("--allow-restart")
+    {
+        Description = "Restart the instance when something of the update needs it",
+    };
+
     private readonly WaitOptions _wait = new();
     private readonly Option<string> _requestId = CommonOptions.RequestId();
     private readonly Option<OutputFormat> _output = CommonOptions.Output();
@@ -28,6 +33,7 @@ internal sealed class UpdateCommand : CtlCommand
         command.Add(_words);
         _flags.AddTo(command);
         command.Add(_dryRun);
+        command.Add(_allowRestart);
         _wait.AddTo(command);
         command.Add(_requestId);
         command.Add(_output);
@@ -77,8 +83,10 @@ internal sealed class UpdateCommand : CtlCommand
             UpdateMask = new FieldMask { Paths = { paths } },
             RequestId = invocation.Get(_requestId) ?? invocation.NewRequestId(),
             DryRun = dryRun,
+            AllowRestart = invocation.Get(_allowRestart),
         };
-        var updated = await invocation.CallAsync(options => invocation.Compute.UpdateInstanceAsync(request, options), cancellationToken);
+        var answer = await invocation.CallAsync(options => invocation.Compute.UpdateInstanceAsync(request, options), cancellationToken);
+        var updated = answer.Instance;
         if (waits)
         {
             using var waiter = new InstanceWaiter(invocation, timeout);
@@ -86,7 +94,19 @@ internal sealed class UpdateCommand : CtlCommand
         }
 
         InstanceResult.Write(
-            invocation, invocation.Printer(_output), updated, dryRun ? "would be updated (dry run)" : "updated", showState: waits);
+            invocation, invocation.Printer(_output), updated, What(dryRun, answer), showState: waits);
         return ExitCode.Done;
+    }
+
+    private static string What(bool dryRun, UpdateInstanceResponse answer)
+    {
+        var fields = string.Join(", ", answer.RestartRequired);
+        return (dryRun, fields.Length > 0) switch
+        {
+            (true, true) => $"would be updated with a restart, which these need: {fields} (dry run)",
+            (true, false) => "would be updated without a restart (dry run)",
+            (false, true) => $"updated, and is restarted for {fields}",
+            (false, false) => "updated",
+        };
     }
 }

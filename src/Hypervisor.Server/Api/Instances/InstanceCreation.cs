@@ -7,6 +7,7 @@ using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
+using Hypervisor.Server.Telemetry;
 using InstanceView = Hypervisor.Server.State.InstanceView;
 
 namespace Hypervisor.Server.Api.Instances;
@@ -188,6 +189,7 @@ internal sealed class InstanceCreation(
         spec.ImageDigest = view.Image(project, spec.Image)?.Record.Image?.Digest ?? "";
         var record = new InstanceSpecRecord
         {
+            TraceParent = TraceContext.Parent,
             Metadata = new()
             {
                 Name = request.Name,

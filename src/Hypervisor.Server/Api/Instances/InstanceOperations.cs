@@ -1,3 +1,4 @@
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Api.Watches;
 
 namespace Hypervisor.Server.Api.Instances;
@@ -7,5 +8,6 @@ internal sealed record InstanceOperations(
     InstanceCreation Creation,
     InstanceDeletion Deletion,
     InstancePower Power,
+    InstanceUpdate Updates,
     InstanceQueries Queries,
     WatchHub Watches);

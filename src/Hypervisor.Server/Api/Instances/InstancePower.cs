@@ -4,6 +4,7 @@ using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
+using Hypervisor.Server.Telemetry;
 using InstanceView = Hypervisor.Server.State.InstanceView;
 
 namespace Hypervisor.Server.Api.Instances;
@@ -106,6 +107,7 @@ internal sealed class InstancePower(ViewReads reads, StoreWriter writer, TimePro
             // A request that finds its wish fulfilled is remembered too: repeated later, it must not undo what came between.
             record.Metadata.Generation += changed ? 1 : 0;
             target.Key.Remember(record.Requests, time.GetUtcNow());
+            record.TraceParent = TraceContext.Parent;
             var result = await writer.WriteAsync(
                 new(target.Compares(entry), [new StoreOperation.Put(Keys.Spec(entry.Id), record.ToByteArray())]), cancellationToken);
             var after = await reads.IncludingAsync(result.Revision, cancellationToken);

@@ -1,5 +1,6 @@
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 
@@ -19,6 +20,11 @@ internal static class InstanceServices
             provider.GetService<IFirstPlacement>()));
         services.AddSingleton<InstanceDeletion>();
         services.AddSingleton<InstancePower>();
+        services.AddSingleton(provider => new InstanceUpdate(
+            provider.GetRequiredService<ViewReads>(),
+            provider.GetRequiredService<StoreWriter>(),
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetService<IResizing>()));
         services.AddSingleton<InstanceQueries>();
         services.AddSingleton<InstanceOperations>();
         return services;

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Instances;
@@ -82,6 +83,18 @@ internal sealed class WatchHub(ClusterState state, ViewReads reads, TimeProvider
             }
 
             yield return response;
+        }
+    }
+
+    /// <summary>Follows a set of other objects, counted among the watches.</summary>
+    public async IAsyncEnumerable<WatchItem<TEntry>> FollowAsync<TEntry>(
+        WatchedSet<TEntry> set, ResourceVersion from, [EnumeratorCancellation] CancellationToken cancellationToken)
+        where TEntry : class
+    {
+        using var held = Hold();
+        await foreach (var item in new ObjectWatch<TEntry>(state, reads, time, set).RunAsync(from, cancellationToken))
+        {
+            yield return item;
         }
     }
 

@@ -255,6 +255,23 @@ public sealed class RunnerDecisionTests
         static (RunnerAction, Epoch) Action(RunnerView view) => RunnerDecision.Decide(view, Now) is var decision ? (decision.Action, decision.Epoch) : default;
     }
 
+    [Theory]
+    [InlineData("Running", "running", 100, RunnerAction.Rest)]
+    [InlineData("Running", "running", 200, RunnerAction.Limit)]
+    [InlineData("Paused", "paused", 200, RunnerAction.Limit)]
+    [InlineData("Running", "stopped", 200, RunnerAction.Stop)]
+    [InlineData("Running", "again", 200, RunnerAction.Stop)]
+    [InlineData("Exited", "running", 200, RunnerAction.Rest)]
+    internal void What_runs_under_other_limits_than_wanted_is_given_them(string found, string wanted, long millicores, RunnerAction expected)
+    {
+        var desired = Want(wanted);
+        desired.Spec.Resources = new() { CpuMillicores = millicores };
+        var instance = Found(found)! with { Limits = new InstanceLimits(100, 0, 0) };
+
+        Assert.Equal(expected, RunnerDecision.Decide(View(desired, instance), Now).Action);
+        Assert.NotEqual(RunnerAction.Limit, RunnerDecision.Decide(View(desired, instance with { Limits = null }), Now).Action);
+    }
+
     private static RunnerView View(Assignment? desired, DriverInstance? found) =>
         new() { Desired = desired, Observed = Observation.Of(found), NetworkReady = true };
 

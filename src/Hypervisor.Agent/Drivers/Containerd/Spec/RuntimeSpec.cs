@@ -16,6 +16,9 @@ internal sealed record RuntimeSpec(
     /// <summary>The type under which containerd stores it.</summary>
     public const string TypeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
+    /// <summary>The type under which containerd hands <see cref="SpecLimits"/> to the runtime.</summary>
+    public const string ResourcesTypeUrl = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+
     public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, RuntimeSpecJson.Default.RuntimeSpec);
 }
 
@@ -53,6 +56,12 @@ internal sealed record SpecNamespace(string Type, string? Path);
 
 internal sealed record SpecResources(IReadOnlyList<SpecDeviceRule> Devices, SpecMemory? Memory, SpecCpu? Cpu, SpecPids Pids);
 
+/// <summary>The resources that change while a container runs; what is left out stays.</summary>
+internal sealed record SpecLimits(SpecMemory? Memory, SpecCpu? Cpu, SpecPids Pids)
+{
+    public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, RuntimeSpecJson.Default.SpecLimits);
+}
+
 internal sealed record SpecDeviceRule(bool Allow, string Access);
 
 /// <param name="Swap">Memory and swap together, bytes.</param>
@@ -76,4 +85,5 @@ internal sealed record SpecSyscallArg(uint Index, ulong Value, ulong ValueTwo, s
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(RuntimeSpec))]
+[JsonSerializable(typeof(SpecLimits))]
 internal sealed partial class RuntimeSpecJson : JsonSerializerContext;

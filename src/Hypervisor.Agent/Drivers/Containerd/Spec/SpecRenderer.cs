@@ -66,7 +66,7 @@ internal static class SpecRenderer
             input.ShimGroup is null ? null : new Dictionary<string, string> { [ShimGroupAnnotation] = input.ShimGroup },
             new SpecLinux(
                 Namespaces(input),
-                Resources(spec.Resources ?? new Resources(), security, input.Cgroups),
+                Resources(spec, input.Cgroups),
                 input.CgroupsPath,
                 input.Seccomp,
                 MaskedPaths,
@@ -181,16 +181,16 @@ internal static class SpecRenderer
         return namespaces;
     }
 
-    private static SpecResources Resources(Resources resources, SecuritySpec security, CgroupSupport cgroups)
+    /// <summary>What a container may use, at its start and while it runs.</summary>
+    public static SpecLimits Limits(InstanceLimits limits, CgroupSupport cgroups) => new(
+        limits.MemoryBytes > 0 ? new SpecMemory(limits.MemoryBytes, cgroups.SwapAccounting ? limits.MemoryBytes : null) : null,
+        limits.CpuMillicores > 0 ? Cpu(limits.CpuMillicores) : null,
+        new SpecPids(limits.Pids > 0 ? limits.Pids : ContainerdLimits.DefaultPids));
+
+    private static SpecResources Resources(InstanceSpec spec, CgroupSupport cgroups)
     {
-        var memory = resources.MemoryBytes > 0
-            ? new SpecMemory(resources.MemoryBytes, cgroups.SwapAccounting ? resources.MemoryBytes : null)
-            : null;
-        return new SpecResources(
-            [new SpecDeviceRule(Allow: false, "rwm")],
-            memory,
-            resources.CpuMillicores > 0 ? Cpu(resources.CpuMillicores) : null,
-            new SpecPids(security.PidsLimit > 0 ? security.PidsLimit : ContainerdLimits.DefaultPids));
+        var limits = Limits(InstanceLimits.Of(spec), cgroups);
+        return new SpecResources([new SpecDeviceRule(Allow: false, "rwm")], limits.Memory, limits.Cpu, limits.Pids);
     }
 
     /// <summary>In the proportion that runtimes have agreed on: 1024 shares are one CPU.</summary>

@@ -1,0 +1,29 @@
+namespace Hypervisor.Server;
+
+internal static partial class Limits
+{
+    /// <summary>Bounds of the events that are kept.</summary>
+    internal static class Events
+    {
+        /// <summary>Kinds of events kept of one object; the oldest goes. An instance's life has about ten.</summary>
+        public const int PerObject = 16;
+
+        /// <summary>Kept in all; the oldest go. Some 5 MB of memory in each replica.</summary>
+        public const int Total = 10_000;
+
+        /// <summary>Kinds of events that wait to be written; more at once are counted as lost. A thousand instances have about two each.</summary>
+        public const int Waiting = 8192;
+
+        /// <summary>How long events are collected before they are written: what happens again within it costs nothing more.</summary>
+        public static readonly TimeSpan Collected = TimeSpan.FromSeconds(1);
+
+        /// <summary>Events of one write; several such writes share a commit.</summary>
+        public const int PerWrite = 32;
+
+        /// <summary>A sentence or two; longer ones are cut.</summary>
+        public const int MessageCharacters = 1024;
+
+        /// <summary>A CamelCase word; it is a part of the key.</summary>
+        public const int ReasonCharacters = 64;
+    }
+}

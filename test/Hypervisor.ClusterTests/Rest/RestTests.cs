@@ -1,0 +1,201 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
+using Xunit;
+
+namespace Hypervisor.ClusterTests.Rest;
+
+/// <summary>Protects: the shipped server's REST shows what the shipped command line shows, and what it changes happens to real processes.</summary>
+public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTests.Fixture>
+{
+    private LocalCluster Cluster => fixture.Cluster;
+
+    [Theory]
+    [InlineData("/v1/cluster", "cluster", "info")]
+    [InlineData("/v1/nodes", "node", "list")]
+    [InlineData("/v1/nodes/n1", "node", "get", "n1")]
+    [InlineData("/v1/projects/default/instances", "instance", "list")]
+    [InlineData("/v1/projects/default/instances/steady", "instance", "get", "steady")]
+    [InlineData("/v1/projects/default/images", "image", "list")]
+    public async Task Rest_and_the_command_line_show_the_same(string path, params string[] command)
+    {
+        // Heartbeats and events move the store's revision on between two questions: compare what was asked at one revision.
+        var (rest, shown) = ("", " ");
+        await RealTime.UntilAsync($"{path} equals {string.Join(' ', command)}", TimeSpan.FromSeconds(20), async () =>
+        {
+            rest = WithoutSpace(await fixture.Http.GetStringAsync(new Uri(path, UriKind.Relative)));
+            shown = WithoutSpace(await Shell.RunAsync(
+                "nsenter", [$"--net={Cluster.NetworkNamespace}", "--", $"{LocalCluster.Binaries}/hypervisor-ctl", .. command, "-o", "json"]));
+            return rest == shown;
+        });
+
+        Assert.Equal(shown, rest);
+        Assert.DoesNotContain("\"resourceVersion\":1", rest, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Limits_change_while_the_process_runs_and_what_needs_a_restart_is_refused_until_allowed()
+    {
+        await PostAsync("/v1/projects/default/instances", Create("limited", 256));
+        var running = await Cluster.InstanceAsync("limited", "runs", instance => instance.Status.State == InstanceState.Running);
+        var process = MainProcess(running.Metadata.Uid);
+
+        await SendAsync(HttpMethod.Patch, "/v1/projects/default/instances/limited", """
+            {"instance":{"spec":{"resources":{"cpuMillicores":"250","memoryBytes":"100663296"},"security":{"pidsLimit":"55"}}},
+             "updateMask":"spec.resources.cpuMillicores,spec.resources.memoryBytes,spec.security.pidsLimit"}
+            """, HttpStatusCode.OK);
+        await RealTime.UntilAsync("the kernel has the new limits", TimeSpan.FromSeconds(20), () =>
+            Cgroup(running.Metadata.Uid, "memory", "memory.limit_in_bytes", "memory.max") == "100663296"
+            && Cgroup(running.Metadata.Uid, "pids", "pids.max", "pids.max") == "55"
+            && Cgroup(running.Metadata.Uid, "cpu", "cpu.cfs_quota_us", "cpu.max").StartsWith("25000", StringComparison.Ordinal));
+        Assert.Equal(process, MainProcess(running.Metadata.Uid));
+        await Cluster.InstanceAsync("limited", "has reached the generation", instance => instance.Status.ObservedGeneration == instance.Metadata.Generation);
+
+        const string Restarting = """{"instance":{"spec":{"process":{"command":["sleep","7200"]}}},"updateMask":"spec.process.command"}""";
+        var refused = await SendAsync(HttpMethod.Patch, "/v1/projects/default/instances/limited", Restarting, HttpStatusCode.BadRequest);
+        Assert.Contains("spec.process.command", refused, StringComparison.Ordinal);
+        await SendAsync(
+            HttpMethod.Patch, "/v1/projects/default/instances/limited", Restarting.Replace("{\"instance\"", "{\"allowRestart\":true,\"instance\"", StringComparison.Ordinal), HttpStatusCode.OK);
+        await RealTime.UntilAsync("another process runs", TimeSpan.FromSeconds(30), () => MainProcess(running.Metadata.Uid) is { } now && now != process);
+        await Cluster.InstanceAsync("limited", "runs again", instance =>
+            instance.Status.State == InstanceState.Running && instance.Status.ObservedGeneration == instance.Metadata.Generation);
+        Assert.Equal("55", Cgroup(running.Metadata.Uid, "pids", "pids.max", "pids.max"));
+        await SendAsync(HttpMethod.Delete, "/v1/projects/default/instances/limited", null, HttpStatusCode.OK);
+    }
+
+    [Fact]
+    public async Task What_happened_to_an_instance_is_told_and_watched()
+    {
+        using var watch = await fixture.Http.GetAsync(new Uri("/v1/events:watch", UriKind.Relative), HttpCompletionOption.ResponseHeadersRead);
+        using var lines = new StreamReader(await watch.Content.ReadAsStreamAsync());
+        await PostAsync("/v1/projects/default/instances", Create("told", 16 << 20));
+        await Cluster.InstanceAsync("told", "is pending", instance => instance.Status.State == InstanceState.Pending);
+        await PostAsync("/v1/projects/default/instances", Create("ends", 64, "exit 3"));
+
+        await RealTime.UntilAsync("the events are told", TimeSpan.FromSeconds(20), async () =>
+        {
+            var events = await Cluster.Nodes.ListEventsAsync(new ListEventsRequest(), deadline: LocalCluster.Deadline(5));
+            return Reasons(events, "ends").IsSupersetOf(["Created", "ExitCode"]) && Reasons(events, "told").Count >= 2
+                && Reasons(events, "n1").Contains("NodeReady");
+        });
+        var seen = new StringBuilder();
+        while (!seen.ToString().Contains("\"ExitCode\"", StringComparison.Ordinal))
+        {
+            seen.AppendLine(await lines.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(20), RealTime.Clock));
+        }
+
+        await SendAsync(HttpMethod.Delete, "/v1/projects/default/instances/told", null, HttpStatusCode.OK);
+        await SendAsync(HttpMethod.Delete, "/v1/projects/default/instances/ends", null, HttpStatusCode.OK);
+    }
+
+    [Fact]
+    public async Task The_metrics_count_what_the_server_does()
+    {
+        await fixture.Http.GetStringAsync(new Uri("/v1/nodes", UriKind.Relative));
+        var metrics = await fixture.Http.GetStringAsync(new Uri("/metrics", UriKind.Relative));
+
+        foreach (var name in new[]
+        {
+            "hypervisor_rpc_duration_seconds_count{method=\"/hypervisor.v1.ClusterService/ListNodes\",transport=\"rest\",code=\"OK\"}",
+            "hypervisor_store_commit_writes_bucket{le=\"1\"}", "hypervisor_store_queued_writes 0", "hypervisor_state_age_seconds ",
+            "hypervisor_agents_connected 1", "hypervisor_instances{state=\"Running\"} ", "hypervisor_reconcile_duration_seconds_count{controller=\"node-health\"}",
+        })
+        {
+            Assert.Contains(name, metrics, StringComparison.Ordinal);
+        }
+    }
+
+    private static HashSet<string> Reasons(ListEventsResponse events, string name) =>
+        [.. events.Events.Where(entry => entry.ObjectName == name).Select(entry => entry.Reason)];
+
+    private static string WithoutSpace(string json)
+    {
+        using var document = JsonDocument.Parse(json);
+        return JsonSerializer.Serialize(document.RootElement);
+    }
+
+    private static string Create(string name, long memoryMiB, string script = "exec sleep 3600") => JsonSerializer.Serialize(new
+    {
+        name,
+        spec = new
+        {
+            type = "INSTANCE_TYPE_CONTAINER",
+            image = "busybox",
+            resources = new { cpuMillicores = "100", memoryBytes = (memoryMiB << 20).ToString(CultureInfo.InvariantCulture) },
+            process = new { command = new[] { "sh", "-c", script } },
+            stop = new { signal = "SIGKILL" },
+        },
+    });
+
+    private string? MainProcess(string uid) => Directory.Exists($"/sys/fs/cgroup/pids{Cluster.CgroupParent}/{uid}")
+        ? File.ReadLines($"/sys/fs/cgroup/pids{Cluster.CgroupParent}/{uid}/cgroup.procs").FirstOrDefault()
+        : null;
+
+    private string Cgroup(string uid, string controller, string legacy, string unified)
+    {
+        var old = $"/sys/fs/cgroup/{controller}{Cluster.CgroupParent}/{uid}/{legacy}";
+        return File.ReadAllText(File.Exists(old) ? old : $"/sys/fs/cgroup{Cluster.CgroupParent}/{uid}/{unified}").Trim();
+    }
+
+    private Task<string> PostAsync(string path, string body) => SendAsync(HttpMethod.Post, path, body, HttpStatusCode.OK);
+
+    private async Task<string> SendAsync(HttpMethod verb, string path, string? body, HttpStatusCode expected)
+    {
+        using var request = new HttpRequestMessage(verb, path)
+        {
+            Content = body is null ? null : new StringContent(body, Encoding.UTF8, new MediaTypeHeaderValue("application/json")),
+        };
+        using var answer = await fixture.Http.SendAsync(request);
+        var text = await answer.Content.ReadAsStringAsync();
+        Assert.True(answer.StatusCode == expected, $"{verb} {path}: {answer.StatusCode}: {text}");
+        return text;
+    }
+
+    public sealed class Fixture : IAsyncLifetime
+    {
+        internal LocalCluster Cluster { get; private set; } = null!;
+
+        internal HttpClient Http { get; private set; } = null!;
+
+        public async ValueTask InitializeAsync()
+        {
+            Cluster = await LocalCluster.StartAsync();
+            Http = new HttpClient(new SocketsHttpHandler
+            {
+                ConnectCallback = async (_, _) => new NetworkStream(
+                    await Cluster.ConnectAsync(new IPEndPoint(IPAddress.Loopback, 8080)), ownsSocket: true),
+            })
+            {
+                BaseAddress = new Uri("http://server"),
+                Timeout = TimeSpan.FromSeconds(60),
+            };
+            await Cluster.ImportBusyboxAsync();
+            await Cluster.Compute.CreateInstanceAsync(
+                new CreateInstanceRequest
+                {
+                    Name = "steady",
+                    Spec = new InstanceSpec
+                    {
+                        Type = InstanceType.Container,
+                        Image = "busybox",
+                        Resources = new Resources { CpuMillicores = 50, MemoryBytes = 64 << 20 },
+                        Process = new ProcessSpec { Command = { "sleep", "3600" } },
+                        Stop = new StopSpec { Signal = "SIGKILL" },
+                    },
+                },
+                deadline: LocalCluster.Deadline(10));
+            await Cluster.InstanceAsync("steady", "runs", instance => instance.Status.State == InstanceState.Running);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            Http.Dispose();
+            await Cluster.DisposeAsync();
+        }
+    }
+}

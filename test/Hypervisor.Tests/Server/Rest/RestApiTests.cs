@@ -1,0 +1,175 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Text;
+using System.Text.Json;
+using Grpc.Net.Client;
+using Google.Protobuf;
+using Hypervisor.Hosting.Configuration;
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server;
+using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Stores;
+using Hypervisor.Server.Stores.Memory;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Xunit;
+
+namespace Hypervisor.Tests.Server.Rest;
+
+/// <summary>Protects: REST answers what gRPC answers, over a real port.</summary>
+public sealed class RestApiTests : IAsyncLifetime
+{
+    private readonly CancellationTokenSource _deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("hypervisor-test-");
+    private WebApplication _app = null!;
+    private GrpcChannel _channel = null!;
+    private HttpClient _http = null!;
+
+    private CancellationToken Token => _deadline.Token;
+
+    public async ValueTask InitializeAsync()
+    {
+        _deadline.CancelAfter(TimeSpan.FromSeconds(60));
+        var configuration = new ServerConfiguration
+        {
+            GrpcAddress = new HostPort("127.0.0.1", 0),
+            HttpAddress = new HostPort("127.0.0.1", 0),
+            DataDirectory = _folder.FullName,
+            LogLevel = LogLevel.Warning,
+        };
+        _app = ServerApplication.Build(configuration, RealClock.Instance, new SystemRandomSource(), services =>
+        {
+            services.AddSingleton<IClusterStore>(provider => new MemoryStore(provider.GetRequiredService<TimeProvider>()));
+            services.AddSingleton<StoreWriter>();
+        });
+        await _app.StartAsync(Token);
+        _channel = GrpcChannel.ForAddress($"http://127.0.0.1:{ServerApplication.PortOf(_app, configuration.GrpcAddress, index: 0)}");
+        _http = new() { BaseAddress = new Uri(_app.Urls.ElementAt(1)) };
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _http.Dispose();
+        _channel.Dispose();
+        await _app.StopAsync(CancellationToken.None);
+        await _app.DisposeAsync();
+        _deadline.Dispose();
+        _folder.Delete(recursive: true);
+    }
+
+    [Fact]
+    public async Task What_is_created_over_rest_is_the_same_over_both()
+    {
+        using var created = await SendAsync(HttpMethod.Post, "/v1/projects/default/instances", Web("web"));
+        Assert.Equal(HttpStatusCode.OK, created.StatusCode);
+        Assert.Equal("application/json", created.Content.Headers.ContentType!.MediaType);
+
+        var compute = new ComputeService.ComputeServiceClient(_channel);
+        var overGrpc = await compute.GetInstanceAsync(new() { Instance = "web" }, cancellationToken: Token);
+        var overRest = await _http.GetStringAsync("/v1/projects/default/instances/web", Token);
+        Assert.Equal(JsonFormatter.Default.Format(overGrpc), overRest.TrimEnd('\n'));
+        using var json = JsonDocument.Parse(overRest);
+        Assert.Equal(JsonValueKind.String, json.RootElement.GetProperty("metadata").GetProperty("resourceVersion").ValueKind);
+
+        using var stale = await SendAsync(HttpMethod.Get, "/v1/projects/default/instances/web?consistency=CONSISTENCY_STALE");
+        Assert.InRange(double.Parse(stale.Headers.GetValues("view-age").Single(), System.Globalization.CultureInfo.InvariantCulture), 0, 60);
+        using var deleted = await SendAsync(HttpMethod.Delete, "/v1/projects/default/instances/web?requestId=r1");
+        Assert.Equal(HttpStatusCode.OK, deleted.StatusCode);
+    }
+
+    [Fact]
+    public async Task Errors_have_the_status_of_their_code_and_the_details_of_grpc()
+    {
+        using var missing = await SendAsync(HttpMethod.Get, "/v1/projects/default/instances/nobody");
+        Assert.Equal(HttpStatusCode.NotFound, missing.StatusCode);
+        using (var error = JsonDocument.Parse(await missing.Content.ReadAsStringAsync(Token)))
+        {
+            Assert.Equal(5, error.RootElement.GetProperty("code").GetInt32());
+            Assert.Equal("type.googleapis.com/google.rpc.ResourceInfo", error.RootElement.GetProperty("details")[0].GetProperty("@type").GetString());
+        }
+
+        using var wrong = await SendAsync(HttpMethod.Post, "/v1/projects/default/instances", """{"name":"UPPER","spec":{"type":"INSTANCE_TYPE_CONTAINER"}}""");
+        Assert.Equal(HttpStatusCode.BadRequest, wrong.StatusCode);
+        Assert.Contains("google.rpc.BadRequest", await wrong.Content.ReadAsStringAsync(Token), StringComparison.Ordinal);
+
+        using var unknown = await SendAsync(HttpMethod.Get, "/v1/lorries");
+        Assert.Equal(HttpStatusCode.NotFound, unknown.StatusCode);
+        using var verb = await SendAsync(HttpMethod.Put, "/v1/nodes", "{}");
+        Assert.Equal(HttpStatusCode.MethodNotAllowed, verb.StatusCode);
+        Assert.Equal(["GET", "POST"], verb.Content.Headers.Allow.Order(StringComparer.Ordinal));
+        using var form = new HttpRequestMessage(HttpMethod.Post, "/v1/projects/default/instances") { Content = new StringContent("a=b") };
+        Assert.Equal(HttpStatusCode.UnsupportedMediaType, (await _http.SendAsync(form, Token)).StatusCode);
+    }
+
+    [Fact]
+    public async Task Pages_of_other_sites_change_nothing()
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/projects/default/instances") { Content = Body(Web("web")) };
+        request.Headers.Add("Origin", "https://elsewhere.example");
+        using var refused = await _http.SendAsync(request, Token);
+
+        Assert.Equal(HttpStatusCode.Forbidden, refused.StatusCode);
+        Assert.DoesNotContain("web", await _http.GetStringAsync("/v1/projects/-/instances", Token), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_watch_comes_line_by_line_and_ends_with_the_servers_shutdown_in_so_many_words()
+    {
+        using var answer = await _http.GetAsync("/v1/projects/default/instances:watch", HttpCompletionOption.ResponseHeadersRead, Token);
+        Assert.Equal("application/x-ndjson", answer.Content.Headers.ContentType!.MediaType);
+        using var lines = new StreamReader(await answer.Content.ReadAsStreamAsync(Token));
+        Assert.Contains("BOOKMARK", await lines.ReadLineAsync(Token), StringComparison.Ordinal);
+
+        using var created = await SendAsync(HttpMethod.Post, "/v1/projects/default/instances", Web("web"));
+        var added = WatchInstancesResponse.Parser.ParseJson(await lines.ReadLineAsync(Token));
+        Assert.Equal((WatchEventType.Added, "web"), (added.Type, added.Instance.Metadata.Name));
+
+        var stopping = _app.StopAsync(Token);
+        string? line;
+        string? last = null;
+        while ((line = await lines.ReadLineAsync(Token)) is not null)
+        {
+            last = line;
+        }
+
+        await stopping;
+        Assert.StartsWith("{ \"error\": {", last, StringComparison.Ordinal);
+        Assert.Contains("\"code\": 14", last, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_watch_that_cannot_begin_is_an_error_and_no_stream()
+    {
+        using var answer = await SendAsync(HttpMethod.Get, "/v1/projects/default/instances:watch?labelSelector=%3D%3D");
+
+        Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);
+        Assert.Equal("application/json", answer.Content.Headers.ContentType!.MediaType);
+    }
+
+    [Fact]
+    public async Task The_description_and_the_page_are_served()
+    {
+        using var document = await SendAsync(HttpMethod.Get, "/openapi.json");
+        Assert.Equal("application/json", document.Content.Headers.ContentType!.MediaType);
+        Assert.Contains("\"openapi\": \"3.0.3\"", await document.Content.ReadAsStringAsync(Token), StringComparison.Ordinal);
+        using var page = await SendAsync(HttpMethod.Get, "/docs");
+        Assert.Equal("text/html", page.Content.Headers.ContentType!.MediaType);
+        Assert.Contains("default-src 'none'", page.Headers.GetValues("Content-Security-Policy").Single(), StringComparison.Ordinal);
+    }
+
+    private static string Web(string name) =>
+        $"{{\"name\":\"{name}\","
+        + """
+          "spec":{"type":"INSTANCE_TYPE_CONTAINER","image":"busybox","resources":{"cpuMillicores":"100","memoryBytes":"67108864"}}}
+          """;
+
+    private static StringContent Body(string json) => new(json, Encoding.UTF8, new MediaTypeHeaderValue("application/json"));
+
+    private async Task<HttpResponseMessage> SendAsync(HttpMethod verb, string path, string? body = null)
+    {
+        using var request = new HttpRequestMessage(verb, path) { Content = body is null ? null : Body(body) };
+        return await _http.SendAsync(request, Token);
+    }
+}
