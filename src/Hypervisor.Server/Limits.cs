@@ -264,6 +264,46 @@ internal static class Limits
         public static readonly TimeSpan RetryUnavailable = TimeSpan.FromSeconds(1);
     }
 
+    /// <summary>Bounds of what etcd is asked for and of how long an answer is waited for.</summary>
+    internal static class Etcd
+    {
+        /// <summary>Keys of one range call. etcd counts all keys of the range for each call, so small pages cost the square.</summary>
+        public const int PageKeys = 1000;
+
+        /// <summary>A page of the largest records, or one revision's changes: 1,000 times 256 KiB.</summary>
+        public const int ReceivedMessageBytes = 256 * 1024 * 1024;
+
+        /// <summary>
+        /// One attempt at one member. An election takes etcd one to two seconds, its slowest healthy fsync less; past this the
+        /// member is taken for stopped.
+        /// </summary>
+        public static readonly TimeSpan AttemptDeadline = TimeSpan.FromSeconds(4);
+
+        /// <summary>A call with all its attempts: two members that do not answer, and one that does.</summary>
+        public static readonly TimeSpan CallDeadline = TimeSpan.FromSeconds(10);
+
+        /// <summary>Between attempts, so that a member that refuses at once is not asked a thousand times a second.</summary>
+        public static readonly TimeSpan RetryPause = TimeSpan.FromMilliseconds(50);
+
+        /// <summary>A watch that was silent for so long has to prove that it lives: <c>State.WatchSilence</c> is three times as long.</summary>
+        public static readonly TimeSpan WatchQuiet = TimeSpan.FromSeconds(8);
+
+        /// <summary>etcd delivers a marker within milliseconds; a watch that does not is replaced.</summary>
+        public static readonly TimeSpan MarkerDeadline = TimeSpan.FromSeconds(2);
+
+        /// <summary>
+        /// Pings on connections that carry calls. etcd closes a connection that pings more often than every 5 s
+        /// (--grpc-keepalive-min-time).
+        /// </summary>
+        public static readonly TimeSpan PingDelay = TimeSpan.FromSeconds(6);
+
+        /// <summary>With <see cref="PingDelay"/>: a peer that vanished is noticed within ten seconds.</summary>
+        public static readonly TimeSpan PingTimeout = TimeSpan.FromSeconds(4);
+
+        /// <summary>A watch that failed so often in a row, without a change in between, is given back to its reader.</summary>
+        public const int WatchFailures = 4;
+    }
+
     /// <summary>Bounds of the embedded store.</summary>
     internal static class Sqlite
     {

@@ -15,16 +15,11 @@ try
 {
     var configuration = ServerConfigurationLoader.Load(
         commandLine.ConfigurationFile, ConfigurationReader.ProcessEnvironment(ServerConfigurationLoader.EnvironmentPrefix));
-    if (configuration.Etcd is not null)
-    {
-        throw new StartupException("etcd: this version has the embedded store only; remove the section, and state lives in data_dir");
-    }
-
 #pragma warning disable RS0030 // The composition root: here the real clock comes in.
     var time = TimeProvider.System;
 #pragma warning restore RS0030
     await using var app = ServerApplication.Build(
-        configuration, time, new SystemRandomSource(), services => services.AddStores(new(configuration.DataDirectory)));
+        configuration, time, new SystemRandomSource(), services => services.AddStores(new(configuration.DataDirectory, Etcd: configuration.Etcd)));
     return await ServerRun.RunAsync(app, configuration);
 }
 catch (ConfigurationException exception)
