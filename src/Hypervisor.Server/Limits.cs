@@ -264,6 +264,22 @@ internal static class Limits
         public static readonly TimeSpan RetryUnavailable = TimeSpan.FromSeconds(1);
     }
 
+    /// <summary>Bounds of backups.</summary>
+    internal static class Backups
+    {
+        /// <summary>Records read and held at a time; at 256 KiB for the largest this is 64 MiB.</summary>
+        public const int PageKeys = 256;
+
+        /// <summary>One message of the stream, well below what clients take.</summary>
+        public const int ChunkBytes = 256 * 1024;
+
+        /// <summary>Records of one transaction of a restore: half of what a store takes.</summary>
+        public const int RecordsPerWrite = 64;
+
+        /// <summary>Bytes of one transaction of a restore; a single record may be larger.</summary>
+        public const int BytesPerWrite = 512 * 1024;
+    }
+
     /// <summary>Bounds of what etcd is asked for and of how long an answer is waited for.</summary>
     internal static class Etcd
     {

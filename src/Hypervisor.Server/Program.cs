@@ -1,6 +1,7 @@
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server;
+using Hypervisor.Server.Backups;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Stores;
 
@@ -18,8 +19,16 @@ try
 #pragma warning disable RS0030 // The composition root: here the real clock comes in.
     var time = TimeProvider.System;
 #pragma warning restore RS0030
+    StoreOptions stores = new(configuration.DataDirectory, Etcd: configuration.Etcd);
+    if (commandLine.RestoreFile is { } backup)
+    {
+        await using var store = await StoresServices.OpenAsync(stores, time);
+        Console.WriteLine(await ClusterRestore.RunAsync(backup, store, configuration.DataDirectory));
+        return 0;
+    }
+
     await using var app = ServerApplication.Build(
-        configuration, time, new SystemRandomSource(), services => services.AddStores(new(configuration.DataDirectory, Etcd: configuration.Etcd)));
+        configuration, time, new SystemRandomSource(), services => services.AddStores(stores));
     return await ServerRun.RunAsync(app, configuration);
 }
 catch (ConfigurationException exception)

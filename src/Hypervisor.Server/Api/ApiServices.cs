@@ -3,6 +3,7 @@ using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
+using Hypervisor.Server.Backups;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 
@@ -20,6 +21,7 @@ internal static class ApiServices
         services.AddInstances();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
+        services.AddSingleton<ClusterBackup>();
         services.AddSingleton(provider => new ClusterSummary(
             provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), replica, address));
 

@@ -1,8 +1,10 @@
+using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
+using Hypervisor.Server.Backups;
 using Hypervisor.Server.Nodes;
 
 namespace Hypervisor.Server.Api;
@@ -15,6 +17,7 @@ internal sealed class ClusterService(
     ClusterSummary summary,
     HeartbeatIntake heartbeats,
     WatchHub watches,
+    ClusterBackup backup,
     TimeProvider time) : Protocol.V1.ClusterService.ClusterServiceBase
 {
     public override Task<RegisterNodeResponse> RegisterNode(RegisterNodeRequest request, ServerCallContext context) =>
@@ -52,6 +55,15 @@ internal sealed class ClusterService(
 
     public override Task<ClusterInfo> GetClusterInfo(GetClusterInfoRequest request, ServerCallContext context) =>
         summary.GetAsync(context.CancellationToken);
+
+    public override async Task BackupCluster(
+        BackupClusterRequest request, IServerStreamWriter<BackupClusterResponse> responseStream, ServerCallContext context)
+    {
+        await foreach (var chunk in backup.ReadAsync(context.CancellationToken))
+        {
+            await responseStream.WriteAsync(new() { Chunk = UnsafeByteOperations.UnsafeWrap(chunk) }, context.CancellationToken);
+        }
+    }
 
     public override Task<ListEventsResponse> ListEvents(ListEventsRequest request, ServerCallContext context) =>
         throw ApiErrors.Unimplemented("ListEvents");

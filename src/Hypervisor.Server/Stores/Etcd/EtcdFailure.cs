@@ -82,7 +82,7 @@ internal sealed record EtcdFailure(EtcdFailureKind Kind, string Message, Excepti
         bool Says(string words) => text.Contains(words, StringComparison.OrdinalIgnoreCase);
     }
 
-    public StoreUnavailableException ToUnavailable() => new(Message, Cause);
+    public StoreUnavailableException ToUnavailable() => new(Message, Cause, Kind == EtcdFailureKind.Refused);
 
     /// <summary>Why no connection could be made; null if there was one.</summary>
     private static string? Connecting(RpcException exception)

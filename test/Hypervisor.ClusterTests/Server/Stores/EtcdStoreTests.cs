@@ -4,7 +4,7 @@ using Hypervisor.Server.Stores.Etcd;
 using Hypervisor.TestCluster;
 using Hypervisor.Tests.Server.Stores;
 
-namespace Hypervisor.ClusterTests.Stores;
+namespace Hypervisor.ClusterTests.Server.Stores;
 
 /// <summary>Protects: a real etcd behaves as every store does.</summary>
 public sealed class EtcdStoreTests : StoreContract

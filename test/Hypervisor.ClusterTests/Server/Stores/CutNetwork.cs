@@ -1,7 +1,7 @@
 using System.Globalization;
 using Hypervisor.TestCluster;
 
-namespace Hypervisor.ClusterTests.Stores;
+namespace Hypervisor.ClusterTests.Server.Stores;
 
 /// <summary>A network namespace that is reached over one cable, which can be cut so that packets vanish silently.</summary>
 internal sealed class CutNetwork : IAsyncDisposable

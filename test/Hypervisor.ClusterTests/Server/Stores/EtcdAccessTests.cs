@@ -4,9 +4,9 @@ using System.Security.Cryptography.X509Certificates;
 using Hypervisor.Server.Stores;
 using Hypervisor.TestCluster;
 using Xunit;
-using static Hypervisor.ClusterTests.Stores.EtcdFaults;
+using static Hypervisor.ClusterTests.Server.Stores.EtcdFaults;
 
-namespace Hypervisor.ClusterTests.Stores;
+namespace Hypervisor.ClusterTests.Server.Stores;
 
 /// <summary>Protects: etcd's authentication and TLS, and that what is wrong with them is said in words that help.</summary>
 public sealed class EtcdAccessTests : IDisposable

@@ -1,9 +1,9 @@
 using Hypervisor.Server.Stores;
 using Hypervisor.TestCluster;
 using Xunit;
-using static Hypervisor.ClusterTests.Stores.EtcdFaults;
+using static Hypervisor.ClusterTests.Server.Stores.EtcdFaults;
 
-namespace Hypervisor.ClusterTests.Stores;
+namespace Hypervisor.ClusterTests.Server.Stores;
 
 /// <summary>
 /// Protects: what etcd does in bad hours (cuts, lost leaders, stopped members, no space, compaction) reaches the server as a

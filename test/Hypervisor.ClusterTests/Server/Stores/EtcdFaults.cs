@@ -6,7 +6,7 @@ using Hypervisor.Server.Stores.Etcd;
 using Hypervisor.TestCluster;
 using Xunit;
 
-namespace Hypervisor.ClusterTests.Stores;
+namespace Hypervisor.ClusterTests.Server.Stores;
 
 /// <summary>What the tests of a real etcd under faults share.</summary>
 internal static class EtcdFaults
