@@ -21,6 +21,12 @@ internal static class Limits
         /// </summary>
         public const int PassedOverWrites = 512;
 
+        /// <summary>
+        /// Batches at the store at once: 1,000 writers fill eight, and the embedded store commits as many with one fsync. More
+        /// would only wait there instead of here.
+        /// </summary>
+        public const int BatchesInFlight = 8;
+
         /// <summary>When a refused writer should try again: the time in which a full queue drains.</summary>
         public static readonly TimeSpan RetryAfter = TimeSpan.FromMilliseconds(250);
     }
