@@ -307,6 +307,11 @@ internal static class Limits
         /// <summary>Between attempts, so that a member that refuses at once is not asked a thousand times a second.</summary>
         public static readonly TimeSpan RetryPause = TimeSpan.FromMilliseconds(50);
 
+        /// <summary>Between two connections to a member that refuses them: one that restarts is back within a second.</summary>
+        public static readonly TimeSpan ReconnectMinimum = TimeSpan.FromMilliseconds(50);
+
+        public static readonly TimeSpan ReconnectMaximum = TimeSpan.FromSeconds(1);
+
         /// <summary>A watch that was silent for so long has to prove that it lives: <c>State.WatchSilence</c> is three times as long.</summary>
         public static readonly TimeSpan WatchQuiet = TimeSpan.FromSeconds(8);
 

@@ -104,6 +104,7 @@ internal sealed class EtcdCalls(EtcdEndpoints endpoints, EtcdTokens tokens, Time
     {
         using var all = new CancellationTokenSource(deadline, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(all.Token, cancellationToken);
+        EtcdFailure? before = null;
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -123,6 +124,9 @@ internal sealed class EtcdCalls(EtcdEndpoints endpoints, EtcdTokens tokens, Time
                 failure = EtcdFailure.Of(endpoint.Address, exception);
             }
 
+            // The attempt that our own deadline cut short says less than the one before it.
+            failure = all.IsCancellationRequested && repeatable && before is not null ? before : failure;
+            before = failure;
             switch (failure.Kind)
             {
                 case EtcdFailureKind.TokenRefused:

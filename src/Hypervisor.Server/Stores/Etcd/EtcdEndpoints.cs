@@ -24,6 +24,8 @@ internal sealed class EtcdEndpoint : IDisposable
             MaxReceiveMessageSize = Limits.Etcd.ReceivedMessageBytes,
             MaxSendMessageSize = 2 * StoreLimits.MaxTransactionBytes,
             MaxRetryAttempts = 1,
+            InitialReconnectBackoff = Limits.Etcd.ReconnectMinimum,
+            MaxReconnectBackoff = Limits.Etcd.ReconnectMaximum,
         });
         _client = new EtcdClient(_channel.CreateCallInvoker());
         Connection = _client.GetConnection();

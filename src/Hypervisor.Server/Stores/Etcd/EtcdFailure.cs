@@ -87,6 +87,12 @@ internal sealed record EtcdFailure(EtcdFailureKind Kind, string Message, Excepti
     /// <summary>Why no connection could be made; null if there was one.</summary>
     private static string? Connecting(RpcException exception)
     {
+        // Grpc.Net.Client's words when it could not open the socket; the call never left.
+        if (exception.Status.Detail.StartsWith("Error connecting to subchannel", StringComparison.Ordinal))
+        {
+            return $"{(exception.Status.DebugException ?? exception).Message}; check etcd.endpoints and that the member runs.";
+        }
+
         for (var cause = exception.Status.DebugException; cause is not null; cause = cause.InnerException)
         {
             switch (cause)
