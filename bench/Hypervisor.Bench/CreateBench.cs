@@ -140,17 +140,20 @@ internal static class CreateBench
             _image = (await new Leftovers(cluster).ContainerdAsync("images", "list", "-q")).Split('\n', StringSplitOptions.RemoveEmptyEntries)[0];
 
         public Task<double> RunAsync(string name) =>
-            ProcessTimer.MillisecondsAsync("ctr", [.. Address, "run", "-d", _image, $"ctr-{name}", "/bin/sleep", "3600"]);
+            ProcessTimer.MillisecondsAsync("ctr", [.. Address, "run", "-d", _image, NameOf(name), "/bin/sleep", "3600"]);
 
         public async Task RemoveAsync(string name)
         {
-            await Shell.RunAsync("ctr", [.. Address, "task", "kill", "-s", "KILL", $"ctr-{name}"]);
-            await RealTime.UntilAsync($"ctr-{name} stops", TimeSpan.FromSeconds(10), async () =>
-                (await Shell.TryRunAsync("ctr", [.. Address, "task", "delete", $"ctr-{name}"])).ExitCode == 0);
-            await Shell.RunAsync("ctr", [.. Address, "container", "delete", $"ctr-{name}"]);
+            await Shell.RunAsync("ctr", [.. Address, "task", "kill", "-s", "KILL", NameOf(name)]);
+            await RealTime.UntilAsync($"{NameOf(name)} stops", TimeSpan.FromSeconds(10), async () =>
+                (await Shell.TryRunAsync("ctr", [.. Address, "task", "delete", NameOf(name)])).ExitCode == 0);
+            await Shell.RunAsync("ctr", [.. Address, "container", "delete", NameOf(name)]);
         }
 
-        private string[] Address => ["--address", cluster.ContainerdSocket, "--namespace", "hypervisor"];
+        /// <summary>runc keeps its records of all daemons in one folder: another run's, ended half way, must not be in the way.</summary>
+        private string NameOf(string name) => $"ctr{cluster.CgroupParent.Replace('/', '-')}-{name}";
+
+        private string[] Address => ["--address", cluster.ContainerdSocket, "--namespace", cluster.ContainerdNamespace];
     }
 
     /// <summary>One watch for all instances; tells when each is seen RUNNING.</summary>

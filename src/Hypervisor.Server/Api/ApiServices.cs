@@ -22,6 +22,8 @@ internal static class ApiServices
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
         services.AddSingleton<ClusterBackup>();
+        services.AddSingleton<InstanceAdoption>();
+        services.AddSingleton<InstancePurge>();
         services.AddSingleton(provider => new ClusterSummary(
             provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), replica, address));
 
