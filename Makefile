@@ -17,7 +17,7 @@ export DOTNET_NOLOGO := 1
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "  make bench-NAME one benchmark: api, create, create-architectures, cli, memory"
+	@echo "  make bench-NAME one benchmark: api, create, create-architectures, cli, memory, store"
 
 deps: ## install the Debian packages that building and running need (as root)
 	@scripts/deps.sh build run
@@ -32,8 +32,8 @@ bin/.built: $(SOURCES)
 	@scripts/deps.sh build
 	@scripts/as-caller.sh scripts/build.sh $(CONFIGURATION) $(RID)
 
-run: ## start a one-machine cluster with a first container in it (as root)
-	@scripts/deps.sh build run
+run: ## start a one-machine cluster with a first container in it (as root); STORE=etcd: on an etcd of its own
+	@scripts/deps.sh build run $(if $(filter etcd,$(STORE)),etcd)
 	@$(MAKE) --no-print-directory build
 	@scripts/run.sh
 
@@ -52,7 +52,7 @@ lint: ## check formatting, analyzers and scripts
 bench: bench-all ## run all benchmarks (as root)
 
 bench-%:
-	@scripts/deps.sh build run
+	@scripts/deps.sh build run etcd
 	@$(MAKE) --no-print-directory build
 	@scripts/bench.sh $*
 

@@ -7,6 +7,9 @@ RUN_DIR=${RUN_DIR:-$ROOT/.run}
 # What must lie on a short path and not survive a reboot: sockets, namespaces, containerd's state.
 VOLATILE_DIR=${VOLATILE_DIR:-/run/hypervisor}
 export SERVER_PORT=${SERVER_PORT:-50051} HTTP_PORT=${HTTP_PORT:-8080} AGENT_PORT=${AGENT_PORT:-50052} HELLO_PORT=${HELLO_PORT:-8081}
+# embedded, or etcd: `make run STORE=etcd` starts a single member of its own.
+STORE=${STORE:-embedded}
+ETCD_PORT=${ETCD_PORT:-2379} ETCD_PEER_PORT=${ETCD_PEER_PORT:-2380}
 export BRIDGE=hv0
 # Not the agent's default: what a deployed agent runs on the same machine is none of ours.
 CGROUP_PARENT=${CGROUP_PARENT:-/hypervisor-run}

@@ -21,6 +21,12 @@ require_port() {
   listener=$(ss -Hltnp "sport = :$2" | head -n 1)
   [ -z "$listener" ] || die "port $2, which the $1 needs, is in use by $(sed -n 's/.*users:((\"\([^\"]*\)\",pid=\([0-9]*\).*/\1 (pid \2)/p' <<< "$listener"); end it, or choose another: make run $3=NUMBER"
 }
+case $STORE in embedded | etcd) ;; *) die "STORE=$STORE: write embedded or etcd" ;; esac
+if [ "$STORE" = etcd ] && ! running etcd > /dev/null; then require_port etcd "$ETCD_PORT" ETCD_PORT; require_port etcd "$ETCD_PEER_PORT" ETCD_PEER_PORT; fi
+# A server keeps the store it was started with.
+if running server > /dev/null && [ "$(cat "$RUN_DIR/store" 2> /dev/null)" != "$STORE" ]; then
+  die "the server runs with the $(cat "$RUN_DIR/store") store; stop it first (make stop), or: make run STORE=$(cat "$RUN_DIR/store")"
+fi
 running server > /dev/null || { require_port server "$SERVER_PORT" SERVER_PORT; require_port server "$HTTP_PORT" HTTP_PORT; }
 running agent > /dev/null || require_port agent "$AGENT_PORT" AGENT_PORT
 
@@ -89,12 +95,22 @@ else
 fi
 rm -rf "$probe"
 
+if [ "$STORE" = etcd ] && ! running etcd > /dev/null; then
+  start etcd etcd --name run --data-dir "$RUN_DIR/etcd" --logger zap --log-outputs stderr \
+    --listen-client-urls "http://127.0.0.1:$ETCD_PORT" --advertise-client-urls "http://127.0.0.1:$ETCD_PORT" \
+    --listen-peer-urls "http://127.0.0.1:$ETCD_PEER_PORT" --initial-advertise-peer-urls "http://127.0.0.1:$ETCD_PEER_PORT" \
+    --initial-cluster "run=http://127.0.0.1:$ETCD_PEER_PORT"
+  ready etcd 20 env ETCDCTL_API=3 etcdctl --endpoints "http://127.0.0.1:$ETCD_PORT" endpoint health
+fi
+
 if ! running server > /dev/null; then
   cat > "$RUN_DIR/server.yaml" <<YAML
 grpc_addr: "127.0.0.1:$SERVER_PORT"
 http_addr: "127.0.0.1:$HTTP_PORT"
 data_dir: "$RUN_DIR/server"
 YAML
+  if [ "$STORE" = etcd ]; then printf 'etcd:\n  endpoints: ["http://127.0.0.1:%s"]\n' "$ETCD_PORT" >> "$RUN_DIR/server.yaml"; fi
+  echo "$STORE" > "$RUN_DIR/store"
   start server "$ROOT/bin/hypervisor-server" --config "$RUN_DIR/server.yaml"
 fi
 ready server 20 ctl cluster info

@@ -23,7 +23,7 @@ if [ "$CONTAINERD_ADDRESS" != "$OWN_CONTAINERD" ] && running server > /dev/null 
 fi
 
 # The agent and the server go first: nothing is started again behind our back.
-for name in agent server; do
+for name in agent server etcd; do
   pid=$(running $name) && end_process "$pid" 15
 done
 

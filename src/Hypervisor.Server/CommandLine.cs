@@ -4,17 +4,19 @@ namespace Hypervisor.Server;
 
 /// <summary>What the program was called with.</summary>
 /// <param name="ConfigurationFile">Null means defaults and the environment alone.</param>
+/// <param name="RestoreFile">When not null: fill the empty store from this backup instead of serving.</param>
 /// <param name="Text">When not null: to be printed instead of running.</param>
 /// <param name="ExitCode">With <paramref name="Text"/>: 0, or 2 for a usage error.</param>
-internal sealed record CommandLine(string? ConfigurationFile, string? Text = null, int ExitCode = 0)
+internal sealed record CommandLine(string? ConfigurationFile, string? RestoreFile = null, string? Text = null, int ExitCode = 0)
 {
     public const string Usage =
         """
-        Usage: hypervisor-server [--config FILE]
+        Usage: hypervisor-server [--config FILE] [--restore BACKUP]
 
-          --config FILE   YAML configuration; every key can also be set by environment variable.
-          --version       Prints the version.
-          --help          Prints this.
+          --config FILE     YAML configuration; every key can also be set by environment variable.
+          --restore BACKUP  Fills the configured store, which has to be empty, from a backup, and ends. Stop all servers first.
+          --version         Prints the version.
+          --help            Prints this.
         """;
 
     public static string Version { get; } =
@@ -22,30 +24,36 @@ internal sealed record CommandLine(string? ConfigurationFile, string? Text = nul
 
     public static CommandLine Parse(IReadOnlyList<string> arguments)
     {
-        string? file = null;
+        Dictionary<string, string> files = new(StringComparer.Ordinal);
         for (var i = 0; i < arguments.Count; i++)
         {
-            switch (arguments[i])
+            var (option, value) = arguments[i].Split('=', 2) is [var name, var rest] ? (name, rest) : (arguments[i], null);
+            switch (option)
             {
-                case "--help" or "-h":
-                    return new(null, Usage);
-                case "--version":
-                    return new(null, $"hypervisor-server {Version}");
-                case "--config" when i + 1 < arguments.Count && file is null:
-                    file = arguments[++i];
+                case "--help" or "-h" when value is null:
+                    return new(null, Text: Usage);
+                case "--version" when value is null:
+                    return new(null, Text: $"hypervisor-server {Version}");
+                case "--config" or "--restore":
+                    value ??= i + 1 < arguments.Count ? arguments[++i] : "";
+                    if (value.Length == 0)
+                    {
+                        return Wrong($"{option} needs a file");
+                    }
+
+                    if (!files.TryAdd(option, value))
+                    {
+                        return Wrong($"{option} is given twice");
+                    }
+
                     break;
-                case var argument when argument.StartsWith("--config=", StringComparison.Ordinal) && file is null:
-                    file = argument["--config=".Length..];
-                    break;
-                case "--config":
-                    return Wrong(file is null ? "--config needs a file" : "--config is given twice");
                 default:
                     return Wrong($"'{arguments[i]}' is not an option");
             }
         }
 
-        return file is "" ? Wrong("--config needs a file") : new(file);
+        return new(files.GetValueOrDefault("--config"), files.GetValueOrDefault("--restore"));
     }
 
-    private static CommandLine Wrong(string what) => new(null, $"hypervisor-server: {what}\n{Usage}", 2);
+    private static CommandLine Wrong(string what) => new(null, Text: $"hypervisor-server: {what}\n{Usage}", ExitCode: 2);
 }

@@ -1,6 +1,7 @@
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server;
+using Hypervisor.Server.Backups;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Stores;
 
@@ -15,16 +16,19 @@ try
 {
     var configuration = ServerConfigurationLoader.Load(
         commandLine.ConfigurationFile, ConfigurationReader.ProcessEnvironment(ServerConfigurationLoader.EnvironmentPrefix));
-    if (configuration.Etcd is not null)
-    {
-        throw new StartupException("etcd: this version has the embedded store only; remove the section, and state lives in data_dir");
-    }
-
 #pragma warning disable RS0030 // The composition root: here the real clock comes in.
     var time = TimeProvider.System;
 #pragma warning restore RS0030
+    StoreOptions stores = new(configuration.DataDirectory, Etcd: configuration.Etcd);
+    if (commandLine.RestoreFile is { } backup)
+    {
+        await using var store = await StoresServices.OpenAsync(stores, time);
+        Console.WriteLine(await ClusterRestore.RunAsync(backup, store, configuration.DataDirectory));
+        return 0;
+    }
+
     await using var app = ServerApplication.Build(
-        configuration, time, new SystemRandomSource(), services => services.AddStores(new(configuration.DataDirectory)));
+        configuration, time, new SystemRandomSource(), services => services.AddStores(stores));
     return await ServerRun.RunAsync(app, configuration);
 }
 catch (ConfigurationException exception)

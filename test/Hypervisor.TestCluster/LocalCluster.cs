@@ -62,6 +62,9 @@ internal sealed class LocalCluster : IAsyncDisposable
 
     public RealProcess Agent { get; }
 
+    /// <summary>With <see cref="LocalClusterOptions.EtcdMembers"/>.</summary>
+    public EtcdCluster? Etcd { get; private set; }
+
     public ComputeService.ComputeServiceClient Compute => new(Channel);
 
     public ClusterService.ClusterServiceClient Nodes => new(Channel);
@@ -77,6 +80,11 @@ internal sealed class LocalCluster : IAsyncDisposable
         {
             await cluster.PrepareAsync();
             cluster.Containerd.Start();
+            if (cluster.Options.EtcdMembers > 0)
+            {
+                await cluster.StartEtcdAsync(cluster.Options.EtcdMembers);
+            }
+
             cluster.Server.Start();
             cluster.Agent.Start();
             await cluster.NodeReadyAsync();
@@ -192,7 +200,15 @@ internal sealed class LocalCluster : IAsyncDisposable
 
     public static DateTime Deadline(double seconds) => RealTime.Clock.GetUtcNow().UtcDateTime.AddSeconds(seconds);
 
-    public string Logs() => string.Concat(new[] { Containerd, Server, Agent }.Select(process => $"── {process.Name}\n{process.Log}\n"));
+    public string Logs() =>
+        string.Concat(new[] { Containerd, Server, Agent }.Select(process => $"── {process.Name}\n{process.Log}\n")) + Etcd?.Logs();
+
+    /// <summary>An etcd on this cluster's machine, which the server uses from its next start on.</summary>
+    public async Task StartEtcdAsync(int members)
+    {
+        Etcd = await EtcdCluster.StartAsync(new EtcdOptions { Members = members, NetworkNamespace = NetworkNamespace, Folder = $"{Folder}/etcd" });
+        await File.AppendAllTextAsync($"{Folder}/server.yaml", $"\netcd:\n  endpoints: [{string.Join(", ", Etcd.Endpoints)}]\n");
+    }
 
     public async ValueTask DisposeAsync()
     {
@@ -203,6 +219,11 @@ internal sealed class LocalCluster : IAsyncDisposable
 
         await Agent.DisposeAsync();
         await Server.DisposeAsync();
+        if (Etcd is not null)
+        {
+            await Etcd.DisposeAsync();
+        }
+
         await new Leftovers(this).RemoveAsync();
     }
 
@@ -284,6 +305,9 @@ internal sealed class LocalCluster : IAsyncDisposable
 internal sealed record LocalClusterOptions
 {
     public bool ShimGroup { get; init; } = true;
+
+    /// <summary>0 is the embedded store.</summary>
+    public int EtcdMembers { get; init; }
 
     /// <summary>Of the file system under containerd and the agent; null is that of the machine.</summary>
     public long? NodeDiskBytes { get; init; }

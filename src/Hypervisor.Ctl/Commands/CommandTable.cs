@@ -44,6 +44,8 @@ internal static class CommandTable
         new("cluster", "The cluster as a whole",
         [
             new("info", "Show version, leader, store and totals", static () => new Clusters.InfoCommand()),
+            new("backup", "Write the cluster's records to a file", static () => new Clusters.BackupCommand()),
+            new("restore", "Fill the empty store of a stopped server from a backup", static () => new Clusters.RestoreCommand()),
         ]),
         new("config", "Contexts: named servers and projects",
         [

@@ -4,6 +4,7 @@ using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
+using Hypervisor.Server.Backups;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Telemetry;
@@ -23,6 +24,7 @@ internal static class ApiServices
         services.AddSingleton<EventReads>();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
+        services.AddSingleton<ClusterBackup>();
         services.AddSingleton<InstanceAdoption>();
         services.AddSingleton<InstancePurge>();
         services.AddSingleton(provider => new ClusterSummary(

@@ -1,8 +1,10 @@
+using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Events;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
+using Hypervisor.Server.Backups;
 using Hypervisor.Server.Nodes;
 using Hypervisor.Server.State;
 
@@ -20,6 +22,7 @@ internal sealed class ClusterService(
     HeartbeatIntake heartbeats,
     EventReads events,
     WatchHub watches,
+    ClusterBackup backup,
     TimeProvider time) : Protocol.V1.ClusterService.ClusterServiceBase
 {
     public override Task<RegisterNodeResponse> RegisterNode(RegisterNodeRequest request, ServerCallContext context) =>
@@ -63,6 +66,15 @@ internal sealed class ClusterService(
 
     public override Task<ClusterInfo> GetClusterInfo(GetClusterInfoRequest request, ServerCallContext context) =>
         summary.GetAsync(context.CancellationToken);
+
+    public override async Task BackupCluster(
+        BackupClusterRequest request, IServerStreamWriter<BackupClusterResponse> responseStream, ServerCallContext context)
+    {
+        await foreach (var chunk in backup.ReadAsync(context.CancellationToken))
+        {
+            await responseStream.WriteAsync(new() { Chunk = UnsafeByteOperations.UnsafeWrap(chunk) }, context.CancellationToken);
+        }
+    }
 
     public override Task<ListEventsResponse> ListEvents(ListEventsRequest request, ServerCallContext context) =>
         events.ListAsync(request, context.CancellationToken);

@@ -126,8 +126,21 @@ internal static class ServerConfigurationLoader
             reader.Fail("is given without its counterpart", "give both etcd.username and etcd.password (or etcd.password_file)", "etcd.username", "etcd.password", "etcd.password_file");
         }
 
-        reader.Fail("etcd arrives with the next release", "remove the section to use the embedded store", "etcd", "etcd.endpoints");
+        CheckEtcdSchemes(reader, etcd);
         return etcd;
+    }
+
+    private static void CheckEtcdSchemes(ConfigurationReader reader, EtcdConfiguration etcd)
+    {
+        var plain = etcd.Endpoints.FirstOrDefault(endpoint => endpoint.Scheme == "http");
+        if (plain is not null && etcd.Endpoints.Any(endpoint => endpoint.Scheme == "https"))
+        {
+            reader.Fail("mixes http and https", "write https:// for all members or for none", "etcd.endpoints");
+        }
+        else if (plain is not null && (etcd.CertificateAuthorityFile ?? etcd.CertificateFile) is not null)
+        {
+            reader.Fail($"is given for an endpoint without TLS ({DisplayText.Of(plain.OriginalString)})", "write https:// in etcd.endpoints", "etcd.ca", "etcd.cert", "etcd.key");
+        }
     }
 
     private static ServerNetworkConfiguration Network(ConfigurationReader reader, ServerNetworkConfiguration defaults)

@@ -18,11 +18,16 @@ internal sealed class ClusterIdentityBootstrap(IClusterStore store, IRandomSourc
         {
             var identity = new ClusterIdentity { ClusterUid = random.NewUid(), Incarnation = 1 };
             await store.TransactAsync(
-                new([Compare.Absent(Keys.ClusterIdentity)], [new StoreOperation.Put(Keys.ClusterIdentity, identity.ToByteArray())]),
+                new([Compare.Absent(Keys.ClusterIdentity), Compare.Absent(Keys.Restore)], [new StoreOperation.Put(Keys.ClusterIdentity, identity.ToByteArray())]),
                 cancellationToken);
 
             // Another replica may have been first: what the store holds counts.
             found = await store.RangeAsync(query, cancellationToken);
+            if (found.Items.Count == 0)
+            {
+                throw new StoreUnavailableException(
+                    "A restore into this store was begun and not finished: finish it with the same file (hypervisor-server --restore FILE).");
+            }
         }
 
         return ClusterIdentity.Parser.ParseFrom(found.Items[0].Value.Span);

@@ -164,7 +164,11 @@ internal sealed class RevisionCompactedException(long oldestRevision)
 }
 
 /// <summary>The store could not be reached or could not make a write durable; the message says what to look at.</summary>
-internal sealed class StoreUnavailableException(string message, Exception? inner = null) : Exception(message, inner);
+/// <param name="refused">Nothing happened, and nothing will until somebody does what the message says.</param>
+internal sealed class StoreUnavailableException(string message, Exception? inner = null, bool refused = false) : Exception(message, inner)
+{
+    public bool Refused { get; } = refused;
+}
 
 /// <summary>Bounds shared by all stores; etcd's defaults, since what one store takes the other must take.</summary>
 internal static class StoreLimits

@@ -6,6 +6,12 @@ namespace Hypervisor.Server.Stores;
 internal static class Keys
 {
     public const string ClusterIdentity = "cluster/identity";
+    /// <summary>Written by a store whose watch has been silent: it comes back through the watch, or the watch is dead. No record.</summary>
+    public const string WatchMarker = "cluster/watch-marker";
+
+    /// <summary>There while a restore is under way: the SHA-256 of its file. No server begins before it is gone.</summary>
+    public const string Restore = "cluster/restore";
+
     public const string Specs = "instances/spec/";
     public const string Placements = "instances/placement/";
     public const string Statuses = "instances/status/";

@@ -21,17 +21,21 @@ internal readonly record struct WriteResult(bool Succeeded, long Revision);
 /// write that touches what the batch already writes, or writes what it already compares, waits for a later batch; and so
 /// does every later write that touches the waiting one's keys in that way. Writes of one key thus happen in the order in
 /// which <see cref="WriteAsync"/> was called, and a write waits at most for those called before it.
+/// While a batch is in flight, another one follows only if it is full and shares no key with it in that way: so writes still
+/// gather, and under load several batches share what costs most, an fsync or a round of etcd's.
 /// Runs on its callers' synchronization context; it has no thread of its own.
 /// </remarks>
 internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null) : IAsyncDisposable
 {
     private readonly Lock _gate = new();
     private readonly LinkedList<PendingWrite> _queue = new();
+    private readonly List<Batch> _inFlight = [];
     private long _queuedBytes;
-    private Task? _pump;
+    private int _worthLookingAt = StoreLimits.MaxOperations;
+    private TaskCompletionSource? _idle;
     private bool _closed;
 
-    /// <summary>Writes that wait behind the batch in flight.</summary>
+    /// <summary>Writes that wait behind the batches in flight.</summary>
     public int QueuedWrites
     {
         get
@@ -66,23 +70,23 @@ internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null
         }
 
         using var registration = cancellationToken.UnsafeRegister(_ => Cancel(pending, cancellationToken), null);
-        StartPump();
+        SendBatches();
         return await pending.Outcome.Task;
     }
 
     /// <summary>Refuses further writes and waits for those accepted; none is left without an outcome.</summary>
     public async ValueTask DisposeAsync()
     {
-        Task? pump;
+        Task? idle;
         lock (_gate)
         {
             _closed = true;
-            pump = _pump;
+            idle = _idle?.Task;
         }
 
-        if (pump is not null)
+        if (idle is not null)
         {
-            await pump;
+            await idle;
         }
     }
 
@@ -99,42 +103,62 @@ internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null
         pending.Outcome.TrySetCanceled(cancellationToken);
     }
 
-    private void StartPump()
+    private void SendBatches()
     {
-        TaskCompletionSource idle;
-        lock (_gate)
+        while (true)
         {
-            if (_pump is not null)
+            Batch? batch;
+            lock (_gate)
+            {
+                batch = NextBatch();
+            }
+
+            if (batch is null)
             {
                 return;
             }
 
-            idle = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            _pump = idle.Task;
+            _ = SendAsync(batch);
         }
-
-        _ = PumpAsync(idle);
     }
 
-    private async Task PumpAsync(TaskCompletionSource idle)
+    /// <summary>What can be sent now; null if nothing can, or if waiting for more is better.</summary>
+    private Batch? NextBatch()
     {
-        while (true)
+        if (_queue.Count == 0 && _inFlight.Count == 0)
         {
-            List<PendingWrite> batch;
-            lock (_gate)
-            {
-                batch = TakeBatch();
-                if (batch.Count == 0)
-                {
-                    _pump = null;
-                    break;
-                }
-            }
-
-            await CommitAsync(batch);
+            _idle?.SetResult();
+            _idle = null;
         }
 
-        idle.SetResult();
+        if (_queue.Count == 0 || _inFlight.Count == Limits.Store.BatchesInFlight || (_inFlight.Count > 0 && _queue.Count < _worthLookingAt))
+        {
+            return null;
+        }
+
+        var batch = TakeBatch(onlyFull: _inFlight.Count > 0);
+        if (batch is null)
+        {
+            // What waits are writes of keys in flight: not worth another look before many more have come, or a batch has ended.
+            _worthLookingAt = _queue.Count + StoreLimits.MaxOperations;
+            return null;
+        }
+
+        _inFlight.Add(batch);
+        _idle ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        return batch;
+    }
+
+    private async Task SendAsync(Batch batch)
+    {
+        await CommitAsync(batch.Writes);
+        lock (_gate)
+        {
+            _inFlight.Remove(batch);
+            _worthLookingAt = StoreLimits.MaxOperations;
+        }
+
+        SendBatches();
     }
 
     /// <summary>Ends each write of the batch with its outcome; throws nothing, since every failure belongs to these writes.</summary>
@@ -174,26 +198,18 @@ internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null
     private void Measure(List<PendingWrite> batch, long started) =>
         ServerInstruments.Committed(batch.Count, time?.GetElapsedTime(started) ?? TimeSpan.Zero);
 
-    private List<PendingWrite> TakeBatch()
+    private Batch? TakeBatch(bool onlyFull)
     {
-        List<PendingWrite> batch = [];
-        if (_queue.First is { Next: null, Value: var only })
-        {
-            Dequeue(only);
-            batch.Add(only);
-            return batch;
-        }
-
-        var taken = new TouchedKeys();
+        var batch = new Batch([], new TouchedKeys());
         var passedOver = new TouchedKeys();
         var passed = 0;
         var cost = 0;
         long bytes = 0;
-        for (var node = _queue.First; node is not null && passed <= Limits.Store.PassedOverWrites;)
+        var full = false;
+        for (var node = _queue.First; node is not null && passed <= Limits.Store.PassedOverWrites; node = node.Next)
         {
             var write = node.Value;
-            node = node.Next;
-            if (taken.ConflictsWith(write.Write) || passedOver.ConflictsWith(write.Write))
+            if (batch.Keys.ConflictsWith(write.Write) || passedOver.ConflictsWith(write.Write) || IsInFlight(write.Write))
             {
                 passedOver.Add(write.Write);
                 passed++;
@@ -203,17 +219,36 @@ internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null
             // etcd counts the nested transactions and, for each of them, its own level on top.
             cost = Math.Max(cost, write.Cost);
             bytes += write.Bytes;
-            if (batch.Count > 0 && (batch.Count + 1 + cost > StoreLimits.MaxOperations || bytes > StoreLimits.MaxTransactionBytes))
+            full = batch.Writes.Count > 0 && (batch.Writes.Count + 1 + cost > StoreLimits.MaxOperations || bytes > StoreLimits.MaxTransactionBytes);
+            if (full)
             {
                 break;
             }
 
-            taken.Add(write.Write);
-            Dequeue(write);
-            batch.Add(write);
+            batch.Keys.Add(write.Write);
+            batch.Writes.Add(write);
         }
 
+        if (batch.Writes.Count == 0 || (onlyFull && !full))
+        {
+            return null;
+        }
+
+        batch.Writes.ForEach(Dequeue);
         return batch;
+    }
+
+    private bool IsInFlight(StoreWrite write)
+    {
+        foreach (var batch in _inFlight)
+        {
+            if (batch.Keys.ConflictsWith(write))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private void Dequeue(PendingWrite write)
@@ -221,6 +256,8 @@ internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null
         _queue.Remove(write.Place);
         _queuedBytes -= write.Bytes;
     }
+
+    private sealed record Batch(List<PendingWrite> Writes, TouchedKeys Keys);
 
     private sealed class PendingWrite
     {

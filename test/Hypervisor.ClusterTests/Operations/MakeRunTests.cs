@@ -86,5 +86,5 @@ public sealed class MakeRunTests : IAsyncLifetime
     }
 
     private Task<(int ExitCode, string Output)> MakeAsync(string verb) =>
-        _machine.TryRunAsync("make", ["--no-print-directory", "-C", LocalCluster.Repository, verb], Timeout, Variables);
+        _machine.TryRunAsync("make", ["--no-print-directory", "-C", LocalCluster.Repository, .. words], Timeout, Variables);
 }

@@ -5,7 +5,7 @@ using Xunit;
 namespace Hypervisor.ClusterTests.Spine;
 
 /// <summary>Protects the spine: what is asked for through the API becomes a real process, and nothing of it is left after deletion.</summary>
-public sealed class EndToEndTests(EndToEndTests.Fixture fixture) : IClassFixture<EndToEndTests.Fixture>
+public abstract class EndToEnd(EndToEnd.Fixture fixture)
 {
     private LocalCluster Cluster => fixture.Cluster;
 
@@ -130,16 +130,32 @@ public sealed class EndToEndTests(EndToEndTests.Fixture fixture) : IClassFixture
         return await client.GetStringAsync($"http://{address}/");
     }
 
-    public sealed class Fixture : IAsyncLifetime
+    public abstract class Fixture(int etcdMembers) : IAsyncLifetime
     {
         internal LocalCluster Cluster { get; private set; } = null!;
 
         public async ValueTask InitializeAsync()
         {
-            Cluster = await LocalCluster.StartAsync();
+            Cluster = await LocalCluster.StartAsync(new LocalClusterOptions { EtcdMembers = etcdMembers });
             await Cluster.ImportBusyboxAsync();
         }
 
-        public ValueTask DisposeAsync() => Cluster?.DisposeAsync() ?? ValueTask.CompletedTask;
+        public async ValueTask DisposeAsync()
+        {
+            await (Cluster?.DisposeAsync() ?? ValueTask.CompletedTask);
+            GC.SuppressFinalize(this);
+        }
     }
+}
+
+/// <summary><inheritdoc cref="EndToEnd"/> On the embedded store.</summary>
+public sealed class EndToEndTests(EndToEndTests.Embedded fixture) : EndToEnd(fixture), IClassFixture<EndToEndTests.Embedded>
+{
+    public sealed class Embedded() : Fixture(0);
+}
+
+/// <summary><inheritdoc cref="EndToEnd"/> On an etcd of three members.</summary>
+public sealed class EtcdEndToEndTests(EtcdEndToEndTests.ThreeMembers fixture) : EndToEnd(fixture), IClassFixture<EtcdEndToEndTests.ThreeMembers>
+{
+    public sealed class ThreeMembers() : Fixture(3);
 }

@@ -24,6 +24,9 @@ public abstract class KillMatrix(KillMatrix.Victim victim, KillScene.Fixture fix
 
         /// <summary>As shipped: instances of a project share shims, and die with theirs.</summary>
         SharedShim,
+
+        /// <summary>Of three; another one each time.</summary>
+        EtcdMember,
     }
 
     public enum Moment
@@ -95,3 +98,15 @@ public sealed class ContainerdKillMatrixTests(KillScene.Fixture fixture) : KillM
 public sealed class ShimKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(Victim.Shim, fixture);
 
 public sealed class SharedShimKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(Victim.SharedShim, fixture);
+
+public sealed class EtcdServerKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Server, fixture), IClassFixture<KillScene.OnEtcd>;
+
+public sealed class EtcdAgentKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Agent, fixture), IClassFixture<KillScene.OnEtcd>;
+
+public sealed class EtcdContainerdKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Containerd, fixture), IClassFixture<KillScene.OnEtcd>;
+
+public sealed class EtcdShimKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Shim, fixture), IClassFixture<KillScene.OnEtcd>;
+
+public sealed class EtcdSharedShimKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.SharedShim, fixture), IClassFixture<KillScene.OnEtcd>;
+
+public sealed class EtcdMemberKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.EtcdMember, fixture), IClassFixture<KillScene.OnEtcd>;

@@ -28,9 +28,9 @@ public sealed class KillScene : IAsyncDisposable
         _watch = WatchLog.Start(cluster);
     }
 
-    private static async Task<KillScene> StartAsync(Victim victim)
+    private static async Task<KillScene> StartAsync(Victim victim, int etcdMembers)
     {
-        var cluster = await LocalCluster.StartAsync(new LocalClusterOptions { ShimGroup = victim != Victim.Shim });
+        var cluster = await LocalCluster.StartAsync(new LocalClusterOptions { ShimGroup = victim != Victim.Shim, EtcdMembers = etcdMembers });
         var scene = new KillScene(cluster, victim);
         try
         {
@@ -63,6 +63,12 @@ public sealed class KillScene : IAsyncDisposable
         {
             await CreateAsync(companion, companion, 9002);
             await _cluster.InstanceAsync(companion, "runs", IsRunning);
+        }
+
+        if (_cluster.Etcd is { } etcd)
+        {
+            // The member that died in the life before is back: one of three may be away, not two.
+            await etcd.HealthyAsync();
         }
 
         var act = await BeforeAsync(moment, name);
@@ -160,6 +166,7 @@ public sealed class KillScene : IAsyncDisposable
         {
             Victim.Server => _cluster.Server,
             Victim.Agent => _cluster.Agent,
+            Victim.EtcdMember => _cluster.Etcd!.Members[_lives % _cluster.Etcd.Members.Count],
             _ => _cluster.Containerd,
         };
         await process.KillAsync();
@@ -250,8 +257,10 @@ public sealed class KillScene : IAsyncDisposable
         });
 
     /// <summary>One scene per victim. A row that failed leaves it in a state that would fail the next, which gets a new one.</summary>
-    public sealed class Fixture : IAsyncLifetime
+    public class Fixture : IAsyncLifetime
     {
+        private protected virtual int EtcdMembers => 0;
+
         private KillScene? _idle;
         private KillScene? _taken;
 
@@ -265,7 +274,7 @@ public sealed class KillScene : IAsyncDisposable
                 await broken.DisposeAsync();
             }
 
-            _taken = _idle ?? await StartAsync(victim);
+            _taken = _idle ?? await StartAsync(victim, EtcdMembers);
             _idle = null;
             return _taken;
         }
@@ -278,6 +287,14 @@ public sealed class KillScene : IAsyncDisposable
             {
                 await scene.DisposeAsync();
             }
+
+            GC.SuppressFinalize(this);
         }
+    }
+
+    /// <summary>The same on an etcd of three members.</summary>
+    public sealed class OnEtcd : Fixture
+    {
+        private protected override int EtcdMembers => 3;
     }
 }

@@ -139,6 +139,17 @@ internal sealed class FakeCluster : ClusterService.ClusterServiceBase
 
     public UpdateNodeRequest? Updated { get; private set; }
 
+    public byte[][] BackupChunks { get; set; } = [];
+
+    public override async Task BackupCluster(
+        BackupClusterRequest request, IServerStreamWriter<BackupClusterResponse> responseStream, ServerCallContext context)
+    {
+        foreach (var chunk in BackupChunks)
+        {
+            await responseStream.WriteAsync(new() { Chunk = Google.Protobuf.ByteString.CopyFrom(chunk) });
+        }
+    }
+
     public override Task<ListNodesResponse> ListNodes(ListNodesRequest request, ServerCallContext context) => Task.FromResult(OnList(request));
 
     public override Task<Node> GetNode(GetNodeRequest request, ServerCallContext context) =>

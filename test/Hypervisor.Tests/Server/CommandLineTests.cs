@@ -19,6 +19,19 @@ public sealed class CommandLineTests
     }
 
     [Theory]
+    [InlineData("--restore b.backup", null)]
+    [InlineData("--config a.yaml --restore=b.backup", "a.yaml")]
+    public void A_backup_may_be_named(string arguments, string? file)
+    {
+        var line = CommandLine.Parse(Split(arguments));
+
+        Assert.Null(line.Text);
+        Assert.Equal((file, "b.backup"), (line.ConfigurationFile, line.RestoreFile));
+    }
+
+    [Theory]
+    [InlineData("--restore", "needs a file")]
+    [InlineData("--restore a --restore b", "twice")]
     [InlineData("--config", "needs a file")]
     [InlineData("--config=", "needs a file")]
     [InlineData("--config a --config b", "twice")]

@@ -17,18 +17,18 @@ internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<Err
     {
         RpcException known => known,
         StoreBusyException busy => ApiErrors.ResourceExhausted(busy.Message, busy.RetryAfter),
-        StoreUnavailableException => Unavailable(method, exception),
+        StoreUnavailableException unavailable => Unavailable(method, unavailable),
         ViewBehindException => ApiErrors.Unavailable(exception.Message, Limits.Api.RetryUnavailable),
         OperationCanceledException or IOException when cancelled =>
             ApiErrors.Error(Code.Cancelled, "The call was cancelled or its deadline passed; what it asked for may still take effect."),
         _ => Unexpected(method, exception),
     };
 
-    private RpcException Unavailable(string method, Exception exception)
+    private RpcException Unavailable(string method, StoreUnavailableException exception)
     {
         LogUnavailable(logger, method, exception);
         return ApiErrors.Unavailable(
-            "The store did not take or answer the request, whose outcome is unknown; repeat it with the same request_id.",
+            exception.Refused ? $"The store refused the request; nothing happened. {exception.Message}" : "The store did not take or answer the request, whose outcome is unknown; repeat it with the same request_id.",
             Limits.Api.RetryUnavailable);
     }
 

@@ -35,6 +35,7 @@ public abstract partial class StoreContract
         for (var third = 0; third < 30; third++)
         {
             Time.Advance(Lease / 3);
+            await RenewedAsync(leader);
         }
 
         Assert.False(leader.Lost.IsCancellationRequested);
@@ -105,7 +106,7 @@ public abstract partial class StoreContract
         });
         var third = CampaignAsync("three");
         await leader.DisposeAsync();
-        Time.Advance(Lease);
+        EndTheTurn();
 
         var next = await third;
         Assert.Equal("three", Text(Assert.NotNull(await GetAsync("leaders/e"))));
@@ -123,6 +124,12 @@ public abstract partial class StoreContract
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(
             () => Store.CampaignAsync("e", "one", TimeSpan.FromSeconds(1), Cancellation));
     }
+
+    /// <summary>Waits until a renewal that is due was made, where that takes time.</summary>
+    private protected virtual Task RenewedAsync(ILeadership leader) => Task.CompletedTask;
+
+    /// <summary>Where candidates have turns: the one whose turn it is has not come.</summary>
+    private protected virtual void EndTheTurn() => Time.Advance(Lease);
 
     /// <summary>Without a context of its own: renewals happen inside <c>Time.Advance</c>.</summary>
     private async Task<ILeadership> CampaignAsync(string candidate)

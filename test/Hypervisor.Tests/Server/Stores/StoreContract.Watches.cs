@@ -5,6 +5,9 @@ namespace Hypervisor.Tests.Server.Stores;
 
 public abstract partial class StoreContract
 {
+    /// <summary>Whether changes are on their way to a watch before it asks for them.</summary>
+    private protected virtual bool SendsAhead => false;
+
     [Fact(Timeout = Deadline)]
     public async Task A_watch_delivers_the_past_and_then_the_present()
     {
@@ -84,8 +87,22 @@ public abstract partial class StoreContract
 
         await Store.CompactAsync(8, Cancellation);
 
-        var refused = await Assert.ThrowsAsync<RevisionCompactedException>(async () => await watch.MoveNextAsync());
-        Assert.Equal(8, refused.OldestRevision);
+        // What a store had on its way already may still come, but only whole: then nothing is missing.
+        long last = 2;
+        try
+        {
+            while (last < 10)
+            {
+                Assert.True(await watch.MoveNextAsync());
+                Assert.Equal(++last, watch.Current.Revision);
+                Assert.True(SendsAhead, "the changes are compacted");
+            }
+        }
+        catch (RevisionCompactedException refused)
+        {
+            Assert.Equal(8, refused.OldestRevision);
+            Assert.True(last < 8);
+        }
     }
 
     [Fact(Timeout = Deadline)]

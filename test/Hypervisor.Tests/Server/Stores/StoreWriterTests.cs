@@ -140,6 +140,44 @@ public sealed class StoreWriterTests : IAsyncDisposable
     }
 
     [Fact(Timeout = Deadline)]
+    public async Task Full_batches_follow_while_others_are_in_flight_up_to_the_bound_and_the_rest_gathers()
+    {
+        var full = StoreLimits.MaxOperations - 1;
+        List<Task<WriteResult>> writes = [WriteAsync("first")];
+        for (var write = 0; write < (Limits.Store.BatchesInFlight + 1) * StoreLimits.MaxOperations; write++)
+        {
+            writes.Add(WriteAsync($"k{write:d5}"));
+        }
+
+        Assert.Equal([1, .. Enumerable.Repeat(full, Limits.Store.BatchesInFlight - 1)], _store.Sent.Select(sent => sent.Then.Count));
+        _store.Open();
+        Assert.All(await Task.WhenAll(writes), result => Assert.True(result.Succeeded));
+
+        // No key was sent twice.
+        Assert.Equal(writes.Count, _store.SentKeys.SelectMany(keys => keys).Distinct().Count());
+        Assert.Equal(writes.Count, _store.SentKeys.Sum(keys => keys.Length));
+    }
+
+    [Fact(Timeout = Deadline)]
+    public async Task A_write_that_conflicts_with_one_in_flight_is_in_no_batch_beside_it()
+    {
+        var writes = Blocked("taken");
+        for (var write = 0; write < StoreLimits.MaxOperations; write++)
+        {
+            writes.Add(WriteAsync(new StoreWrite([], [Put("taken", $"{write}")])));
+            writes.Add(WriteAsync($"k{write:d5}"));
+        }
+
+        var inFlight = _store.SentKeys.ToList();
+        Assert.Equal(2, inFlight.Count);
+        Assert.DoesNotContain("taken", inFlight[1]);
+        _store.Open();
+        await Task.WhenAll(writes);
+        Assert.Equal($"{StoreLimits.MaxOperations - 1}", Encoding.UTF8.GetString(
+            (await _store.RangeAsync(RangeQuery.Single("taken"), Cancellation)).Items[0].Value.Span));
+    }
+
+    [Fact(Timeout = Deadline)]
     public async Task A_failing_store_fails_exactly_the_writes_of_that_batch()
     {
         var first = WriteAsync("first");
