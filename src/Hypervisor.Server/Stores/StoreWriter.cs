@@ -47,6 +47,18 @@ internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null
         }
     }
 
+    /// <summary>Writes that were accepted and have no outcome yet: those that wait, and those in flight.</summary>
+    public int UnansweredWrites
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _queue.Count + _inFlight.Sum(batch => batch.Writes.Count);
+            }
+        }
+    }
+
     /// <summary>Durable when it returns. Cancelling a write that waits removes it; one in flight may still take effect.</summary>
     /// <exception cref="ArgumentException">The store would refuse the write by itself (see <see cref="IClusterStore.TransactAsync"/>).</exception>
     /// <exception cref="StoreBusyException">Too many writes wait; nothing happened.</exception>

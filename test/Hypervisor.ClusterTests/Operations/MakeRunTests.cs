@@ -31,22 +31,26 @@ public sealed class MakeRunTests : IAsyncLifetime
         Directory.Delete(_folder, recursive: true);
     }
 
-    [Fact]
-    public async Task Run_twice_then_stop_leaves_the_machine_as_it_was()
+    [Theory]
+    [InlineData("embedded", "sqlite")]
+    [InlineData("etcd", "etcd")]
+    public async Task Run_twice_then_stop_leaves_the_machine_as_it_was(string store, string kind)
     {
         var before = await _machine.SnapshotAsync();
 
-        var (exitCode, output) = await MakeAsync("run");
+        var (exitCode, output) = await MakeAsync("run", $"STORE={store}");
         Assert.True(exitCode == 0, output);
         Assert.Contains("It runs.", output, StringComparison.Ordinal);
         Assert.Contains("hello", output, StringComparison.Ordinal);
         Assert.Contains("RUNNING", output, StringComparison.OrdinalIgnoreCase);
 
         var started = RealTime.Clock.GetTimestamp();
-        (exitCode, output) = await MakeAsync("run");
+        (exitCode, output) = await MakeAsync("run", $"STORE={store}");
         Assert.True(exitCode == 0, output);
         Assert.InRange(RealTime.Clock.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromMinutes(1));
 
+        var info = await _machine.RunAsync($"{LocalCluster.Binaries}/hypervisor-ctl", "cluster", "info", "-o", "json");
+        Assert.Contains($"\"{kind}\"", info, StringComparison.Ordinal);
         var list = await _machine.RunAsync($"{LocalCluster.Binaries}/hypervisor-ctl", "instance", "list", "-o", "json");
         Assert.Contains("\"INSTANCE_STATE_RUNNING\"", list, StringComparison.Ordinal);
 
@@ -85,6 +89,6 @@ public sealed class MakeRunTests : IAsyncLifetime
         Assert.Equal(before, await _machine.SnapshotAsync());
     }
 
-    private Task<(int ExitCode, string Output)> MakeAsync(string verb) =>
+    private Task<(int ExitCode, string Output)> MakeAsync(params string[] words) =>
         _machine.TryRunAsync("make", ["--no-print-directory", "-C", LocalCluster.Repository, .. words], Timeout, Variables);
 }

@@ -196,7 +196,8 @@ public sealed class StoreWriterTests : IAsyncDisposable
     public async Task More_writes_than_the_bound_are_refused_with_a_time_to_retry()
     {
         var writes = Blocked("first");
-        writes.AddRange(Enumerable.Range(0, Limits.Store.QueuedWrites).Select(write => WriteAsync($"k{write}")));
+        var inFlight = (Limits.Store.BatchesInFlight - 1) * (StoreLimits.MaxOperations - 1);
+        writes.AddRange(Enumerable.Range(0, inFlight + Limits.Store.QueuedWrites).Select(write => WriteAsync($"k{write}")));
 
         var refused = await Assert.ThrowsAsync<StoreBusyException>(() => WriteAsync("one more"));
 

@@ -145,7 +145,7 @@ public sealed class InstanceCreationTests
         var disk = new TaskCompletionSource();
         store.WritesHeld = disk.Task;
         var creating = replica.Instances.Creation.CreateManyAsync(request, Cancellation);
-        await replica.Time.AdvanceUntilAsync(() => replica.Writer.QueuedWrites == 997, TimeSpan.FromMilliseconds(1));
+        await replica.Time.AdvanceUntilAsync(() => replica.Writer.UnansweredWrites == 998, TimeSpan.FromMilliseconds(1));
         disk.SetResult();
         var response = await creating;
 
