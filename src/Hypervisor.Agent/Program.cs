@@ -95,6 +95,8 @@ else
         CgroupParent = configuration.Containerd.CgroupParent,
         RunDirectory = Path.Combine(configuration.RunDirectory, "containerd"),
         DnsServers = configuration.Network.DnsServers,
+        LogDirectory = Path.Combine(configuration.DataDirectory, "logs"),
+        Logs = configuration.Logs,
     });
     builder.Services.AddImages();
     if (configuration.Network.Enabled)

@@ -20,6 +20,9 @@ internal interface IInstanceDriver
     /// <summary>As shown on the node, for example "containerd".</summary>
     string Name { get; }
 
+    /// <summary>The way into its instances; null for a driver that has none.</summary>
+    IInstanceAccess? Access => null;
+
     /// <summary>Whether the runtime is there and works; never throws for a runtime that is not.</summary>
     Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken);
 

@@ -2,6 +2,7 @@ using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Nodes;
+using Hypervisor.Server.Api.Streams;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -18,6 +19,7 @@ internal static class ApiServices
         services.AddSingleton<PagedReads>();
         services.AddSingleton<WatchHub>();
         services.AddInstances();
+        services.AddStreams();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
         services.AddSingleton(provider => new ClusterSummary(

@@ -9,6 +9,7 @@ namespace Hypervisor.Agent.Drivers.Containerd;
 
 /// <summary>What the driver keeps about an instance in containerd's own record of the container.</summary>
 /// <param name="CpuMillicores">The limit, set when the task starts; 0 is none.</param>
+/// <param name="Run">What a run of its process is started with.</param>
 /// <param name="Exit">Of the last run; kept here because the shim that knows it first does not survive a reboot.</param>
 internal sealed record InstanceRecord(
     string Id,
@@ -19,6 +20,7 @@ internal sealed record InstanceRecord(
     long RestartGeneration,
     string ImageDigest,
     long CpuMillicores,
+    RunSettings Run,
     RecordedExit? Exit)
 {
     public const string UidLabel = Prefix + "uid";
@@ -41,6 +43,7 @@ internal sealed record InstanceRecord(
         definition.Assignment.Spec.RestartGeneration,
         definition.ImageDigest,
         definition.Assignment.Spec.Resources?.CpuMillicores ?? 0,
+        RunSettings.Of(definition.Assignment.Spec),
         Exit: null);
 
     /// <summary>What can be read of a container; one without our labels counts as epoch 0, so that anyone may replace it.</summary>
@@ -56,6 +59,7 @@ internal sealed record InstanceRecord(
             Number("restart-generation"),
             Text("image-digest"),
             Number("cpu-millicores"),
+            RunSettings.Parse(Text("run")),
             RecordedExit.Parse(labels.TryGetValue(ExitLabel, out var exit) ? exit : ""));
 
         string Text(string name) => labels.TryGetValue(Prefix + name, out var value) ? value : "";
@@ -73,6 +77,7 @@ internal sealed record InstanceRecord(
         labels[Prefix + "restart-generation"] = RestartGeneration.ToString(CultureInfo.InvariantCulture);
         labels[Prefix + "image-digest"] = ImageDigest;
         labels[Prefix + "cpu-millicores"] = CpuMillicores.ToString(CultureInfo.InvariantCulture);
+        labels[Prefix + "run"] = Run.ToString();
         if (Exit is not null)
         {
             labels[ExitLabel] = Exit.ToString();
