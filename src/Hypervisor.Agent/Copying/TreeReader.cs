@@ -16,7 +16,8 @@ internal static class TreeReader
     public static async IAsyncEnumerable<CopyPart> ReadAsync(
         RootDirectory root, string path, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var start = root.Find(path) ?? throw new DriverException("PathNotFound", $"path: \"{RootDirectory.Shown(path)}\" does not exist in the instance", permanent: true);
+        var start = root.Find(path) ?? throw new DriverException(
+            "PathNotFound", $"path: \"{RootDirectory.Shown(path)}\" does not exist in the instance", permanent: true);
         var open = new Stack<(SafeFileHandle Folder, string Path, Queue<string> Names)>();
         var entries = 0;
         try
@@ -28,7 +29,9 @@ internal static class TreeReader
                 {
                     current.Handle.Dispose();
                     throw new DriverException(
-                        "CopyTooLarge", $"at most {StreamLimits.CopyEntries} entries, {StreamLimits.CopyDepth} folders deep, are copied at once", permanent: true);
+                        "CopyTooLarge",
+                        $"at most {StreamLimits.CopyEntries} entries, {StreamLimits.CopyDepth} folders deep, are copied at once",
+                        permanent: true);
                 }
 
                 var status = FileCalls.Status((int)current.Handle.DangerousGetHandle());

@@ -46,7 +46,10 @@ internal sealed class TreeWriter : IDisposable
         var parent = place.EndsWith('/') ? null : root.Find(slash == 0 ? "/" : trimmed[..slash]);
         _base = parent is not null && FileCalls.Status((int)parent.DangerousGetHandle()).Kind == FileCalls.Folder
             ? parent
-            : throw new DriverException("PathNotFound", $"path: there is no folder \"{RootDirectory.Shown(place.EndsWith('/') ? place : trimmed[..slash])}\" in the instance", permanent: true);
+            : throw new DriverException(
+                "PathNotFound",
+                $"path: there is no folder \"{RootDirectory.Shown(place.EndsWith('/') ? place : trimmed[..slash])}\" in the instance",
+                permanent: true);
     }
 
     public long Entries { get; private set; }
@@ -175,7 +178,9 @@ internal sealed class TreeWriter : IDisposable
         if (descriptor < 0)
         {
             throw new DriverException(
-                "EntryInvalid", $"\"{RootDirectory.Shown(path)}\" is no folder that can be written into: {FileCalls.Failure("open").Message}", permanent: true);
+                "EntryInvalid",
+                $"\"{RootDirectory.Shown(path)}\" is no folder that can be written into: {FileCalls.Failure("open").Message}",
+                permanent: true);
         }
 
         var folder = new SafeFileHandle(descriptor, ownsHandle: true);

@@ -35,6 +35,11 @@ internal static class StreamErrors
         {
             throw Of(failure);
         }
+        catch (RpcException failure) when (failure.Trailers.GetValue(ReasonTrailer) is null && failure.StatusCode != StatusCode.Cancelled)
+        {
+            // What a runtime said of a stream that was open already.
+            throw Of(StatusCode.FailedPrecondition, "RuntimeFailed", $"the runtime refused: {failure.Status.Detail}");
+        }
         catch (IOException failure) when (failure.HResult is > 0 and < 4096)
         {
             // An errno: of the instance's file system, not of the connection.

@@ -46,9 +46,10 @@ internal sealed partial class LocalTerminal : IDisposable
         {
             _signals.Add(PosixSignalRegistration.Create(signal, context =>
             {
+                // At once: nothing is buffered, and the runtime's own way out would wait for the read of the terminal.
                 context.Cancel = true;
                 Restore();
-                Environment.Exit(128 + NumberOf(context.Signal));
+                ExitNow(128 + NumberOf(context.Signal));
             }));
         }
 
@@ -95,6 +96,9 @@ internal sealed partial class LocalTerminal : IDisposable
 
     [LibraryImport("libc", EntryPoint = "tcsetattr", SetLastError = true)]
     private static partial int SetSettings(int descriptor, int when, ReadOnlySpan<byte> settings);
+
+    [LibraryImport("libc", EntryPoint = "_exit")]
+    private static partial void ExitNow(int code);
 
     [LibraryImport("libc", EntryPoint = "cfmakeraw")]
     private static partial void MakeRaw(Span<byte> settings);

@@ -65,6 +65,5 @@ internal sealed class AgentConnections : IDisposable
         },
         DisposeHttpClient = true,
         MaxReceiveMessageSize = Limits.Streams.MessageBytes,
-        ThrowOperationCanceledOnCancellation = true,
     });
 }

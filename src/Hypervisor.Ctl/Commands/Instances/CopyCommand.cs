@@ -95,7 +95,8 @@ internal sealed class CopyCommand : CtlCommand
 
             await stream.CompleteAsync();
         }
-        catch (Exception exception) when (exception is RpcException { StatusCode: not StatusCode.Cancelled } or InvalidOperationException)
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested
+            && exception is RpcException or InvalidOperationException or OperationCanceledException)
         {
             // The server answered before it had taken everything: its answer, awaited next, says why.
         }

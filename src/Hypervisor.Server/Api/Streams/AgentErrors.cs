@@ -10,8 +10,14 @@ internal static class AgentErrors
 {
     private const string ReasonTrailer = "hypervisor-reason";
 
-    public static RpcException Translate(RpcException error, InstanceRoute route)
+    /// <remarks>An agent that is stopped or killed resets its streams as if it had been asked to: CANCELLED, without our having cancelled.</remarks>
+    public static RpcException Translate(RpcException error, InstanceRoute route, CancellationToken cancellationToken)
     {
+        if (cancellationToken.IsCancellationRequested)
+        {
+            return ApiErrors.Error(Code.Cancelled, "The call was cancelled or its deadline passed.");
+        }
+
         if (error.Trailers.GetValue(ReasonTrailer) is { Length: > 0 } reason)
         {
             return ApiErrors.Error(
@@ -23,7 +29,6 @@ internal static class AgentErrors
 
         return error.StatusCode switch
         {
-            StatusCode.Cancelled => error,
             StatusCode.Unauthenticated => ApiErrors.Unavailable(
                 $"The agent on node '{route.Node.Name}' does not take this control plane's credential: it is registering anew.", Limits.Api.RetryUnavailable),
             StatusCode.Unimplemented => ApiErrors.Error(Code.Unimplemented, $"The agent on node '{route.Node.Name}' is too old for this; update it."),
@@ -34,7 +39,7 @@ internal static class AgentErrors
 
     /// <summary>Whether another attempt soon may go better, by itself.</summary>
     public static bool IsPassing(RpcException error) =>
-        error.StatusCode is StatusCode.Unavailable or StatusCode.Unauthenticated or StatusCode.Internal
+        error.StatusCode is StatusCode.Unavailable or StatusCode.Unauthenticated or StatusCode.Internal or StatusCode.Cancelled
         || error.Trailers.GetValue(ReasonTrailer) is "InstanceNotHere" or "EpochMismatch";
 
     private static string Sentence(InstanceRoute route, string detail) =>

@@ -16,7 +16,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         var first = await FirstAsync(requests, cancellationToken);
         ExecValidation.Check(first);
         var route = await routes.ResolveAsync(first.Project, first.Instance, cancellationToken);
-        await GuardAsync(route, async () =>
+        await GuardAsync(route, cancellationToken, async () =>
         {
             using var call = route.Agent.Exec(await OpenAsync(route, StreamKind.Exec, cancellationToken), cancellationToken: cancellationToken);
             await Relay.BothWaysAsync(first, requests, answers, call, cancellationToken);
@@ -27,7 +27,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
     {
         var first = await FirstAsync(requests, cancellationToken);
         var route = await routes.ResolveAsync(first.Project, first.Instance, cancellationToken);
-        await GuardAsync(route, async () =>
+        await GuardAsync(route, cancellationToken, async () =>
         {
             using var call = route.Agent.AttachConsole(await OpenAsync(route, StreamKind.Console, cancellationToken), cancellationToken: cancellationToken);
             await Relay.BothWaysAsync(first, requests, answers, call, cancellationToken);
@@ -38,7 +38,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
     {
         CheckPath(request.Path, "path");
         var route = await routes.ResolveAsync(request.Project, request.Instance, cancellationToken);
-        await GuardAsync(route, async () =>
+        await GuardAsync(route, cancellationToken, async () =>
         {
             using var call = route.Agent.CopyFrom(request, await OpenAsync(route, StreamKind.CopyFrom, cancellationToken), cancellationToken: cancellationToken);
             while (await call.ResponseStream.MoveNext(cancellationToken))
@@ -59,7 +59,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         CheckPath(header.Path, "header.path");
         var route = await routes.ResolveAsync(header.Project, header.Instance, cancellationToken);
         CopyToResponse? response = null;
-        await GuardAsync(route, async () =>
+        await GuardAsync(route, cancellationToken, async () =>
         {
             using var call = route.Agent.CopyTo(await OpenAsync(route, StreamKind.CopyTo, cancellationToken), cancellationToken: cancellationToken);
             using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -88,7 +88,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
     {
         var route = await routes.ResolveAsync(request.Project, request.Instance, cancellationToken);
         InstanceStats? stats = null;
-        await GuardAsync(route, async () =>
+        await GuardAsync(route, cancellationToken, async () =>
         {
             using var call = route.Agent.StreamStats(
                 new AgentStatsRequest { Instance = route.Copy }, route.Headers, time.GetUtcNow().UtcDateTime + Limits.Streams.Answer, cancellationToken);
@@ -109,7 +109,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         }
 
         var route = await routes.ResolveAsync(request.Project, request.Instance, cancellationToken);
-        await GuardAsync(route, async () =>
+        await GuardAsync(route, cancellationToken, async () =>
         {
             var asked = new AgentStatsRequest { Instance = route.Copy, Interval = Duration.FromTimeSpan(interval) };
             using var call = route.Agent.StreamStats(asked, route.Headers, cancellationToken: cancellationToken);
@@ -120,7 +120,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         });
     }
 
-    internal static async Task GuardAsync(InstanceRoute route, Func<Task> work)
+    private static async Task GuardAsync(InstanceRoute route, CancellationToken cancellationToken, Func<Task> work)
     {
         try
         {
@@ -128,7 +128,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         }
         catch (RpcException error)
         {
-            throw AgentErrors.Translate(error, route);
+            throw AgentErrors.Translate(error, route, cancellationToken);
         }
     }
 

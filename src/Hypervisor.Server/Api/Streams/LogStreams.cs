@@ -39,9 +39,9 @@ internal sealed class LogStreams(InstanceRoutes routes, TimeProvider time)
                     return;
                 }
             }
-            catch (RpcException error) when (!request.Follow || !AgentErrors.IsPassing(error))
+            catch (RpcException error) when (!request.Follow || cancellationToken.IsCancellationRequested || !AgentErrors.IsPassing(error))
             {
-                throw AgentErrors.Translate(error, route);
+                throw AgentErrors.Translate(error, route, cancellationToken);
             }
             catch (RpcException)
             {

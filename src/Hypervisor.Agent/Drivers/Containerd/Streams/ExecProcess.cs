@@ -62,9 +62,19 @@ internal sealed class ExecProcess(ContainerdClient client, Cgroups cgroups, Time
             new CloseIORequest { ContainerId = id, ExecId = execId, Stdin = true }, client.Call(cancellationToken)));
     }
 
-    public Task ResizeAsync(TerminalSize size, CancellationToken cancellationToken) => IfThereAsync(() => client.Tasks.ResizePtyAsync(
-        new ResizePtyRequest { ContainerId = id, ExecId = execId, Width = (uint)size.Columns, Height = (uint)size.Rows },
-        client.Call(cancellationToken)));
+    public async Task ResizeAsync(TerminalSize size, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await client.Tasks.ResizePtyAsync(
+                new ResizePtyRequest { ContainerId = id, ExecId = execId, Width = (uint)size.Columns, Height = (uint)size.Rows },
+                client.Call(cancellationToken));
+        }
+        catch (RpcException) when (!cancellationToken.IsCancellationRequested)
+        {
+            // The process is ending; its exit says what there is to say.
+        }
+    }
 
     public Task SignalAsync(int signal, CancellationToken cancellationToken) => IfThereAsync(() => client.Tasks.KillAsync(
         new KillRequest { ContainerId = id, ExecId = execId, Signal = (uint)signal }, client.Call(ContainerdLimits.Ending, cancellationToken)));
