@@ -98,6 +98,8 @@ else
         CgroupParent = configuration.Containerd.CgroupParent,
         RunDirectory = Path.Combine(configuration.RunDirectory, "containerd"),
         DnsServers = configuration.Network.DnsServers,
+        LogDirectory = Path.Combine(configuration.DataDirectory, "logs"),
+        Logs = configuration.Logs,
     });
     builder.Services.AddImages();
     builder.Services.AddSingleton<IHealthProbe, NetworkHealthProbe>();

@@ -45,6 +45,9 @@ internal static class Limits
     /// <summary>What exec and console read from standard input at once.</summary>
     public const int InputChunkBytes = 32 * 1024;
 
+    /// <summary>Content of a file in one message of a copy; as the contract says.</summary>
+    public const int CopyChunkBytes = 256 * 1024;
+
     /// <summary>Names offered to a shell.</summary>
     public const int CompletionNames = 500;
 }

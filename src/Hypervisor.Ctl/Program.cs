@@ -15,7 +15,7 @@ var environment = new CtlEnvironment
     Error = new StreamWriter(error, encoding, bufferSize: 1024) { NewLine = "\n", AutoFlush = true },
     RawOut = output,
     RawError = error,
-    OpenInput = Console.OpenStandardInput,
+    OpenInput = static () => new DescriptorInput(0),
     OutIsTerminal = !Console.IsOutputRedirected,
     ErrorIsTerminal = !Console.IsErrorRedirected,
     // Some terminals say 0 for "unknown".

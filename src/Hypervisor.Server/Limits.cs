@@ -337,6 +337,30 @@ internal static partial class Limits
         public const int WatchFailures = 4;
     }
 
+    /// <summary>Bounds of what reaches into instances through their agents; how many there are is bounded by the agents.</summary>
+    internal static class Streams
+    {
+        /// <summary>An agent on the same continent, with a lost SYN.</summary>
+        public static readonly TimeSpan Connect = TimeSpan.FromSeconds(5);
+
+        /// <summary>A token, a sample, a client's first message: each needs milliseconds.</summary>
+        public static readonly TimeSpan Answer = TimeSpan.FromSeconds(10);
+
+        /// <summary>A machine that vanished without a FIN is noticed, and its streams end, within about this and the timeout.</summary>
+        public static readonly TimeSpan KeepAlivePing = TimeSpan.FromSeconds(15);
+
+        public static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(10);
+
+        /// <summary>Streams come in bursts; an idle connection per agent is worth little more than its handshake.</summary>
+        public static readonly TimeSpan Idle = TimeSpan.FromMinutes(2);
+
+        /// <summary>How long a follower waits before it looks for its agent again: an agent is restarted within a second.</summary>
+        public static readonly TimeSpan Reconnect = TimeSpan.FromMilliseconds(500);
+
+        /// <summary>The largest is a message of log lines, 256 KiB of text in parts of a few bytes.</summary>
+        public const int MessageBytes = 4 * 1024 * 1024;
+    }
+
     /// <summary>Bounds of the embedded store.</summary>
     internal static class Sqlite
     {

@@ -1,7 +1,10 @@
 using System.Net;
 using Grpc.Health.V1;
 using Grpc.HealthCheck;
+using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Streams;
 using Hypervisor.Hosting.Configuration;
+using Hypervisor.Hosting.Randomness;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Hypervisor.Agent.Api;
@@ -14,6 +17,14 @@ internal static class ApiServices
         var health = new HealthServiceImpl();
         health.SetStatus("", HealthCheckResponse.Types.ServingStatus.Serving);
         services.AddSingleton(health);
+        services.AddSingleton<StreamTokens>();
+        services.AddSingleton(new StreamGate());
+        services.AddSingleton(provider => new InstanceStreams(
+            provider.GetRequiredService<Reconciler>().Find,
+            provider.GetRequiredService<StreamTokens>(),
+            provider.GetRequiredService<StreamGate>(),
+            provider.GetRequiredService<IRandomSource>(),
+            provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<AgentService>();
         services.AddSingleton<NodeCredentialInterceptor>();
         services.AddGrpc(options => options.MaxReceiveMessageSize = Limits.MessageBytes)

@@ -1,4 +1,5 @@
 using System.Net;
+using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Protocol.V1;
 
@@ -51,6 +52,9 @@ internal sealed record AgentConfiguration
 
     /// <summary><c>network</c></summary>
     public AgentNetworkConfiguration Network { get; init; } = new();
+
+    /// <summary><c>logs.max_size</c>, <c>logs.max_files</c>: what is kept of each instance's output, where the instance does not say.</summary>
+    public LogLimits Logs { get; init; } = LogLimits.Default;
 
     /// <summary><c>log.level</c></summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;

@@ -1,5 +1,7 @@
 using System.Globalization;
 using System.Net;
+using System.Text;
+using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Yaml;
 using Hypervisor.Protocol;
@@ -64,6 +66,9 @@ internal static class AgentConfigurationLoader
                 Bridge = reader.Value<string>("network.bridge", defaults.Network.Bridge, InterfaceName),
                 DnsServers = reader.List<IPAddress>("network.dns", defaults.Network.DnsServers, maxItems: 3, Values.IpAddress),
             },
+            Logs = new LogLimits(
+                reader.Value("logs.max_size", defaults.Logs.SizeBytes, Values.Size(LogLimits.SmallestSize, LogLimits.LargestSize)),
+                reader.Value("logs.max_files", defaults.Logs.Files, Values.WholeNumber(LogLimits.FewestFiles, LogLimits.MostFiles))),
             LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),
         };
 

@@ -23,6 +23,9 @@ internal interface IInstanceDriver
     /// <summary>Whether <see cref="LimitAsync"/> does anything; then every instance it made shows its limits.</summary>
     bool LimitsWhileRunning => false;
 
+    /// <summary>The way into its instances; null for a driver that has none.</summary>
+    IInstanceAccess? Access => null;
+
     /// <summary>Whether the runtime is there and works; never throws for a runtime that is not.</summary>
     Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken);
 

@@ -27,6 +27,10 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
     /// <summary>Instances that have a runner.</summary>
     public int Count => _runners.Count;
 
+    /// <summary>The copy of an instance that is held or wanted here, and its driver; null for one that is not known (yet).</summary>
+    public (Epoch Epoch, IInstanceDriver Driver)? Find(string uid) =>
+        _runners.DesiredOf(uid) is { } desired && services.DriverOf(desired.Spec.Type) is { } driver ? (new Epoch(desired.Epoch), driver) : null;
+
     /// <summary>Until cancelled; the instances go on. Throws when a runner breaks, which is a bug.</summary>
     public async Task RunAsync(CancellationToken cancellationToken)
     {

@@ -21,6 +21,7 @@ internal static class CommandTable
             new("exec", "Run a command in an instance", static () => new Instances.ExecCommand()),
             new("logs", "Print what an instance wrote", static () => new Instances.LogsCommand()),
             new("stats", "Show what an instance uses", static () => new Instances.StatsCommand()),
+            new("cp", "Copy files and folders into an instance or out of it", static () => new Instances.CopyCommand()),
             new("why", "Explain where an instance was placed, or why it was not", static () => new Instances.WhyCommand()),
         ]),
         new("image", "Images that instances run",

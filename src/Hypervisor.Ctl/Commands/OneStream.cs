@@ -1,5 +1,6 @@
 using Grpc.Core;
 using Hypervisor.Ctl.Connection;
+using Hypervisor.Ctl.Errors;
 
 namespace Hypervisor.Ctl.Commands;
 
@@ -19,6 +20,11 @@ internal static class OneStream
         catch (RpcException exception) when (ServerConnection.IsAway(exception))
         {
             throw invocation.Connection.Unreachable(exception);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            // Not by us: a server that is being stopped resets its streams so.
+            throw new CtlException(ExitCode.Unreachable, "The server broke the stream off; it may be restarting.", "Try again.");
         }
     }
 }

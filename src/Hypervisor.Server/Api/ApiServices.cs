@@ -3,6 +3,7 @@ using Hypervisor.Server.Api.Events;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Nodes;
+using Hypervisor.Server.Api.Streams;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Backups;
 using Hypervisor.Server.State;
@@ -22,6 +23,7 @@ internal static class ApiServices
         services.AddSingleton<WatchHub>();
         services.AddInstances();
         services.AddSingleton<EventReads>();
+        services.AddStreams();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
         services.AddSingleton<ClusterBackup>();

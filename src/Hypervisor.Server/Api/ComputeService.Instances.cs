@@ -48,19 +48,4 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
 
     public override Task<UpdateInstanceResponse> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) =>
         instances.Updates.UpdateAsync(request, context.CancellationToken);
-
-    public override Task<InstanceStats> GetInstanceStats(GetInstanceStatsRequest request, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("GetInstanceStats");
-
-    public override Task AttachConsole(
-        IAsyncStreamReader<ConsoleInput> requestStream, IServerStreamWriter<ConsoleOutput> responseStream, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("AttachConsole");
-
-    public override Task Exec(
-        IAsyncStreamReader<ExecInput> requestStream, IServerStreamWriter<ExecOutput> responseStream, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("Exec");
-
-    public override Task StreamLogs(
-        StreamLogsRequest request, IServerStreamWriter<StreamLogsResponse> responseStream, ServerCallContext context) =>
-        throw ApiErrors.Unimplemented("StreamLogs");
 }

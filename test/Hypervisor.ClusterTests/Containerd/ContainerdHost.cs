@@ -7,6 +7,7 @@ using Hypervisor.Agent.Drivers.Containerd.Connection;
 using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Randomness;
 using Microsoft.Extensions.DependencyInjection;
 using Xunit;
@@ -43,6 +44,8 @@ public sealed class ContainerdHost : IAsyncLifetime
 
     internal ImageStore Store => _services.GetRequiredService<ImageStore>();
 
+    internal IInstanceAccess Access => Driver.Access!;
+
     internal Cgroups Cgroups => _services.GetRequiredService<Cgroups>();
 
     internal int ProcessId => _containerd!.Id;
@@ -59,6 +62,8 @@ public sealed class ContainerdHost : IAsyncLifetime
             RunDirectory = Run + "/driver",
             StateDirectory = Run + "/state",
             RuncRoot = Run + "/runc",
+            LogDirectory = Root + "/logs",
+            Logs = new LogLimits(64 * 1024, 3),
         };
         File.WriteAllText(Root + "/config.toml", $"""
             version = 2

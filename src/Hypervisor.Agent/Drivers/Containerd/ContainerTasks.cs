@@ -6,6 +6,7 @@ using Grpc.Core;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
 using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Containerd.Spec;
+using Hypervisor.Agent.Logs;
 using GetTaskRequest = Containerd.Services.Tasks.V1.GetRequest;
 using Process = Containerd.Types.Tasks.Process;
 using TaskStatus = Containerd.Types.Tasks.Status;
@@ -14,11 +15,14 @@ namespace Hypervisor.Agent.Drivers.Containerd;
 
 /// <summary>What a task is started with, beside what its container record says.</summary>
 /// <param name="CpuMillicores">Its limit; 0 is none.</param>
-internal sealed record StartInput(IReadOnlyList<Mount> Rootfs, long CpuMillicores);
+internal sealed record StartInput(IReadOnlyList<Mount> Rootfs, long CpuMillicores, RunSettings Run)
+{
+    public static StartInput Of(InstanceRecord record, IReadOnlyList<Mount> rootfs) => new(rootfs, record.CpuMillicores, record.Run);
+}
 
 /// <summary>The running side of containers: tasks, made and ended for certain. The caller holds the instance's lock.</summary>
 internal sealed class ContainerTasks(
-    ContainerdClient client, Cgroups cgroups, Leftovers leftovers, InstanceFiles files, TimeProvider time)
+    ContainerdClient client, Cgroups cgroups, Leftovers leftovers, InstanceFiles files, LogStore logs, TimeProvider time)
 {
     private readonly CgroupSupport _cgroupSupport = CgroupSupport.Probe();
 
@@ -60,7 +64,7 @@ internal sealed class ContainerTasks(
         {
             try
             {
-                await CreateAsync(id, input.Rootfs, cancellationToken);
+                await CreateAsync(id, input, cancellationToken);
                 if (input.CpuMillicores > 0)
                 {
                     cgroups.LimitCpu(id, input.CpuMillicores);
@@ -147,6 +151,9 @@ internal sealed class ContainerTasks(
         {
             await leftovers.EraseAsync(id, cancellationToken);
         }
+
+        // Deleting a task waits until its shim has passed on all output; without a shim there will be none.
+        logs.EndRun(id);
     }
 
     /// <summary>
@@ -175,11 +182,18 @@ internal sealed class ContainerTasks(
         cgroups.WasOutOfMemory(task.ContainerId.Length > 0 ? task.ContainerId : task.Id),
         task.ExitedAt?.ToDateTimeOffset());
 
-    private async Task CreateAsync(string id, IReadOnlyList<Mount> rootfs, CancellationToken cancellationToken)
+    private async Task CreateAsync(string id, StartInput input, CancellationToken cancellationToken)
     {
-        // Without streams the shim connects all three to /dev/null: a process that writes much neither blocks nor fills a disk.
-        var create = new CreateTaskRequest { ContainerId = id };
-        create.Rootfs.Add(rootfs);
+        var (run, output, errors) = logs.BeginRun(id, logs.Limits.With(input.Run.Logs));
+        var create = new CreateTaskRequest
+        {
+            ContainerId = id,
+            Stdin = input.Run.Stdin ? files.MakeInput(id) : "",
+            Stdout = output,
+            Stderr = input.Run.Terminal ? "" : errors,
+            Terminal = input.Run.Terminal,
+        };
+        create.Rootfs.Add(input.Rootfs);
         try
         {
             await client.Tasks.CreateAsync(create, client.Call(ContainerdLimits.Runtime, cancellationToken));
@@ -187,6 +201,7 @@ internal sealed class ContainerTasks(
         catch (RpcException error) when (error.StatusCode == StatusCode.AlreadyExists)
         {
             // Made by an attempt that was interrupted before the start.
+            logs.CancelRun(id, run);
         }
     }
 

@@ -6,6 +6,8 @@ using Containerd.Services.Snapshots.V1;
 using Containerd.Services.Tasks.V1;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Agent.Drivers.Containerd.Streams;
+using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Process = Containerd.Types.Tasks.Process;
@@ -29,6 +31,8 @@ internal sealed class ContainerdDriver(
     Kernel.Cgroups cgroups,
     ShimGroups groups,
     IdleShims shims,
+    LogStore logs,
+    ContainerdAccess access,
     ILogger<ContainerdDriver> log) : IInstanceDriver
 {
     private readonly KeyedLock _locks = new();
@@ -39,6 +43,8 @@ internal sealed class ContainerdDriver(
 
     public bool LimitsWhileRunning => true;
 
+    public IInstanceAccess Access => access;
+
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => probe.ProbeAsync(cancellationToken);
 
     public Task<IReadOnlyList<DriverInstance>> ListAsync(CancellationToken cancellationToken) => GuardAsync<IReadOnlyList<DriverInstance>>(
@@ -46,11 +52,12 @@ internal sealed class ContainerdDriver(
         {
             var containersCall = client.Containers.ListAsync(new ListContainersRequest(), client.Call(cancellationToken)).ResponseAsync;
             var tasksCall = client.Tasks.ListAsync(new ListTasksRequest(), client.Call(cancellationToken)).ResponseAsync;
+            await access.SweepAsync(cancellationToken);
             var snapshots = await ListSnapshotsAsync(cancellationToken);
             var containers = (await containersCall).Containers.ToDictionary(container => container.Id, StringComparer.Ordinal);
             var running = (await tasksCall).Tasks.ToDictionary(IdOf, StringComparer.Ordinal);
             var foreign = containers.Values.Where(container => !container.Labels.ContainsKey(InstanceRecord.UidLabel)).Select(c => c.Id).ToHashSet();
-            var ids = containers.Keys.Concat(running.Keys).Concat(snapshots).Concat(cgroups.List()).Concat(files.List())
+            var ids = containers.Keys.Concat(running.Keys).Concat(snapshots).Concat(cgroups.List()).Concat(files.List()).Concat(logs.List())
                 .Where(id => !foreign.Contains(id))
                 .Distinct(StringComparer.Ordinal)
                 .Order(StringComparer.Ordinal);
@@ -124,7 +131,7 @@ internal sealed class ContainerdDriver(
                     await definitions.NoteRestartAsync(id.Value, record.Restarts.After(ran), cancellationToken);
                 }
 
-                start = new StartInput(await definitions.MountsAsync(id.Value, cancellationToken), record.CpuMillicores);
+                start = StartInput.Of(record, await definitions.MountsAsync(id.Value, cancellationToken));
             }
 
             try
@@ -205,6 +212,7 @@ internal sealed class ContainerdDriver(
             Refuse(epoch, await definitions.FindAsync(id.Value, cancellationToken));
             await tasks.EndAsync(id.Value, await tasks.FindAsync(id.Value, cancellationToken), cancellationToken);
             await definitions.RemoveAsync(id.Value, cancellationToken);
+            logs.Remove(id.Value);
             shims.End(id.Value);
             shims.RemoveDeadSocket(id.Value);
             if (groups.Leave(id.Value) is { } group)
@@ -278,7 +286,7 @@ internal sealed class ContainerdDriver(
             task = null;
         }
 
-        return container is null && task is null && !hasSnapshot && !leftovers.Any(id) && !Directory.Exists(files.DirectoryOf(id))
+        return container is null && task is null && !hasSnapshot && !leftovers.Any(id) && !Directory.Exists(files.DirectoryOf(id)) && !logs.Exists(id)
             ? null
             : Describe(id, container, task, hasSnapshot);
     }

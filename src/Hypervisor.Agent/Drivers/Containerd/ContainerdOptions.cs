@@ -1,4 +1,5 @@
 using System.Net;
+using Hypervisor.Agent.Logs;
 
 namespace Hypervisor.Agent.Drivers.Containerd;
 
@@ -33,6 +34,12 @@ internal sealed record ContainerdOptions
 
     /// <summary>For files bound into containers; does not survive a reboot. Only root may enter.</summary>
     public string RunDirectory { get; init; } = "/run/hypervisor/containerd";
+
+    /// <summary>For what main processes write; survives a reboot. Only root may enter.</summary>
+    public string LogDirectory { get; init; } = "/var/lib/hypervisor/agent/logs";
+
+    /// <summary>For instances that do not say.</summary>
+    public LogLimits Logs { get; init; } = LogLimits.Default;
 
     /// <summary>containerd's <c>state</c> directory, where what a killed containerd leaves behind is found.</summary>
     public string StateDirectory { get; init; } = "/run/containerd";

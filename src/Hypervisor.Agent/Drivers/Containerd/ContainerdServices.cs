@@ -1,7 +1,9 @@
 using Hypervisor.Agent.Drivers.Containerd.Connection;
 using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Containerd.Seccomp;
+using Hypervisor.Agent.Drivers.Containerd.Streams;
 using Hypervisor.Agent.Images;
+using Hypervisor.Agent.Logs;
 
 namespace Hypervisor.Agent.Drivers.Containerd;
 
@@ -19,6 +21,10 @@ internal static class ContainerdServices
         .AddSingleton(provider => new IdleShims(options, provider.GetRequiredService<Cgroups>()))
         .AddSingleton<ContainerTasks>()
         .AddSingleton<ShimGroups>()
+        .AddSingleton(provider => new LogStore(
+            options.LogDirectory, options.Logs, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<LogStore>>()))
+        .AddSingleton<ExecSessions>()
+        .AddSingleton<ContainerdAccess>()
         .AddSingleton<InstanceDefinitions>()
         .AddSingleton(provider => new Cgroups(options.CgroupParent, provider.GetRequiredService<TimeProvider>()))
         .AddSingleton(new SeccompProfiles(options.SeccompProfile, options.ForeignArchitectures))

@@ -132,7 +132,7 @@ internal sealed class InstanceDefinitions(
         {
             lock (_lock)
             {
-                _prepared[id] = (definition.Epoch, new StartInput(mounts, InstanceRecord.Of(definition).CpuMillicores));
+                _prepared[id] = (definition.Epoch, StartInput.Of(InstanceRecord.Of(definition), mounts));
             }
         }
     }

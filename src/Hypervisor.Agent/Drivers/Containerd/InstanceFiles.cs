@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Text;
+using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Containerd.Spec;
 using Hypervisor.Agent.Native;
 using Hypervisor.Agent.Networking;
@@ -67,6 +68,16 @@ internal sealed class InstanceFiles(ContainerdOptions options)
         {
             return null;
         }
+    }
+
+    /// <summary>The pipe that an attached client writes to; the process's standard input.</summary>
+    public string InputOf(string id) => Path.Combine(DirectoryOf(id), "stdin");
+
+    /// <returns>Its path.</returns>
+    public string MakeInput(string id)
+    {
+        NativeMethods.MakeFifo(InputOf(id));
+        return InputOf(id);
     }
 
     public void Remove(string id)

@@ -9,6 +9,7 @@ namespace Hypervisor.Agent.Drivers.Containerd;
 
 /// <summary>What the driver keeps about an instance in containerd's own record of the container.</summary>
 /// <param name="CpuMillicores">The limit, set when the task starts; 0 is none.</param>
+/// <param name="Run">What a run of its process is started with.</param>
 /// <param name="Exit">Of the last run; kept here because the shim that knows it first does not survive a reboot.</param>
 internal sealed record InstanceRecord(
     string Id,
@@ -20,6 +21,7 @@ internal sealed record InstanceRecord(
     string ImageDigest,
     long CpuMillicores,
     RestartCount Restarts,
+    RunSettings Run,
     RecordedExit? Exit)
 {
     /// <summary>In force; null in the record of an agent that did not note them.</summary>
@@ -53,6 +55,7 @@ internal sealed record InstanceRecord(
         definition.ImageDigest,
         definition.Assignment.Spec.Resources?.CpuMillicores ?? 0,
         default,
+        RunSettings.Of(definition.Assignment.Spec),
         Exit: null)
     {
         Limits = InstanceLimits.Of(definition.Assignment.Spec),
@@ -72,6 +75,7 @@ internal sealed record InstanceRecord(
             Text("image-digest"),
             Number("cpu-millicores"),
             new RestartCount((int)Number("restarts"), (int)Number("restart-streak")),
+            RunSettings.Parse(Text("run")),
             RecordedExit.Parse(labels.TryGetValue(ExitLabel, out var exit) ? exit : ""))
         {
             Limits = labels.ContainsKey(MemoryLabel) ? new(Number("cpu-millicores"), Number("memory-bytes"), Number("pids-limit")) : null,
@@ -91,6 +95,7 @@ internal sealed record InstanceRecord(
         labels[Prefix + "generation"] = Generation.ToString(CultureInfo.InvariantCulture);
         labels[Prefix + "restart-generation"] = RestartGeneration.ToString(CultureInfo.InvariantCulture);
         labels[Prefix + "image-digest"] = ImageDigest;
+        labels[Prefix + "run"] = Run.ToString();
         labels[RestartsLabel] = Restarts.Total.ToString(CultureInfo.InvariantCulture);
         labels[StreakLabel] = Restarts.Streak.ToString(CultureInfo.InvariantCulture);
         labels[CpuLabel] = CpuMillicores.ToString(CultureInfo.InvariantCulture);

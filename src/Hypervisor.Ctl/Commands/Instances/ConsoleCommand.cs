@@ -1,13 +1,20 @@
 using System.CommandLine;
 using Hypervisor.Ctl.Completion;
 using Hypervisor.Ctl.Errors;
+using Hypervisor.Ctl.Terminals;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Ctl.Commands.Instances;
 
-/// <summary>Connects standard input and output to an instance's console, line by line; the end of input (Ctrl-D) leaves it.</summary>
+/// <summary>
+/// Shows what the main process writes from now on, and sends it standard input if it takes any. With a process that has a terminal,
+/// Ctrl-P Ctrl-Q leaves it; else an interrupt does.
+/// </summary>
 internal sealed class ConsoleCommand : CtlCommand
 {
+    private const byte ControlP = 0x10;
+    private const byte ControlQ = 0x11;
+
     private readonly Argument<string> _name = InstanceArguments.One();
 
     public override NameKind Completes => NameKind.Instances;
@@ -18,12 +25,65 @@ internal sealed class ConsoleCommand : CtlCommand
     {
         invocation.Streaming = true;
         var environment = invocation.Environment;
+        var name = invocation.Get(_name)!;
+        var instance = await invocation.CallAsync(
+            options => invocation.Compute.GetInstanceAsync(new() { Project = invocation.Project, Instance = name }, options), cancellationToken);
+        var process = instance.Spec?.Process ?? new ProcessSpec();
+        using var terminal = process.Terminal ? LocalTerminal.Open() : null;
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var call = invocation.Compute.AttachConsole(cancellationToken: stop.Token);
-        var first = new ConsoleInput { Project = invocation.Project, Instance = invocation.Get(_name)! };
-        var send = InputPump.RunAsync(environment, call.RequestStream, first, bytes => new ConsoleInput { Data = bytes }, stop.Token);
-        await OneStream.ReadAsync(invocation, call.ResponseStream, message => environment.RawOut.Write(message.Data.Span), cancellationToken);
-        await InputPump.EndAsync(send, stop);
+        using var pump = new InputPump<ConsoleInput>(call.RequestStream, stop.Token);
+        terminal?.PassThrough(() => pump.Post(new ConsoleInput { Resize = ExecCommand.SizeOfWindow() }));
+        var send = SendAsync();
+        try
+        {
+            await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
+            {
+                environment.RawOut.Write(message.Data.Span);
+                environment.RawError.Write(message.ErrorData.Span);
+                if (message.LostBytes > 0)
+                {
+                    environment.Error.WriteLine($"({message.LostBytes} bytes came too fast and are not shown; 'instance logs' has them)");
+                }
+            }, stop.Token);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            // Left by its keys.
+        }
+        finally
+        {
+            await InputPump<ConsoleInput>.EndAsync(send, stop);
+        }
+
         return ExitCode.Done;
+
+        async Task SendAsync()
+        {
+            var first = new ConsoleInput { Project = invocation.Project, Instance = name };
+            first.Resize = terminal is null ? null : ExecCommand.SizeOfWindow();
+            await pump.SendAsync(first);
+            if (!process.Stdin)
+            {
+                return;
+            }
+
+            await using var input = environment.OpenInput();
+            var buffer = new byte[Limits.InputChunkBytes];
+            var afterP = false;
+            int read;
+            while ((read = await input.ReadAsync(buffer, stop.Token)) > 0)
+            {
+                // Typed by hand the two keys come one by one.
+                if (terminal is not null && afterP && buffer[0] == ControlQ)
+                {
+                    await stop.CancelAsync();
+                    return;
+                }
+
+                afterP = buffer[read - 1] == ControlP;
+                await pump.SendAsync(new ConsoleInput { Data = Google.Protobuf.ByteString.CopyFrom(buffer, 0, read) });
+            }
+        }
     }
 }

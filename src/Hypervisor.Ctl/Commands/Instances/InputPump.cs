@@ -3,28 +3,52 @@ using Grpc.Core;
 
 namespace Hypervisor.Ctl.Commands.Instances;
 
-/// <summary>Sends standard input into a stream of the server.</summary>
-internal static class InputPump
+/// <summary>What goes into a stream of the server: standard input, and between it signals and window sizes.</summary>
+internal sealed class InputPump<T>(IClientStreamWriter<T> requests, CancellationToken cancellationToken) : IDisposable
 {
-    public static async Task SendOnlyAsync<T>(IClientStreamWriter<T> requests, T first, CancellationToken cancellationToken)
+    private readonly SemaphoreSlim _gate = new(1, 1);
+
+    public async Task SendAsync(T request)
     {
-        await requests.WriteAsync(first, cancellationToken);
-        await requests.CompleteAsync();
+        await _gate.WaitAsync(cancellationToken);
+        try
+        {
+            await requests.WriteAsync(request, cancellationToken);
+        }
+        finally
+        {
+            _gate.Release();
+        }
     }
 
-    public static async Task RunAsync<T>(
-        CtlEnvironment environment, IClientStreamWriter<T> requests, T first, Func<ByteString, T> wrap, CancellationToken cancellationToken)
+    /// <summary>From outside of the flow (a signal's handler): lost when the stream is over, which its reader tells.</summary>
+    public async void Post(T request)
     {
-        await requests.WriteAsync(first, cancellationToken);
+        try
+        {
+            await SendAsync(request);
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or RpcException or InvalidOperationException or ObjectDisposedException)
+        {
+            // Over.
+        }
+    }
+
+    /// <summary>Standard input until its end.</summary>
+    public async Task RunAsync(CtlEnvironment environment, Func<ByteString, T> wrap, T? atEnd)
+    {
         await using var input = environment.OpenInput();
         var buffer = new byte[Limits.InputChunkBytes];
         int read;
         while ((read = await input.ReadAsync(buffer, cancellationToken)) > 0)
         {
-            await requests.WriteAsync(wrap(ByteString.CopyFrom(buffer, 0, read)), cancellationToken);
+            await SendAsync(wrap(ByteString.CopyFrom(buffer, 0, read)));
         }
 
-        await requests.CompleteAsync();
+        if (atEnd is not null)
+        {
+            await SendAsync(atEnd);
+        }
     }
 
     /// <summary>
@@ -48,4 +72,6 @@ internal static class InputPump
             // The server ended the call before it had taken all input; the answers, already read, say how it ended.
         }
     }
+
+    public void Dispose() => _gate.Dispose();
 }

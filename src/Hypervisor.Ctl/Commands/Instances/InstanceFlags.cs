@@ -31,6 +31,11 @@ internal sealed class InstanceFlags
         Add(Text("--workdir", "Working directory", "PATH"), "spec.process.working_dir", (r, v) => Process(r).WorkingDir = v);
         Add(Text("--user", "User, uid, user:group or uid:gid", "USER"), "spec.process.user", (r, v) => Process(r).User = v);
         Add(Text("--hostname", "Host name (default: the instance's name)", "NAME"), "spec.process.hostname", (r, v) => Process(r).Hostname = v);
+        Add(Switch("--stdin", "Keep the standard input of its process open, for 'instance console'"), "spec.process.stdin", (r, v) => Process(r).Stdin = v);
+        Add(Switch("--tty", "Give its process a terminal"), "spec.process.terminal", (r, v) => Process(r).Terminal = v);
+        Add(Amount("--log-size", "Bytes kept in one log file: a number of MiB, or 64KiB, 1GiB", "SIZE", PlainIsMiB), "spec.logs.max_size_bytes",
+            (r, v) => Logs(r).MaxSizeBytes = v);
+        Add(Amount("--log-files", "Log files kept", "COUNT", long.TryParse), "spec.logs.max_files", (r, v) => Logs(r).MaxFiles = (int)Math.Clamp(v, 0, int.MaxValue));
         Add(Several("--publish", "Port of the node that leads to one of the instance (repeatable)", "[IP:]PORT:PORT[/udp]", "-p"), "spec.network.ports",
             (r, v) => Replace(Network(r).Ports, v.Select(PublishFlag.Parse)));
         Add(Several("--dns", "Name server (repeatable)", "IP"), "spec.network.dns_servers", (r, v) => Replace(Network(r).DnsServers, v));
@@ -109,6 +114,8 @@ internal sealed class InstanceFlags
     private static SecuritySpec Security(CreateInstanceRequest r) => r.Spec.Security ??= new();
 
     private static PlacementConstraints Constraints(CreateInstanceRequest r) => r.Spec.Constraints ??= new();
+
+    private static LogSpec Logs(CreateInstanceRequest r) => r.Spec.Logs ??= new();
 
     private static StopSpec Stop(CreateInstanceRequest r) => r.Spec.Stop ??= new();
 

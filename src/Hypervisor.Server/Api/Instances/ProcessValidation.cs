@@ -26,6 +26,8 @@ internal static class ProcessValidation
             TextChecks.Unsupported(process.Env.Count > 0, "VM", $"{field}.env", violations);
             TextChecks.Unsupported(process.WorkingDir.Length > 0, "VM", $"{field}.working_dir", violations);
             TextChecks.Unsupported(process.User.Length > 0, "VM", $"{field}.user", violations);
+            TextChecks.Unsupported(process.Stdin, "VM", $"{field}.stdin", violations);
+            TextChecks.Unsupported(process.Terminal, "VM", $"{field}.terminal", violations);
         }
 
         CheckArguments(process, field, violations);

@@ -27,6 +27,7 @@ internal static class SpecValidation
         CheckResources(spec.Resources, $"{field}.resources", violations);
         DiskValidation.Check(spec, $"{field}.disks", violations);
         ProcessValidation.Check(spec.Process, spec.Type, $"{field}.process", violations);
+        CheckLogs(spec.Logs, $"{field}.logs", violations);
         NetworkValidation.Check(spec.Network, $"{field}.network", violations);
         SecurityValidation.Check(spec.Security, spec.Type, $"{field}.security", violations);
         CheckConstraints(spec.Constraints, $"{field}.constraints", violations);
@@ -103,6 +104,19 @@ internal static class SpecValidation
                 || grace.Seconds + (grace.Nanos > 0 ? 1 : 0) > (long)Limits.Instance.MaxGracePeriod.TotalSeconds))
         {
             violations.Add($"{field}.grace_period", $"is outside 0 s to {Limits.Instance.MaxGracePeriod.TotalSeconds} s.");
+        }
+    }
+
+    private static void CheckLogs(LogSpec? logs, string field, FieldViolations violations)
+    {
+        if (logs is { MaxSizeBytes: not 0 })
+        {
+            TextChecks.Range(logs.MaxSizeBytes, 64 * 1024, 1L << 30, "bytes", $"{field}.max_size_bytes", violations);
+        }
+
+        if (logs is { MaxFiles: not 0 })
+        {
+            TextChecks.Range(logs.MaxFiles, 2, 100, "", $"{field}.max_files", violations);
         }
     }
 }

@@ -17,6 +17,17 @@ internal sealed class Cgroups(string parent, TimeProvider time, string root = Cg
     /// <summary>Whether anything of this id is left in any hierarchy.</summary>
     public bool Exists(string id) => Directories(id).Any();
 
+    /// <summary>Its folder in each hierarchy that has one.</summary>
+    public IEnumerable<string> DirectoriesOf(string id) => Directories(id);
+
+    /// <summary>Of the group itself and of those below it, each once.</summary>
+    public IReadOnlyList<int> Processes(string id) =>
+        [.. Directories(id).SelectMany(WithChildren)
+            .SelectMany(directory => ReadLines(Path.Combine(directory, "cgroup.procs")))
+            .Select(line => int.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out var pid) ? pid : 0)
+            .Where(pid => pid > 0)
+            .Distinct()];
+
     /// <summary>Ids under our parent in any hierarchy: containers, also those that the runtime no longer knows.</summary>
     public IReadOnlyList<string> List() =>
         [.. Hierarchies()

@@ -23,6 +23,9 @@ internal static partial class NativeMethods
 
     public const int OPath = 0x200000;
     public const int ORdOnly = 0;
+    public const int OWrOnly = 1;
+    public const int ORdWr = 2;
+    public const int ONonBlock = 0x800;
     public const int OCloExec = 0x80000;
     public const int ODirectory = 0x10000;
 
@@ -59,6 +62,21 @@ internal static partial class NativeMethods
 
     [LibraryImport("libc", EntryPoint = "close", SetLastError = true)]
     public static partial int Close(int descriptor);
+
+    /// <summary>A pipe with a name, for root alone; one that is there already is taken as it is.</summary>
+    /// <exception cref="IOException">The kernel refuses.</exception>
+    public static void MakeFifo(string path)
+    {
+        const uint ownerOnly = 0x180;
+        const int exists = 17;
+        if (MkFifo(path, ownerOnly) != 0 && Marshal.GetLastPInvokeError() != exists)
+        {
+            throw new IOException($"mkfifo {path}: {Marshal.GetLastPInvokeErrorMessage()}", Marshal.GetLastPInvokeError());
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "mkfifo", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int MkFifo(string path, uint mode);
 
     public static unsafe int OpenInRoot(int directory, string path, ulong flags)
     {

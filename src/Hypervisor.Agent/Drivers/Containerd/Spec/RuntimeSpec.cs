@@ -20,6 +20,10 @@ internal sealed record RuntimeSpec(
     public const string ResourcesTypeUrl = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
     public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, RuntimeSpecJson.Default.RuntimeSpec);
+
+    /// <exception cref="JsonException">It was not rendered by us.</exception>
+    public static RuntimeSpec Parse(ReadOnlySpan<byte> json) =>
+        JsonSerializer.Deserialize(json, RuntimeSpecJson.Default.RuntimeSpec) ?? throw new JsonException("null");
 }
 
 internal sealed record SpecProcess(
@@ -30,7 +34,17 @@ internal sealed record SpecProcess(
     string Cwd,
     SpecCapabilities Capabilities,
     IReadOnlyList<SpecRlimit> Rlimits,
-    bool NoNewPrivileges);
+    bool NoNewPrivileges,
+    SpecConsoleSize? ConsoleSize = null)
+{
+    /// <summary>The type under which containerd takes another process of a container.</summary>
+    public const string TypeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+
+    public byte[] ToJson() => JsonSerializer.SerializeToUtf8Bytes(this, RuntimeSpecJson.Default.SpecProcess);
+}
+
+/// <summary>Characters.</summary>
+internal sealed record SpecConsoleSize(uint Height, uint Width);
 
 internal sealed record SpecUser(uint Uid, uint Gid, IReadOnlyList<uint>? AdditionalGids);
 
@@ -86,4 +100,5 @@ internal sealed record SpecSyscallArg(uint Index, ulong Value, ulong ValueTwo, s
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(RuntimeSpec))]
 [JsonSerializable(typeof(SpecLimits))]
+[JsonSerializable(typeof(SpecProcess))]
 internal sealed partial class RuntimeSpecJson : JsonSerializerContext;

@@ -49,7 +49,7 @@ internal static class SpecRenderer
         return new RuntimeSpec(
             "1.0.2",
             new SpecProcess(
-                Terminal: false,
+                Terminal: spec.Process?.Terminal ?? false,
                 new SpecUser(
                     input.Identity.Uid,
                     input.Identity.Gid,
@@ -99,9 +99,16 @@ internal static class SpecRenderer
     private static List<string> Environment(ProcessSpec? process, ImageDefaults image, string hostname)
     {
         var own = process?.Env.Select(variable => $"{variable.Name}={variable.Value}") ?? [];
+        string[] terminal = process?.Terminal == true ? ["TERM=xterm"] : [];
+        return Merge([DefaultPath, $"HOSTNAME={hostname}", .. terminal, .. image.Environment, .. own]);
+    }
+
+    /// <summary>One entry per name: the last value, at the first one's place.</summary>
+    public static List<string> Merge(IEnumerable<string> entries)
+    {
         var merged = new List<string>();
         var positions = new Dictionary<string, int>(StringComparer.Ordinal);
-        foreach (var entry in new[] { DefaultPath, $"HOSTNAME={hostname}" }.Concat(image.Environment).Concat(own))
+        foreach (var entry in entries)
         {
             RefuseNul("process.env", entry);
             var equals = entry.IndexOf('=');
@@ -130,11 +137,12 @@ internal static class SpecRenderer
     private static string WorkingDirectory(ProcessSpec? process, ImageDefaults image)
     {
         var asked = process is { WorkingDir.Length: > 0 } ? process.WorkingDir : image.WorkingDirectory;
-        if (asked.Length == 0)
-        {
-            return "/";
-        }
+        return asked.Length == 0 ? "/" : WorkingDirectory(asked);
+    }
 
+    /// <exception cref="DriverException">WorkingDirectoryInvalid.</exception>
+    public static string WorkingDirectory(string asked)
+    {
         RefuseNul("process.working_dir", asked);
         var clean = asked.StartsWith('/') ? Path.GetFullPath(asked) : "";
         string[] refused = ["/proc", "/sys", "/dev/fd"];
@@ -196,7 +204,7 @@ internal static class SpecRenderer
     /// <summary>In the proportion that runtimes have agreed on: 1024 shares are one CPU.</summary>
     private static SpecCpu Cpu(long millicores) => new((ulong)Math.Clamp(millicores * 1024 / 1000, 2, 262_144));
 
-    private static void RefuseNul(string field, string value)
+    public static void RefuseNul(string field, string value)
     {
         if (value.Contains('\0', StringComparison.Ordinal))
         {

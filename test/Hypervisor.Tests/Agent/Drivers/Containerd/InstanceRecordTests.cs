@@ -14,7 +14,9 @@ public sealed class InstanceRecordTests
     public void A_record_is_read_as_it_was_written()
     {
         var exit = new RecordedExit(137, OutOfMemory: true, DateTimeOffset.FromUnixTimeMilliseconds(1_700_000_000_123));
-        var record = new InstanceRecord("uid", new Epoch(5), "web", "default", 3, 4, "sha256:x", 250, new RestartCount(9, 2), exit);
+        var record = new InstanceRecord(
+            "uid", new Epoch(5), "web", "default", 3, 4, "sha256:x", 250, new RestartCount(9, 2),
+            new RunSettings(Stdin: true, Terminal: false, 65536, 3), exit);
         var container = new Container { Id = "uid" };
         record.WriteTo(container.Labels);
         Assert.Equal(record, InstanceRecord.Read(container));
