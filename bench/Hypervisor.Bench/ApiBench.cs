@@ -43,8 +43,12 @@ internal static class ApiBench
             Metric.Print("api.get_p50_ms", Metric.Median(latencies), "ms");
             Metric.Print("api.get_p99_ms", Metric.Percentile(latencies, 0.99), "ms");
 
+            var before = server.ProcessorMilliseconds;
             Metric.Print("api.list10k_ms", Metric.Median(await ListsAsync(clients[0])), "ms");
+            Metric.Print("api.list10k_server_cpu_ms", (server.ProcessorMilliseconds - before) / Lists, "ms");
+            before = server.ProcessorMilliseconds;
             Metric.Print("api.rest_list10k_ms", Metric.Median(await RestListsAsync(server)), "ms");
+            Metric.Print("api.rest_list10k_server_cpu_ms", (server.ProcessorMilliseconds - before) / Lists, "ms");
         }
         finally
         {
