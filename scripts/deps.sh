@@ -10,7 +10,9 @@ declare -A wanted=(
   [build]="gcc libc6-dev zlib1g-dev ca-certificates libssl3 libstdc++6"
   # The container runtime, its default seccomp profile, the network tools, and what the first image is packed from.
   [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps"
-  [test]="shellcheck systemd strace util-linux"
+  # A registry to pull from and what pushes to it.
+  [bench]="docker-registry skopeo"
+  [test]="shellcheck systemd strace util-linux docker-registry skopeo"
 )
 
 missing=()

@@ -96,7 +96,7 @@ else
         RunDirectory = Path.Combine(configuration.RunDirectory, "containerd"),
         DnsServers = configuration.Network.DnsServers,
     });
-    builder.Services.AddImages();
+    builder.Services.AddImages(configuration.ImageCacheBytes);
     if (configuration.Network.Enabled)
     {
         builder.Services.AddNetworking(new NetworkOptions

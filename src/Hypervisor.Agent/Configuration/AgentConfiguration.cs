@@ -52,6 +52,9 @@ internal sealed record AgentConfiguration
     /// <summary><c>network</c></summary>
     public AgentNetworkConfiguration Network { get; init; } = new();
 
+    /// <summary><c>images.cache_bytes</c>: what images may take on disk before those that no instance uses are removed; 0 means without limit.</summary>
+    public long ImageCacheBytes { get; init; } = 32L << 30;
+
     /// <summary><c>log.level</c></summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 }

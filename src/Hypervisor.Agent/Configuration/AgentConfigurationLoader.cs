@@ -64,6 +64,7 @@ internal static class AgentConfigurationLoader
                 Bridge = reader.Value<string>("network.bridge", defaults.Network.Bridge, InterfaceName),
                 DnsServers = reader.List<IPAddress>("network.dns", defaults.Network.DnsServers, maxItems: 3, Values.IpAddress),
             },
+            ImageCacheBytes = reader.Value("images.cache_bytes", defaults.ImageCacheBytes, Values.Size(0, 1L << 50)),
             LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),
         };
 
