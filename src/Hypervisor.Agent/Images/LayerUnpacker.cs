@@ -80,7 +80,7 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
                 if (await WrittenAsync(key, cancellationToken) > limit)
                 {
                     await ending.CancelAsync();
-                    await applying.ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
+                    await ((Task)applying).ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
                     throw Bomb(layer);
                 }
             }

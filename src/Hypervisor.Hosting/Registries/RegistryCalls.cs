@@ -118,6 +118,11 @@ internal sealed class RegistryCalls(TimeProvider time) : IDisposable
                     throw new RegistryException(RegistryFailure.Invalid, $"Registry {endpoint} refers to too many other places, or to none.");
                 }
 
+                if (target.Scheme is not ("http" or "https"))
+                {
+                    throw new RegistryException(RegistryFailure.Refused, $"Registry {endpoint} refers to something else than a web address ({DisplayText.Of(target.Scheme)}).");
+                }
+
                 host = target.Authority == endpoint.Address.Authority && target.Scheme == endpoint.Address.Scheme ? endpoint : source.Referred(target);
                 RequireScheme(endpoint, host, target);
                 address = target;

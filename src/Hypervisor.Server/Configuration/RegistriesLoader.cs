@@ -12,8 +12,14 @@ internal static class RegistriesLoader
 
     public static IReadOnlyList<RegistryConfiguration> Read(ConfigurationReader reader)
     {
+        var sections = reader.Sections("registries", MaxRegistries);
+        if (sections.Count == 0)
+        {
+            return [];
+        }
+
         List<RegistryConfiguration> registries = [];
-        foreach (var section in reader.Sections("registries", MaxRegistries))
+        foreach (var section in sections)
         {
             var registry = Read(reader, section);
             if (registries.Any(other => other.Host == registry.Host))
@@ -26,7 +32,7 @@ internal static class RegistriesLoader
             }
         }
 
-        return registries.Count == 0 ? [] : registries;
+        return registries;
     }
 
     private static RegistryConfiguration Read(ConfigurationReader reader, string section)
@@ -43,7 +49,7 @@ internal static class RegistriesLoader
         };
         if (!reader.IsSet($"{section}.host"))
         {
-            reader.Fail("is missing", "name the registry as in image names, registry.example:5000", $"{section}.host", section, "registries");
+            reader.Fail("is missing", "name the registry as in image names, registry.example:5000", $"{section}.host", "registries");
         }
 
         if (!registry.Password.IsEmpty && passwordFile is not null)
