@@ -85,5 +85,8 @@ internal sealed class LocalRegistry : IAsyncDisposable
         }
     }
 
+    /// <summary>It is gone.</summary>
+    public Task KillAsync() => _process.KillAsync();
+
     public ValueTask DisposeAsync() => _process.DisposeAsync();
 }

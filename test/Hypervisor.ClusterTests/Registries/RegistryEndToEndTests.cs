@@ -126,7 +126,7 @@ public sealed class RegistryEndToEndTests
         await RealTime.UntilAsync("the instances are gone", TimeSpan.FromSeconds(30), () => new Leftovers(cluster).InstanceProcesses().Count == 0);
         await cluster.Agent.StopAsync();
         await new Leftovers(cluster).ContainerdAsync("images", "rm", "--sync", $"hypervisor.zixiao/image@{reports[^1].Image.Digest}");
-        await registry.DisposeAsync();
+        await registry.KillAsync();
         cluster.Agent.Start();
         await CreateAsync(cluster, "kept", image);
         await cluster.InstanceAsync("kept", "runs", instance => instance.Status.State == InstanceState.Running, 60);
