@@ -14,10 +14,10 @@ internal static class ApiServices
         var health = new HealthServiceImpl();
         health.SetStatus("", HealthCheckResponse.Types.ServingStatus.Serving);
         services.AddSingleton(health);
-        services.AddSingleton<AgentServiceImpl>();
+        services.AddSingleton<AgentService>();
         services.AddSingleton<NodeCredentialInterceptor>();
         services.AddGrpc(options => options.MaxReceiveMessageSize = Limits.MessageBytes)
-            .AddServiceOptions<AgentServiceImpl>(options => options.Interceptors.Add<NodeCredentialInterceptor>());
+            .AddServiceOptions<AgentService>(options => options.Interceptors.Add<NodeCredentialInterceptor>());
         return services;
     }
 
@@ -42,7 +42,7 @@ internal static class ApiServices
 
     public static void MapApi(this IEndpointRouteBuilder routes)
     {
-        routes.MapGrpcService<AgentServiceImpl>();
+        routes.MapGrpcService<AgentService>();
         routes.MapGrpcService<HealthServiceImpl>();
     }
 }

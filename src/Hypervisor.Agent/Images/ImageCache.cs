@@ -30,8 +30,10 @@ internal sealed partial class ImageCache(
             {
                 await CollectAsync(cancellationToken);
             }
-            catch (RpcException exception) when (!cancellationToken.IsCancellationRequested)
+            catch (RpcException exception)
             {
+                // While it stops, a call that was cancelled is no news.
+                cancellationToken.ThrowIfCancellationRequested();
                 LogFailed(logger, exception);
             }
         }

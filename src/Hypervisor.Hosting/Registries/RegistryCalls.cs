@@ -28,7 +28,7 @@ internal sealed class RegistryCalls(TimeProvider time) : IDisposable
         var authorization = _tokens.Find(endpoint, source.Repository);
         for (var asked = 0; ; asked++)
         {
-            var response = await FollowAsync(source, endpoint, address, authorization, accept, offset, deadline);
+            var (response, own) = await FollowAsync(source, endpoint, address, authorization, accept, offset, deadline);
             if (response.StatusCode is HttpStatusCode.OK or HttpStatusCode.PartialContent)
             {
                 return response;
@@ -41,7 +41,8 @@ internal sealed class RegistryCalls(TimeProvider time) : IDisposable
                     _tokens.Forget(endpoint, source.Repository);
                 }
 
-                if (response.StatusCode != HttpStatusCode.Unauthorized || asked > 0)
+                // Only the endpoint itself may ask for credentials, not whom it refers to: the challenge says where they are sent.
+                if (response.StatusCode != HttpStatusCode.Unauthorized || asked > 0 || !own)
                 {
                     throw Refusal(source, endpoint, path, response);
                 }
@@ -79,7 +80,7 @@ internal sealed class RegistryCalls(TimeProvider time) : IDisposable
     public static bool IsConnectionFault(Exception exception) =>
         exception is HttpRequestException or IOException or SocketException or AuthenticationException or OperationCanceledException;
 
-    private async Task<HttpResponseMessage> FollowAsync(
+    private async Task<(HttpResponseMessage Response, bool Own)> FollowAsync(
         RegistrySource source, RegistryHost endpoint, Uri address, string? authorization, IReadOnlyList<string> accept, long offset,
         CancellationToken deadline)
     {
@@ -107,7 +108,7 @@ internal sealed class RegistryCalls(TimeProvider time) : IDisposable
             var response = await SendAsync(host, request, deadline);
             if ((int)response.StatusCode is not (301 or 302 or 303 or 307 or 308))
             {
-                return response;
+                return (response, ReferenceEquals(host, endpoint));
             }
 
             using (response)
@@ -123,7 +124,7 @@ internal sealed class RegistryCalls(TimeProvider time) : IDisposable
                     throw new RegistryException(RegistryFailure.Refused, $"Registry {endpoint} refers to something else than a web address ({DisplayText.Of(target.Scheme)}).");
                 }
 
-                host = target.Authority == endpoint.Address.Authority && target.Scheme == endpoint.Address.Scheme ? endpoint : source.Referred(target);
+                host = target.Authority == endpoint.Address.Authority && target.Scheme == endpoint.Address.Scheme ? endpoint : source.Referred(target, endpoint);
                 RequireScheme(endpoint, host, target);
                 address = target;
             }
@@ -176,7 +177,7 @@ internal sealed class RegistryCalls(TimeProvider time) : IDisposable
     private async Task<string> TokenAsync(
         RegistrySource source, RegistryHost endpoint, Uri realm, string service, string? basic, CancellationToken deadline)
     {
-        var host = source.Referred(realm);
+        var host = source.Referred(realm, endpoint);
         RequireScheme(endpoint, host, realm);
 
         // Our own scope, not the challenge's: a token for anything else is not asked for on a registry's word.

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Security.Cryptography;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Hosting.Yaml;
 
 namespace Hypervisor.Hosting.Registries;
@@ -224,10 +225,7 @@ internal sealed class RegistryClient(TimeProvider time, IRandomSource random) : 
             return false;
         }
 
-        var backoff = RegistryLimits.BackoffMinimum * Math.Pow(2, attempt);
-        backoff = backoff > RegistryLimits.BackoffMaximum ? RegistryLimits.BackoffMaximum : backoff;
-        // Half of it by chance: nodes that were cut off together do not come back together.
-        var wait = (backoff / 2) + (backoff / 2 * (random.NextUnit()));
+        var wait = Backoff.DelayAfter(Math.Max(attempt, 1), RegistryLimits.BackoffMinimum, RegistryLimits.BackoffMaximum, random.NextUnit());
         await Task.Delay(failure.RetryAfter is { } asked && asked > wait ? asked : wait, time, cancellationToken);
         return true;
     }

@@ -35,10 +35,13 @@ internal sealed record RegistryHost(string Name)
 /// <param name="Known">Hosts that an operator named, to which an endpoint may refer us although their address is private.</param>
 internal sealed record RegistrySource(string Repository, IReadOnlyList<RegistryHost> Endpoints, IReadOnlyList<RegistryHost> Known)
 {
-    /// <summary>How to speak to a host that an endpoint refers to; never with another host's credentials.</summary>
-    public RegistryHost Referred(Uri address)
+    /// <summary>
+    /// How to speak to a host that an endpoint refers to; never with any credentials. Only whom an operator named may send us to
+    /// what an operator named: others would choose what we ask in the operator's network.
+    /// </summary>
+    public RegistryHost Referred(Uri address, RegistryHost by)
     {
-        var known = Endpoints.Concat(Known).FirstOrDefault(host => IsAt(host, address));
+        var known = by.Trusted ? Endpoints.Concat(Known).FirstOrDefault(host => IsAt(host, address)) : null;
         return (known ?? new RegistryHost(address.Authority)) with { Username = "", Password = default };
     }
 

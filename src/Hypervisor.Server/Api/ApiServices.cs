@@ -20,6 +20,8 @@ internal static class ApiServices
         services.AddInstances();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
+        services.AddSingleton<InstanceAdoption>();
+        services.AddSingleton<InstancePurge>();
         services.AddSingleton(provider => new ClusterSummary(
             provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), replica, address));
 

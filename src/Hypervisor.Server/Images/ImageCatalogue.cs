@@ -2,6 +2,7 @@ using Hypervisor.Hosting.Registries;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Validation;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Images.Archives;
 using Hypervisor.Server.Images.Blobs;
@@ -66,7 +67,7 @@ internal sealed class ImageCatalogue(
     public async Task<ListImagesResponse> ListAsync(ListImagesRequest request, CancellationToken cancellationToken)
     {
         var violations = new FieldViolations();
-        var project = ImageRequests.Project(request.Project, violations);
+        var project = Projects.Resolve(request.Project, violations);
         if (request.PageSize is < 0 or > Limits.Images.MaxPageSize)
         {
             violations.Add("page_size", $"{request.PageSize} is out of range; 1-{Limits.Images.MaxPageSize}, or 0 for {Limits.Images.DefaultPageSize}.");

@@ -42,7 +42,7 @@ internal sealed class PullCommand : CtlCommand
             cancellationToken: cancellationToken);
         try
         {
-            await Streams.ReadAsync(invocation, call.ResponseStream, message =>
+            await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
             {
                 image = message.Image ?? image;
                 var amount = message.BytesTotal > 0

@@ -22,7 +22,7 @@ internal sealed class ConsoleCommand : CtlCommand
         using var call = invocation.Compute.AttachConsole(cancellationToken: stop.Token);
         var first = new ConsoleInput { Project = invocation.Project, Instance = invocation.Get(_name)! };
         var send = InputPump.RunAsync(environment, call.RequestStream, first, bytes => new ConsoleInput { Data = bytes }, stop.Token);
-        await Streams.ReadAsync(invocation, call.ResponseStream, message => environment.RawOut.Write(message.Data.Span), cancellationToken);
+        await OneStream.ReadAsync(invocation, call.ResponseStream, message => environment.RawOut.Write(message.Data.Span), cancellationToken);
         await InputPump.EndAsync(send, stop);
         return ExitCode.Done;
     }

@@ -37,7 +37,7 @@ internal sealed class ExecCommand : CtlCommand
             ? InputPump.RunAsync(environment, call.RequestStream, first, bytes => new ExecInput { Stdin = bytes }, stop.Token)
             : InputPump.SendOnlyAsync(call.RequestStream, first, stop.Token);
         ExitStatus? exit = null;
-        await Streams.ReadAsync(invocation, call.ResponseStream, message =>
+        await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
         {
             environment.RawOut.Write(message.Stdout.Span);
             environment.RawError.Write(message.Stderr.Span);

@@ -31,7 +31,7 @@ internal sealed class LogsCommand : CtlCommand
         using var call = invocation.Compute.StreamLogs(
             new() { Project = invocation.Project, Instance = invocation.Get(_name)!, Follow = invocation.Get(_follow) },
             cancellationToken: cancellationToken);
-        await Streams.ReadAsync(invocation, call.ResponseStream, message =>
+        await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
         {
             if (!clean)
             {

@@ -163,7 +163,7 @@ internal sealed class ImagePulls(
             var layer = image.Layers[index];
             if (!done.TryGetValue(layer.Digest, out var diffId))
             {
-                diffId = Check(layer, $"Layer {index + 1} ({layer.Digest})", ref allowance);
+                diffId = Check(layer, $"Layer {index + 1} ({layer.Digest})", ref allowance, cancellationToken);
                 done.Add(layer.Digest, diffId);
             }
 
@@ -174,10 +174,10 @@ internal sealed class ImagePulls(
         }
     }
 
-    private ImageDigest Check(RemoteLayer layer, string what, ref long allowance)
+    private ImageDigest Check(RemoteLayer layer, string what, ref long allowance, CancellationToken cancellationToken)
     {
         using var file = blobs.OpenRead(layer.Digest) ?? throw new InvalidImageException($"{what} is gone from the server's disk; pull again.");
-        using var content = new BoundedStream(file, 0, file.Length);
+        using var content = new BoundedStream(file, 0, file.Length, cancellationToken);
         var head = new byte[Compression.MagicLength];
         var kind = Compression.Detect(head.AsSpan(0, content.ReadAtLeast(head, head.Length, throwOnEndOfStream: false)));
         if (kind != layer.Compression)

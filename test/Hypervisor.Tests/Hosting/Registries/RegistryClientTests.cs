@@ -134,6 +134,30 @@ public sealed class RegistryClientTests : IAsyncLifetime
         Assert.All(storage.Requests, request => Assert.Equal("", request.Authorization));
     }
 
+    [Fact]
+    public async Task Who_a_registry_refers_to_cannot_ask_for_its_credentials()
+    {
+        await using var thief = await FakeRegistry.StartAsync();
+        thief.Misbehave = thief.WithTokens(null, null, () => "token");
+        _registry.Misbehave = context =>
+        {
+            context.Response.Redirect($"http://{thief.Name}{context.Request.Path}");
+            return Task.FromResult(true);
+        };
+        var failure = await FailureAsync(() => _client.GetManifestAsync(new("app", [WithPassword(_registry)], [thief.Host]), "1", Cancel));
+        Assert.Equal(RegistryFailure.Unauthorized, failure.Failure);
+        Assert.All(thief.Requests, request => Assert.Equal("", request.Authorization));
+    }
+
+    [Fact]
+    public async Task A_registry_that_only_a_user_named_sends_us_to_nobody_in_the_operators_network()
+    {
+        await using var inside = await FakeRegistry.StartAsync();
+        var by = new RegistryHost("registry.example");
+        Assert.False(new RegistrySource("app", [by], [inside.Host]).Referred(new Uri($"http://{inside.Name}/x"), by).Trusted);
+        Assert.True(new RegistrySource("app", [by], [inside.Host]).Referred(new Uri($"http://{inside.Name}/x"), by with { Trusted = true }).Trusted);
+    }
+
     [Theory]
     [InlineData("http://127.0.0.1:1/x")]
     [InlineData("https://127.0.0.1:1/x")]

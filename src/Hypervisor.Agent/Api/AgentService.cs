@@ -6,7 +6,7 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Api;
 
 /// <summary>What the server asks of this agent. Console, exec, logs and stats answer UNIMPLEMENTED.</summary>
-internal sealed class AgentServiceImpl(NodeState node, Reconciler reconciler, NodeProfile profile) : AgentService.AgentServiceBase
+internal sealed class AgentService(NodeState node, Reconciler reconciler, NodeProfile profile) : Protocol.V1.AgentService.AgentServiceBase
 {
     public override Task<AgentInfo> GetAgentInfo(GetAgentInfoRequest request, ServerCallContext context) => Task.FromResult(new AgentInfo
     {
