@@ -17,7 +17,7 @@ export DOTNET_NOLOGO := 1
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "  make bench-NAME one benchmark: api, create, create-architectures, cli, memory, store"
+	@echo "  make bench-NAME one benchmark: api, create, create-architectures, cli, memory, pull, store"
 
 deps: ## install the Debian packages that building and running need (as root)
 	@scripts/deps.sh build run
@@ -52,7 +52,7 @@ lint: ## check formatting, analyzers and scripts
 bench: bench-all ## run all benchmarks (as root)
 
 bench-%:
-	@scripts/deps.sh build run etcd
+	@scripts/deps.sh build run etcd bench
 	@$(MAKE) --no-print-directory build
 	@scripts/bench.sh $*
 

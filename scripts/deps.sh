@@ -12,7 +12,9 @@ declare -A wanted=(
   [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps"
   # The store of clusters; `make run STORE=etcd` needs the server, people the client.
   [etcd]="etcd-server etcd-client"
-  [test]="shellcheck systemd strace util-linux etcd-server etcd-client"
+  # A registry to pull from and what pushes to it.
+  [bench]="docker-registry skopeo"
+  [test]="shellcheck systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
 )
 
 policy=/usr/sbin/policy-rc.d

@@ -8,6 +8,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
     ["create"] = CreateBench.RunAsync,
     ["create-architectures"] = CreateBench.RunAllArchitecturesAsync,
     ["memory"] = MemoryBench.RunAsync,
+    ["pull"] = PullBench.RunAsync,
     ["store"] = StoreBench.RunAsync,
 };
 if (args is not [var name] || (name != "all" && !benchmarks.ContainsKey(name)))

@@ -64,6 +64,9 @@ internal static class Limits
     /// <summary>Unary calls to the control plane.</summary>
     public static readonly TimeSpan CallDeadline = TimeSpan.FromSeconds(10);
 
+    /// <summary>ResolveImage, which waits for a registry: longer than the control plane's own deadline, whose words are better.</summary>
+    public static readonly TimeSpan ResolveDeadline = TimeSpan.FromSeconds(60);
+
     /// <summary>One blob of an image; 20 GiB at 25 MiB/s.</summary>
     public static readonly TimeSpan BlobDeadline = TimeSpan.FromMinutes(15);
 

@@ -101,7 +101,7 @@ else
         LogDirectory = Path.Combine(configuration.DataDirectory, "logs"),
         Logs = configuration.Logs,
     });
-    builder.Services.AddImages();
+    builder.Services.AddImages(configuration.ImageCacheBytes);
     builder.Services.AddSingleton<IHealthProbe, NetworkHealthProbe>();
     if (configuration.Network.Enabled)
     {

@@ -99,6 +99,28 @@ internal static partial class Limits
         public const int MaxPageSize = 1000;
     }
 
+    /// <summary>Bounds of what is asked of image registries; those of single requests are in <c>Hosting.Registries</c>.</summary>
+    internal static class Registries
+    {
+        /// <summary>Lookups of different images at once; more wait within their deadline.</summary>
+        public const int Lookups = 32;
+
+        /// <summary>An index, a manifest and a configuration, tries included. Agents wait a little longer.</summary>
+        public static readonly TimeSpan Lookup = TimeSpan.FromSeconds(45);
+
+        /// <summary>So long a failure answers for the registry: shorter than a person needs to correct it.</summary>
+        public static readonly TimeSpan FailureRemembered = TimeSpan.FromSeconds(5);
+
+        /// <summary>Different images that failed lately.</summary>
+        public const int RememberedFailures = 1024;
+
+        /// <summary>Layers of one pull at once: hides latency, as with containerd.</summary>
+        public const int ParallelLayers = 3;
+
+        /// <summary>Between two reports of a pull: fluent for a person, nothing for the network.</summary>
+        public static readonly TimeSpan ProgressInterval = TimeSpan.FromMilliseconds(100);
+    }
+
     /// <summary>Bounds of the in-memory view and of what it feeds.</summary>
     internal static class State
     {

@@ -49,6 +49,15 @@ internal static partial class Linux
             }
         });
 
+    /// <summary>A listening socket inside a network namespace, whatever thread uses it.</summary>
+    public static Task<Socket> ListenInsideAsync(string namespacePath, IPEndPoint endPoint) => OnOwnThreadAsync(namespacePath, () =>
+    {
+        var socket = new Socket(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(endPoint);
+        socket.Listen();
+        return socket;
+    });
+
     /// <summary>Runs on a thread that enters the namespace and ends afterwards, so that no pooled thread stays behind in it.</summary>
     public static Task<T> OnOwnThreadAsync<T>(string namespacePath, Func<T> action)
     {

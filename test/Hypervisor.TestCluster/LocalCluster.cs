@@ -240,9 +240,10 @@ internal sealed class LocalCluster : IAsyncDisposable
         return folder?.FullName ?? throw new InvalidOperationException("The tests run from inside the source tree.");
     }
 
+    /// <summary>A program on the cluster's machine, not started yet.</summary>
     // nsenter, not `ip netns exec`: the latter gives each program a mount namespace of its own, and what the agent mounts for an
     // instance's network would be invisible to containerd.
-    private RealProcess Inside(string name, string program, params string[] arguments) =>
+    public RealProcess Inside(string name, string program, params string[] arguments) =>
         new(name, "nsenter", [$"--net={NetworkNamespace}", "--", program, .. arguments], $"{Folder}/{name}.log");
 
     private async Task MakeMemoryAsync()
@@ -285,6 +286,7 @@ internal sealed class LocalCluster : IAsyncDisposable
             heartbeat:
               interval: {Options.HeartbeatInterval.TotalMilliseconds}ms
               timeout: {Options.HeartbeatTimeout.TotalMilliseconds}ms
+            {Options.ServerYaml}
             """);
         await File.WriteAllTextAsync($"{Folder}/agent.yaml", $"""
             hostname: n1
@@ -314,6 +316,9 @@ internal sealed record LocalClusterOptions
 
     /// <summary>Null is the agent's own default.</summary>
     public bool? ForeignArchitectures { get; init; }
+
+    /// <summary>More of the server's configuration.</summary>
+    public string ServerYaml { get; init; } = "";
 
     public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromMilliseconds(500);
 

@@ -56,6 +56,9 @@ internal sealed record AgentConfiguration
     /// <summary><c>logs.max_size</c>, <c>logs.max_files</c>: what is kept of each instance's output, where the instance does not say.</summary>
     public LogLimits Logs { get; init; } = LogLimits.Default;
 
+    /// <summary><c>images.cache_bytes</c>: what images may take on disk before those that no instance uses are removed; 0 means without limit.</summary>
+    public long ImageCacheBytes { get; init; } = 32L << 30;
+
     /// <summary><c>log.level</c></summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 }

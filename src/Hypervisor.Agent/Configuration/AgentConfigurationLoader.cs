@@ -69,6 +69,7 @@ internal static class AgentConfigurationLoader
             Logs = new LogLimits(
                 reader.Value("logs.max_size", defaults.Logs.SizeBytes, Values.Size(LogLimits.SmallestSize, LogLimits.LargestSize)),
                 reader.Value("logs.max_files", defaults.Logs.Files, Values.WholeNumber(LogLimits.FewestFiles, LogLimits.MostFiles))),
+            ImageCacheBytes = reader.Value("images.cache_bytes", defaults.ImageCacheBytes, Values.Size(0, 1L << 50)),
             LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),
         };
 

@@ -77,7 +77,7 @@ internal sealed class GrpcControlPlane(GrpcChannel channel, NodeState node, Time
         await _assignments.ReportStatusAsync(request, Options(Limits.CallDeadline, cancellationToken));
 
     public async Task<ResolveImageResponse> ResolveImageAsync(ResolveImageRequest request, CancellationToken cancellationToken) =>
-        await _assignments.ResolveImageAsync(request, Options(Limits.CallDeadline, cancellationToken));
+        await _assignments.ResolveImageAsync(request, Options(Limits.ResolveDeadline, cancellationToken));
 
     public async IAsyncEnumerable<FetchBlobResponse> FetchBlobAsync(
         FetchBlobRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)

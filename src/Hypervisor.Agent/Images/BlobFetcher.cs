@@ -1,31 +1,67 @@
 using Containerd.Services.Content.V1;
+using Google.Protobuf;
 using Google.Protobuf.Collections;
 using Grpc.Core;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Hosting.Registries;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Images;
 
-/// <summary>Brings blobs from the control plane into containerd's content store, which checks their digests.</summary>
+/// <summary>A blob that is wanted.</summary>
+/// <param name="Size">From its descriptor; 0 for a manifest, which nothing describes.</param>
+internal sealed record WantedBlob(string Digest, long Size, ImageOrigin Origin);
+
+/// <summary>Brings blobs from their registry or the control plane into containerd's content store, which checks their digests.</summary>
 /// <remarks>
 /// An interrupted transfer goes on where it stopped, also after a restart of the agent or of containerd: containerd keeps
 /// what was written under the blob's reference while the lease lives.
 /// </remarks>
-internal sealed class BlobFetcher(ContainerdClient client, IControlPlane controlPlane, TimeProvider time)
+internal sealed class BlobFetcher(ContainerdClient client, IControlPlane controlPlane, RegistryClient registries, TimeProvider time)
 {
-    /// <exception cref="DriverException">ImageNotFound, ImageInvalid, ImageUnavailable, DiskFull, RuntimeUnavailable.</exception>
-    public async Task FetchAsync(
-        string digest, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken)
+    private static readonly IReadOnlyDictionary<string, string> NoLabels = new Dictionary<string, string>();
+
+    private readonly SharedWork<string> _transfers = new();
+
+    /// <summary>One transfer for all images that want the blob meanwhile; each of them gets it under its own lease.</summary>
+    /// <exception cref="DriverException">
+    /// ImageNotFound, ImageInvalid, ImageUnauthorized, ImageUnavailable, RegistryNotTrusted, DiskFull, RuntimeUnavailable.
+    /// </exception>
+    public async Task FetchAsync(WantedBlob blob, string lease, CancellationToken cancellationToken)
     {
+        var own = false;
+        await _transfers.RunAsync(
+            blob.Digest,
+            shared =>
+            {
+                own = true;
+                return FetchAsync(blob, NoLabels, lease, shared);
+            },
+            cancellationToken);
+        if (!own)
+        {
+            // It is there: this only takes it under the lease.
+            await FetchAsync(blob, NoLabels, lease, cancellationToken);
+        }
+    }
+
+    /// <summary>Of a blob that is there: what it refers to stays while it does.</summary>
+    public Task LabelAsync(WantedBlob blob, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken) =>
+        FetchAsync(blob, labels, lease, cancellationToken);
+
+    private async Task FetchAsync(WantedBlob blob, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken)
+    {
+        var (digest, origin) = (blob.Digest, blob.Origin);
         var mismatches = 0;
         for (var attempt = 1; ; attempt++)
         {
             try
             {
-                await FetchOnceAsync(digest, labels, lease, cancellationToken);
+                await FetchOnceAsync(blob, labels, lease, cancellationToken);
                 return;
             }
             catch (RpcException error) when (error.StatusCode == StatusCode.AlreadyExists)
@@ -37,9 +73,16 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
             {
                 throw new OperationCanceledException(error.Message, error, cancellationToken);
             }
+            catch (RegistryException error)
+            {
+                // The client has tried what may get better. The control plane may have the blob all the same, then at once.
+                origin.GiveUpRegistry(error);
+            }
             catch (RpcException error) when (error.StatusCode == StatusCode.NotFound)
             {
-                throw new DriverException("ImageNotFound", $"the control plane no longer has the blob {digest} of the image", permanent: true, error);
+                throw origin.Failure is { } failure
+                    ? ImageOrigin.Explain(failure)
+                    : new DriverException("ImageNotFound", $"the control plane no longer has the blob {digest} of the image", permanent: true, error);
             }
             catch (InvalidDataException error)
             {
@@ -56,7 +99,7 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
             catch (RpcException error) when (IsTransient(error))
             {
                 throw new DriverException(
-                    "ImageUnavailable", $"the blob {digest} could not be fetched: {error.Status.Detail}", permanent: false, error);
+                    "ImageUnavailable", $"the blob {digest} could not be fetched: {origin.Failure?.Message ?? error.Status.Detail}", permanent: false, error);
             }
         }
     }
@@ -68,8 +111,9 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
     private static string ReferenceOf(string digest) => "hypervisor-" + digest[7..];
 
     private async Task FetchOnceAsync(
-        string digest, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken)
+        WantedBlob blob, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken)
     {
+        var digest = blob.Digest;
         // Ends the call on every way out; the server side then frees the reference for the next writer.
         using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var write = client.Content.Write(client.Call(null, ended.Token, lease));
@@ -78,24 +122,9 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
             var reference = ReferenceOf(digest);
             var status = await AskAsync(write, new WriteContentRequest { Action = WriteAction.Stat, Ref = reference, Expected = digest }, ended);
             var offset = status.Offset;
-            var total = 0L;
-            await foreach (var part in WithStallDeadline(digest, offset, ended))
-            {
-                total = Math.Max(total, part.TotalBytes);
-                if (part.Data.Length == 0)
-                {
-                    continue;
-                }
-
-                await AskAsync(
-                    write, new WriteContentRequest { Action = WriteAction.Write, Ref = reference, Offset = offset, Data = part.Data }, ended);
-                offset += part.Data.Length;
-                if (total > 0 && offset > total)
-                {
-                    throw new InvalidDataException($"the blob {digest} is longer than the {total} bytes announced");
-                }
-            }
-
+            var total = blob.Origin.Registry is { } source
+                ? await CopyFromRegistryAsync(source, blob, offset, TakeAsync, ended.Token)
+                : await CopyFromControlPlaneAsync(digest, offset, TakeAsync, ended);
             if (offset < total)
             {
                 throw new RpcException(new Status(StatusCode.Unavailable, $"the transfer ended after {offset} of {total} bytes"));
@@ -113,6 +142,14 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
             }
 
             await write.RequestStream.CompleteAsync();
+
+            // The bytes may be written over once this returns: containerd has answered by then.
+            async ValueTask TakeAsync(ReadOnlyMemory<byte> data, CancellationToken _)
+            {
+                var request = new WriteContentRequest { Action = WriteAction.Write, Ref = reference, Offset = offset, Data = UnsafeByteOperations.UnsafeWrap(data) };
+                await AskAsync(write, request, ended);
+                offset += data.Length;
+            }
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
@@ -122,6 +159,43 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
         {
             await ended.CancelAsync();
         }
+    }
+
+    private async Task<long> CopyFromRegistryAsync(
+        RegistrySource source, WantedBlob blob, long offset, Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> take, CancellationToken cancellationToken)
+    {
+        if (blob.Size > 0)
+        {
+            await registries.CopyBlobAsync(source, blob.Digest, blob.Size, offset, take, cancellationToken);
+            return blob.Size;
+        }
+
+        var manifest = await registries.GetManifestAsync(source, blob.Digest, cancellationToken);
+        await take(manifest.Content.AsMemory((int)Math.Min(offset, manifest.Content.Length)), cancellationToken);
+        return manifest.Content.Length;
+    }
+
+    private async Task<long> CopyFromControlPlaneAsync(
+        string digest, long offset, Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> take, CancellationTokenSource ended)
+    {
+        var total = 0L;
+        await foreach (var part in WithStallDeadline(digest, offset, ended))
+        {
+            total = Math.Max(total, part.TotalBytes);
+            if (part.Data.Length == 0)
+            {
+                continue;
+            }
+
+            await take(part.Data.Memory, ended.Token);
+            offset += part.Data.Length;
+            if (total > 0 && offset > total)
+            {
+                throw new InvalidDataException($"the blob {digest} is longer than the {total} bytes announced");
+            }
+        }
+
+        return total;
     }
 
     private async IAsyncEnumerable<FetchBlobResponse> WithStallDeadline(string digest, long offset, CancellationTokenSource ended)

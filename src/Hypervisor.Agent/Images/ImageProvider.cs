@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Containerd.Services.Images.V1;
 using Containerd.Types;
 using Grpc.Core;
@@ -7,26 +8,31 @@ using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Registries;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 using ImageRecord = Containerd.Services.Images.V1.Image;
 
 namespace Hypervisor.Agent.Images;
 
-/// <summary>Images from the control plane into containerd: fetched once, whoever waits, and unpacked.</summary>
+/// <summary>Images into containerd: fetched once, whoever waits, and unpacked while they arrive.</summary>
 internal sealed class ImageProvider(
-    ContainerdClient client, ImageStore store, IControlPlane controlPlane, TimeProvider time, IRandomSource random) : IImageProvider
+    ContainerdClient client, ImageStore store, ImageUse use, IControlPlane controlPlane, RegistryClient registries, TimeProvider time, IRandomSource random)
+    : IImageProvider
 {
     private const string OciManifest = "application/vnd.oci.image.manifest.v1+json";
 
-    private readonly BlobFetcher _fetcher = new(client, controlPlane, time);
-    private readonly LayerUnpacker _unpacker = new(client, random);
+    private readonly BlobFetcher _fetcher = new(client, controlPlane, registries, time);
+    private readonly LayerUnpacker _unpacker = new(client, time, random);
     private readonly SharedWork<string> _downloads = new();
 
-    public async Task<string> EnsureAsync(string project, string reference, string digest, CancellationToken cancellationToken)
+    public async Task<string> EnsureAsync(
+        string project, string reference, string digest, ImagePullPolicy policy, CancellationToken cancellationToken)
     {
+        ImageOrigin? origin = null;
         if (digest.Length == 0)
         {
-            digest = await ResolveAsync(project, reference, cancellationToken);
+            (digest, origin) = await ResolveAsync(project, reference, digest, policy, cancellationToken);
         }
 
         if (!ChainIds.IsDigest(digest))
@@ -34,35 +40,35 @@ internal sealed class ImageProvider(
             throw new DriverException("ImageInvalid", $"the image \"{reference}\" has a digest that is none: \"{digest}\"", permanent: true);
         }
 
+        // Noted before it is looked for: what was found must not be removed before a container holds it.
+        use.Note(digest);
         if (await store.FindAsync(digest, cancellationToken) is null)
         {
-            await _downloads.RunAsync(digest, shared => DownloadAsync(reference, digest, shared), cancellationToken);
+            origin ??= (await ResolveAsync(project, reference, digest, policy, cancellationToken)).Origin;
+            await _downloads.RunAsync(digest, shared => DownloadAsync(reference, digest, origin, shared), cancellationToken);
+            use.Note(digest);
         }
 
         return digest;
     }
 
-    private async Task<string> ResolveAsync(string project, string reference, CancellationToken cancellationToken)
+    private async Task<(string Digest, ImageOrigin Origin)> ResolveAsync(
+        string project, string reference, string digest, ImagePullPolicy policy, CancellationToken cancellationToken)
     {
         try
         {
-            var request = new ResolveImageRequest { Project = project, Image = reference };
-            return (await controlPlane.ResolveImageAsync(request, cancellationToken)).Digest;
-        }
-        catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.InvalidArgument)
-        {
-            throw new DriverException(
-                "ImageNotFound", $"there is no image \"{reference}\" in the project; import it, or correct spec.image", permanent: true, error);
+            var request = new ResolveImageRequest { Project = project, Image = reference, Digest = digest, PullPolicy = policy };
+            var answer = await controlPlane.ResolveImageAsync(request, cancellationToken);
+            return (answer.Digest, ImageOrigin.Of(answer));
         }
         catch (RpcException error)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            throw new DriverException(
-                "ImageUnavailable", $"the image \"{reference}\" could not be looked up: {error.Status.Detail}", permanent: false, error);
+            throw ImageOrigin.Explain(error, reference);
         }
     }
 
-    private async Task DownloadAsync(string reference, string digest, CancellationToken cancellationToken)
+    private async Task DownloadAsync(string reference, string digest, ImageOrigin origin, CancellationToken cancellationToken)
     {
         if (await store.FindAsync(digest, cancellationToken) is not null)
         {
@@ -72,7 +78,7 @@ internal sealed class ImageProvider(
         try
         {
             await using var lease = await ContainerdLease.OpenAsync(client, random.NewUid(), time.GetUtcNow(), cancellationToken);
-            store.Remember(await FetchAndUnpackAsync(digest, lease.Id, cancellationToken));
+            store.Remember(await FetchAndUnpackAsync(digest, origin, lease.Id, cancellationToken));
         }
         catch (RpcException error)
         {
@@ -89,16 +95,16 @@ internal sealed class ImageProvider(
     /// The lease holds every part until the labels refer from manifest to configuration, layers and snapshots, and the image's
     /// name holds the manifest: at no moment can the collector take a part.
     /// </summary>
-    private async Task<UnpackedImage> FetchAndUnpackAsync(string digest, string lease, CancellationToken cancellationToken)
+    private async Task<UnpackedImage> FetchAndUnpackAsync(string digest, ImageOrigin origin, string lease, CancellationToken cancellationToken)
     {
-        var none = new Dictionary<string, string>();
-        await _fetcher.FetchAsync(digest, none, lease, cancellationToken);
+        var manifestBlob = new WantedBlob(digest, 0, origin);
+        await _fetcher.FetchAsync(manifestBlob, lease, cancellationToken);
         var manifestJson = await store.ReadAsync(digest, cancellationToken);
         var manifest = ImageDescription.ParseManifest(manifestJson);
-        await _fetcher.FetchAsync(manifest.Config!.Digest, none, lease, cancellationToken);
+        var configBlob = new WantedBlob(manifest.Config!.Digest, manifest.Config.Size, origin);
+        await _fetcher.FetchAsync(configBlob, lease, cancellationToken);
         var image = ImageDescription.ParseConfiguration(manifest, await store.ReadAsync(manifest.Config.Digest, cancellationToken));
-        await FetchLayersAsync(manifest, lease, cancellationToken);
-        await _unpacker.UnpackAsync(image, lease, cancellationToken);
+        await LayersAsync(image, origin, lease, cancellationToken);
 
         var references = new Dictionary<string, string> { ["containerd.io/gc.ref.content.config"] = manifest.Config.Digest };
         for (var index = 0; index < manifest.Layers!.Count; index++)
@@ -106,9 +112,9 @@ internal sealed class ImageProvider(
             references[$"containerd.io/gc.ref.content.l.{index}"] = manifest.Layers[index].Digest;
         }
 
-        await _fetcher.FetchAsync(digest, references, lease, cancellationToken);
-        await _fetcher.FetchAsync(
-            manifest.Config.Digest,
+        await _fetcher.LabelAsync(manifestBlob, references, lease, cancellationToken);
+        await _fetcher.LabelAsync(
+            configBlob,
             new Dictionary<string, string> { ["containerd.io/gc.ref.snapshot." + client.Snapshotter] = image.Chain[^1] },
             lease,
             cancellationToken);
@@ -116,28 +122,55 @@ internal sealed class ImageProvider(
         return new UnpackedImage(digest, image.Chain[^1], image.Defaults);
     }
 
-    private async Task FetchLayersAsync(ImageManifest manifest, string lease, CancellationToken cancellationToken)
+    /// <summary>Several layers are fetched at once, the lowest first; each is unpacked when it and those below it are there.</summary>
+    private async Task LayersAsync(ImageDescription image, ImageOrigin origin, string lease, CancellationToken cancellationToken)
     {
-        var none = new Dictionary<string, string>();
         using var failed = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var slots = new SemaphoreSlim(ContainerdLimits.ParallelFetches);
-        await Task.WhenAll(manifest.Layers!.Select(layer => layer.Digest).Distinct().Select(FetchAsync));
+        Exception? first = null;
+        var fetches = image.Manifest.Layers!.DistinctBy(layer => layer.Digest)
+            .ToDictionary(layer => layer.Digest, layer => GuardedAsync(() => FetchAsync(layer)));
+        await Task.WhenAll(fetches.Values.Append(GuardedAsync(UnpackAsync)));
+        if (first is not null)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            ExceptionDispatchInfo.Throw(first);
+        }
 
-        async Task FetchAsync(string layer)
+        async Task FetchAsync(ImageDescriptor layer)
         {
             await slots.WaitAsync(failed.Token);
             try
             {
-                await _fetcher.FetchAsync(layer, none, lease, failed.Token);
-            }
-            catch
-            {
-                await failed.CancelAsync();
-                throw;
+                await _fetcher.FetchAsync(new WantedBlob(layer.Digest, layer.Size, origin), lease, failed.Token);
             }
             finally
             {
                 slots.Release();
+            }
+        }
+
+        async Task UnpackAsync()
+        {
+            for (var index = 0; index < image.Chain.Count; index++)
+            {
+                await fetches[image.Manifest.Layers![index].Digest];
+                failed.Token.ThrowIfCancellationRequested();
+                await _unpacker.UnpackAsync(image, index, lease, failed.Token);
+            }
+        }
+
+        // The first failure is the reason; those it causes are not.
+        async Task GuardedAsync(Func<Task> work)
+        {
+            try
+            {
+                await work();
+            }
+            catch (Exception exception)
+            {
+                Interlocked.CompareExchange(ref first, exception, null);
+                failed.Cancel();
             }
         }
     }

@@ -9,21 +9,19 @@ using Hypervisor.Hosting.Randomness;
 namespace Hypervisor.Agent.Images;
 
 /// <summary>Makes committed snapshots, named by chain id, of an image's layers.</summary>
-internal sealed class LayerUnpacker(ContainerdClient client, IRandomSource random)
+internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, IRandomSource random)
 {
-    /// <exception cref="InvalidDataException">A layer does not have the content that the configuration promises.</exception>
+    /// <summary>One layer, over those below it, which are there already.</summary>
+    /// <exception cref="InvalidDataException">
+    /// The layer does not have the content that the configuration promises, or much more than its size lets expect.
+    /// </exception>
     /// <exception cref="RpcException">containerd refused.</exception>
-    public async Task UnpackAsync(ImageDescription image, string lease, CancellationToken cancellationToken)
+    public async Task UnpackAsync(ImageDescription image, int index, string lease, CancellationToken cancellationToken)
     {
-        var layers = image.Manifest.Layers!;
-        var diffIds = image.Configuration.Rootfs!.DiffIds!;
-        for (var index = 0; index < layers.Count; index++)
+        if (!await ExistsAsync(image.Chain[index], lease, cancellationToken))
         {
             var parent = index == 0 ? "" : image.Chain[index - 1];
-            if (!await ExistsAsync(image.Chain[index], lease, cancellationToken))
-            {
-                await UnpackAsync(layers[index], diffIds[index], parent, image.Chain[index], lease, cancellationToken);
-            }
+            await UnpackAsync(image.Manifest.Layers![index], image.Configuration.Rootfs!.DiffIds![index], parent, image.Chain[index], lease, cancellationToken);
         }
     }
 
@@ -40,7 +38,7 @@ internal sealed class LayerUnpacker(ContainerdClient client, IRandomSource rando
         {
             var apply = new ApplyRequest { Diff = new ContentDescriptor { MediaType = layer.MediaType, Digest = layer.Digest, Size = layer.Size } };
             apply.Mounts.Add(prepared.Mounts);
-            var applied = await client.Diff.ApplyAsync(apply, client.Call(ContainerdLimits.Unpack, cancellationToken, lease));
+            var applied = await ApplyAsync(apply, key, layer, lease, cancellationToken);
             if (applied.Applied.Digest != diffId)
             {
                 throw new InvalidDataException($"the layer {layer.Digest} unpacks to {applied.Applied.Digest}, not to {diffId}");
@@ -64,6 +62,41 @@ internal sealed class LayerUnpacker(ContainerdClient client, IRandomSource rando
             }
         }
     }
+
+    /// <summary>
+    /// A layer that unpacks to far more than real ones do is made to fill disks. Its unpacked size is known at its end only, so
+    /// what it has written is looked at while it is unpacked.
+    /// </summary>
+    private async Task<ApplyResponse> ApplyAsync(ApplyRequest apply, string key, ImageDescriptor layer, string lease, CancellationToken cancellationToken)
+    {
+        var limit = Math.Max(ContainerdLimits.BombGraceBytes, layer.Size > long.MaxValue / ContainerdLimits.CompressionRatio ? long.MaxValue : layer.Size * ContainerdLimits.CompressionRatio);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var applying = client.Diff.ApplyAsync(apply, client.Call(ContainerdLimits.Unpack, ending.Token, lease)).ResponseAsync;
+        using (var done = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
+        {
+            while (await Task.WhenAny(applying, Task.Delay(ContainerdLimits.BombLook, time, done.Token)) != applying)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                if (await WrittenAsync(key, cancellationToken) > limit)
+                {
+                    await ending.CancelAsync();
+                    await ((Task)applying).ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
+                    throw Bomb(layer);
+                }
+            }
+
+            await done.CancelAsync();
+        }
+
+        var response = await applying;
+        return response.Applied.Size <= limit ? response : throw Bomb(layer);
+    }
+
+    private async Task<long> WrittenAsync(string key, CancellationToken cancellationToken) =>
+        (await client.Snapshots.UsageAsync(new UsageRequest { Snapshotter = client.Snapshotter, Key = key }, client.Call(cancellationToken))).Size;
+
+    private static InvalidDataException Bomb(ImageDescriptor layer) =>
+        new($"the layer {layer.Digest} unpacks to more than {ContainerdLimits.CompressionRatio} times its size: a decompression bomb");
 
     private async Task<bool> ExistsAsync(string chainId, string lease, CancellationToken cancellationToken)
     {

@@ -162,7 +162,8 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
     private async Task<string> PrepareAsync(Assignment desired, CancellationToken cancellationToken)
     {
         using var both = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var image = services.Images.EnsureAsync(desired.Project, desired.Spec.Image, desired.Spec.ImageDigest, both.Token);
+        var image = services.Images.EnsureAsync(
+            desired.Project, desired.Spec.Image, desired.Spec.ImageDigest, desired.Spec.ImagePullPolicy, both.Token);
         var network = AttachAsync(desired, both.Token);
         var first = await Task.WhenAny(image, network);
         if (!first.IsCompletedSuccessfully)

@@ -162,6 +162,32 @@ public sealed class ConfigurationReader(YamlDocument document, string environmen
         return values;
     }
 
+    /// <summary>
+    /// A list of sections of the file: the prefix of each one's keys, "registries[0]". The environment adds none; it wins over
+    /// the values of those that are there (PREFIX_REGISTRIES_0_HOST).
+    /// </summary>
+    public IReadOnlyList<string> Sections(string key, int maxItems)
+    {
+        if (Source(key) is not { } source)
+        {
+            return [];
+        }
+
+        if (source.Node is not YamlSequence { Items: var items } || items.Any(item => item is not YamlMapping))
+        {
+            Report(source, key, $"is {(source.Node is YamlSequence ? "a list of something else" : source.Node?.Kind ?? "a value")}", "write a list of sections in the file, each begun with \"- \"");
+            return [];
+        }
+
+        if (items.Count > maxItems)
+        {
+            Report(source, key, $"has {Number(items.Count)} entries", $"at most {Number(maxItems)}");
+            return [];
+        }
+
+        return [.. items.Select((_, index) => $"{key}[{Number(index)}]")];
+    }
+
     /// <summary>The file or the environment gives this key, or any key below it.</summary>
     public bool IsSet(string key)
     {
@@ -212,6 +238,7 @@ public sealed class ConfigurationReader(YamlDocument document, string environmen
             var key = prefix + entry.Key;
             if (!entry.Key.Contains('.') && _keys.Contains(key))
             {
+                RefuseUnknownInSections(entry.Value, key);
                 continue;
             }
 
@@ -227,6 +254,18 @@ public sealed class ConfigurationReader(YamlDocument document, string environmen
             else if (entry.Value is not YamlScalar { IsNull: true })
             {
                 Report(where, key, $"is {entry.Value.Kind}", "it is a section: write its keys indented under it");
+            }
+        }
+    }
+
+    private void RefuseUnknownInSections(YamlValue value, string key)
+    {
+        var items = (value as YamlSequence)?.Items ?? [];
+        for (var index = 0; index < items.Count; index++)
+        {
+            if (items[index] is YamlMapping section && _keys.Any(known => known.StartsWith($"{key}[{Number(index)}].", StringComparison.Ordinal)))
+            {
+                RefuseUnknown(section, $"{key}[{Number(index)}].");
             }
         }
     }
@@ -306,14 +345,19 @@ public sealed class ConfigurationReader(YamlDocument document, string environmen
         var mapping = document.Root;
         foreach (var segment in key.Split('.'))
         {
-            entry = mapping?.Find(segment);
-            mapping = entry?.Value as YamlMapping;
+            var bracket = segment.IndexOf('[');
+            entry = mapping?.Find(bracket < 0 ? segment : segment[..bracket]);
+            mapping = (bracket < 0 ? entry?.Value : Item(entry, segment[(bracket + 1)..^1])) as YamlMapping;
         }
 
         return entry;
     }
 
-    private string Variable(string key) => $"{environmentPrefix}_{key.Replace('.', '_').ToUpperInvariant()}";
+    private static YamlValue? Item(YamlEntry? entry, string index) =>
+        (entry?.Value as YamlSequence)?.Items.ElementAtOrDefault(int.Parse(index, NumberStyles.None, CultureInfo.InvariantCulture));
+
+    private string Variable(string key) =>
+        $"{environmentPrefix}_{key.Replace('.', '_').Replace('[', '_').Replace("]", "", StringComparison.Ordinal).ToUpperInvariant()}";
 
     private void Report(Where where, string key, string what, string remedy)
     {

@@ -7,11 +7,10 @@ namespace Hypervisor.Server.Api;
 
 internal sealed partial class AssignmentService
 {
-    public override async Task<ResolveImageResponse> ResolveImage(ResolveImageRequest request, ServerCallContext context)
+    public override Task<ResolveImageResponse> ResolveImage(ResolveImageRequest request, ServerCallContext context)
     {
         nodes.RequireAny(GrpcAuthorization.Of(context));
-        var digest = await images.ResolveAsync(request.Project, request.Image, context.CancellationToken);
-        return new ResolveImageResponse { Digest = digest.Value };
+        return resolution.ResolveAsync(request, context.CancellationToken);
     }
 
     public override async Task FetchBlob(FetchBlobRequest request, IServerStreamWriter<FetchBlobResponse> responseStream, ServerCallContext context)

@@ -3,6 +3,7 @@ using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Images;
+using Hypervisor.Server.Images.Registries;
 using Hypervisor.Server.Nodes;
 
 namespace Hypervisor.Server.Api;
@@ -13,6 +14,7 @@ internal sealed partial class AssignmentService(
     AssignmentFeed feed,
     StatusIntake intake,
     ImageCatalogue images,
+    ImageResolution resolution,
     TimeProvider time) : Protocol.V1.AssignmentService.AssignmentServiceBase
 {
     public override async Task WatchAssignments(

@@ -10,6 +10,9 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<ListImagesResponse> ListImages(ListImagesRequest request, ServerCallContext context) =>
         images.ListAsync(request, context.CancellationToken);
 
+    public override Task PullImage(PullImageRequest request, IServerStreamWriter<PullImageResponse> responseStream, ServerCallContext context) =>
+        pulls.PullAsync(request, message => responseStream.WriteAsync(message, context.CancellationToken), context.CancellationToken);
+
     public override async Task<Image> ImportImage(IAsyncStreamReader<ImportImageRequest> requestStream, ServerCallContext context)
     {
         if (!await requestStream.MoveNext(context.CancellationToken) || requestStream.Current.Header is not { } header)

@@ -34,6 +34,9 @@ internal sealed record ServerConfiguration
     /// <summary><c>images</c></summary>
     public ImagesConfiguration Images { get; init; } = new();
 
+    /// <summary><c>registries</c>: those that need more than a public address and an authority that the system knows.</summary>
+    public IReadOnlyList<RegistryConfiguration> Registries { get; init; } = [];
+
     /// <summary><c>log.level</c></summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
@@ -109,12 +112,34 @@ internal sealed record ServerNetworkConfiguration
 /// <summary>Bounds on what is imported.</summary>
 internal sealed record ImagesConfiguration
 {
-    /// <summary><c>images.max_archive_size</c>: bytes of an uploaded archive, as sent.</summary>
+    /// <summary><c>images.max_archive_size</c>: bytes of an uploaded archive, as sent, or of a registry's image.</summary>
     public long MaxArchiveBytes { get; init; } = 16L << 30;
 
     /// <summary><c>images.max_unpacked_size</c>: bytes of all layers of an image, decompressed.</summary>
     public long MaxUnpackedBytes { get; init; } = 64L << 30;
 
-    /// <summary><c>images.max_concurrent_imports</c>: each occupies disk for its archive and a core while it is checked.</summary>
+    /// <summary><c>images.max_concurrent_imports</c>: of archives, and as many pulls; each occupies disk and a core while it is checked.</summary>
     public int MaxConcurrentImports { get; init; } = 4;
+}
+
+/// <summary>One image registry, or a host that one refers to.</summary>
+internal sealed record RegistryConfiguration
+{
+    /// <summary><c>host</c>: "host" or "host:port", as in image names; "docker.io" for Docker Hub.</summary>
+    public required string Host { get; init; }
+
+    /// <summary><c>mirrors</c>: hosts that are asked before it, in this order.</summary>
+    public IReadOnlyList<string> Mirrors { get; init; } = [];
+
+    /// <summary><c>username</c></summary>
+    public string Username { get; init; } = "";
+
+    /// <summary><c>password</c>, or the first line of the file that <c>password_file</c> names.</summary>
+    public Secret Password { get; init; }
+
+    /// <summary>Content of the PEM file that <c>ca</c> names; empty means the system's authorities.</summary>
+    public string CertificateAuthority { get; init; } = "";
+
+    /// <summary><c>plain_http</c>: without encryption; a password is readable on the way.</summary>
+    public bool PlainHttp { get; init; }
 }

@@ -42,6 +42,7 @@ internal static class ServerConfigurationLoader
             SchedulerStrategy = reader.Value("scheduler.strategy", defaults.SchedulerStrategy,
                 Values.OneOf(("spread", PlacementStrategy.Spread), ("binpack", PlacementStrategy.Binpack))),
             Images = Images(reader, defaults.Images),
+            Registries = RegistriesLoader.Read(reader),
             LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),
             LogFormat = reader.Value("log.format", defaults.LogFormat, Values.OneOf(("text", LogFormat.Text), ("json", LogFormat.Json))),
             Telemetry = new() { OtlpEndpoint = reader.Value<Uri?>("telemetry.otlp_endpoint", null, OtlpEndpoint) },
@@ -118,7 +119,7 @@ internal static class ServerConfigurationLoader
         }
         else if (passwordFile is not null)
         {
-            etcd = etcd with { Password = FirstLine(reader, passwordFile) };
+            etcd = etcd with { Password = ConfiguredFiles.FirstLine(reader, "etcd.password_file", passwordFile) };
         }
 
         if (etcd.Username is null != etcd.Password.IsEmpty)
@@ -195,27 +196,5 @@ internal static class ServerConfigurationLoader
             && uri.Scheme is "http" or "https" && uri.AbsolutePath == "/" && uri.Query.Length == 0 && uri.UserInfo.Length == 0 && uri.Host.Length > 0;
         value = valid ? uri! : new Uri("http://invalid");
         return valid ? null : new("is not an endpoint", "write http://host:2379 or https://host:2379, without user or path");
-    }
-
-    private static Secret FirstLine(ConfigurationReader reader, string path)
-    {
-        try
-        {
-            using var file = new StreamReader(File.OpenRead(path));
-            var buffer = new char[4096];
-            var text = new string(buffer, 0, file.ReadBlock(buffer)).Split('\n')[0].TrimEnd('\r');
-            if (text.Length > 0)
-            {
-                return new Secret(text);
-            }
-
-            reader.Fail($"names a file whose first line is empty ({DisplayText.Of(path)})", "write the password there", "etcd.password_file");
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            reader.Fail($"cannot be read ({DisplayText.Of(path)})", "check that the file exists and its permissions", "etcd.password_file");
-        }
-
-        return new Secret("unreadable");
     }
 }

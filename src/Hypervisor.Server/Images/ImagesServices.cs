@@ -1,5 +1,7 @@
+using Hypervisor.Hosting.Registries;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Images.Blobs;
+using Hypervisor.Server.Images.Registries;
 
 namespace Hypervisor.Server.Images;
 
@@ -10,5 +12,11 @@ internal static class ImagesServices
         .AddSingleton(provider => provider.GetRequiredService<ServerConfiguration>().Images)
         .AddSingleton(provider => BlobStore.Open(provider.GetRequiredService<ServerConfiguration>().DataDirectory))
         .AddSingleton<ImageCollector>()
-        .AddSingleton<ImageCatalogue>();
+        .AddSingleton<ImageRecords>()
+        .AddSingleton<ImageCatalogue>()
+        .AddSingleton<RegistryClient>()
+        .AddSingleton(provider => new RegistryDirectory(provider.GetRequiredService<ServerConfiguration>().Registries))
+        .AddSingleton<RemoteImages>()
+        .AddSingleton<ImageResolution>()
+        .AddSingleton<ImagePulls>();
 }

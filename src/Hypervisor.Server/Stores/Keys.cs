@@ -2,7 +2,7 @@ using Hypervisor.Protocol;
 
 namespace Hypervisor.Server.Stores;
 
-/// <summary>Every key of the store. Names and references contain no '/'.</summary>
+/// <summary>Every key of the store. Names contain no '/'; an image's reference, the last part of its key, may.</summary>
 internal static class Keys
 {
     public const string ClusterIdentity = "cluster/identity";

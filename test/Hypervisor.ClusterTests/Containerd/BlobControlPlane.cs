@@ -14,6 +14,9 @@ internal sealed class BlobControlPlane : IControlPlane
 
     public ConcurrentDictionary<string, string> References { get; } = new();
 
+    /// <summary>Registries of images, by reference.</summary>
+    public ConcurrentDictionary<string, ImageSource> Sources { get; } = new();
+
     /// <summary>Every request for a blob, in order.</summary>
     public ConcurrentQueue<FetchBlobRequest> Requests { get; } = new();
 
@@ -32,8 +35,8 @@ internal sealed class BlobControlPlane : IControlPlane
 
     public Task<ResolveImageResponse> ResolveImageAsync(ResolveImageRequest request, CancellationToken cancellationToken) =>
         References.TryGetValue(request.Image, out var digest)
-            ? Task.FromResult(new ResolveImageResponse { Digest = digest })
-            : throw new RpcException(new Status(StatusCode.NotFound, "no such image"));
+            ? Task.FromResult(new ResolveImageResponse { Digest = digest, Source = Sources.GetValueOrDefault(request.Image) })
+            : throw new RpcException(new Status(StatusCode.NotFound, $"there is no image {request.Image}"));
 
     public async IAsyncEnumerable<FetchBlobResponse> FetchBlobAsync(
         FetchBlobRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)

@@ -78,7 +78,7 @@ public sealed class ContainerdHost : IAsyncLifetime
         ControlPlane.Add(Image, "busybox");
         ForgetEverything();
         await StartContainerdAsync();
-        await Images.EnsureAsync("default", "busybox", "", TestContext.Current.CancellationToken);
+        await Images.EnsureAsync("default", "busybox", "", default, TestContext.Current.CancellationToken);
     }
 
     /// <summary>As after a restart of the agent: nothing is remembered.</summary>
@@ -91,7 +91,7 @@ public sealed class ContainerdHost : IAsyncLifetime
             .AddSingleton<IRandomSource, SystemRandomSource>()
             .AddSingleton<IControlPlane>(ControlPlane)
             .AddContainerd(change?.Invoke(Options) ?? Options)
-            .AddImages()
+            .AddImages(0)
             .BuildServiceProvider();
     }
 

@@ -28,11 +28,11 @@ public sealed class ImageTests(ContainerdHost host) : IClassFixture<ContainerdHo
     {
         var image = BusyboxImage.Make("-many");
         host.ControlPlane.Add(image, "many");
-        var digests = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => host.Images.EnsureAsync("default", "many", "", Cancel)));
+        var digests = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => host.Images.EnsureAsync("default", "many", "", default, Cancel)));
         Assert.All(digests, digest => Assert.Equal(image.Digest, digest));
         Assert.Equal(1, host.ControlPlane.Requests.Count(request => request.Digest == image.Digest));
         host.ForgetEverything();
-        await host.Images.EnsureAsync("default", "many", image.Digest, Cancel);
+        await host.Images.EnsureAsync("default", "many", image.Digest, default, Cancel);
         Assert.Equal(1, host.ControlPlane.Requests.Count(request => request.Digest == image.Digest));
     }
 
@@ -55,14 +55,14 @@ public sealed class ImageTests(ContainerdHost host) : IClassFixture<ContainerdHo
         host.ControlPlane.Add(image, "bad");
         var layer = image.Blobs.Last(blob => !host.Image.Blobs.ContainsKey(blob.Key) && blob.Key != image.Digest).Key;
         host.ControlPlane.Blobs[layer] = [.. image.Blobs[layer].Select(value => (byte)(value ^ 1))];
-        var error = await Assert.ThrowsAsync<DriverException>(() => host.Images.EnsureAsync("default", "bad", "", Cancel));
+        var error = await Assert.ThrowsAsync<DriverException>(() => host.Images.EnsureAsync("default", "bad", "", default, Cancel));
         Assert.Equal(("ImageInvalid", true), (error.Reason, error.Permanent));
     }
 
     [Fact]
     public async Task An_unknown_image_is_named()
     {
-        var error = await Assert.ThrowsAsync<DriverException>(() => host.Images.EnsureAsync("default", "nothing", "", Cancel));
+        var error = await Assert.ThrowsAsync<DriverException>(() => host.Images.EnsureAsync("default", "nothing", "", default, Cancel));
         Assert.Equal(("ImageNotFound", true), (error.Reason, error.Permanent));
         Assert.Contains("nothing", error.Message, StringComparison.Ordinal);
     }

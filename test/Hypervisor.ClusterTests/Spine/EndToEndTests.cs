@@ -40,7 +40,8 @@ public abstract class EndToEnd(EndToEnd.Fixture fixture)
     [Fact]
     public async Task A_missing_image_fails_with_its_name_and_leaves_nothing()
     {
-        await CreateFromAsync("no-such-image", "lost");
+        // Without NEVER a registry would be asked, and there is none in the cluster's network.
+        await CreateFromAsync("no-such-image", "lost", ImagePullPolicy.Never);
         var failed = await Cluster.InstanceAsync("lost", "fails", instance => instance.Status.State == InstanceState.Failed);
         await DeleteAsync("lost");
 
@@ -94,15 +95,16 @@ public abstract class EndToEnd(EndToEnd.Fixture fixture)
             instance.Status.State == state && instance.Status.ObservedGeneration == instance.Metadata.Generation);
     }
 
-    private Task CreateAsync(string name, params string[] command) => CreateFromAsync("busybox", name, command);
+    private Task CreateAsync(string name, params string[] command) => CreateFromAsync("busybox", name, ImagePullPolicy.IfNotPresent, command);
 
-    private async Task CreateFromAsync(string image, string name, params string[] command) => await Cluster.Compute.CreateInstanceAsync(new CreateInstanceRequest
+    private async Task CreateFromAsync(string image, string name, ImagePullPolicy policy, params string[] command) => await Cluster.Compute.CreateInstanceAsync(new CreateInstanceRequest
     {
         Name = name,
         Spec = new InstanceSpec
         {
             Type = InstanceType.Container,
             Image = image,
+            ImagePullPolicy = policy,
             Resources = new Resources { CpuMillicores = 100, MemoryBytes = 32 << 20 },
             Process = new ProcessSpec { Command = { command } },
             Stop = new StopSpec { GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(TimeSpan.FromMilliseconds(200)) },

@@ -34,6 +34,21 @@ internal static class ContainerdLimits
     /// <summary>Unpacking one layer: a 10 GiB layer at 20 MiB/s.</summary>
     public static readonly TimeSpan Unpack = TimeSpan.FromMinutes(10);
 
+    /// <summary>Real layers unpack to less than 20 times their size; gzip's utmost is 1032. As the control plane judges archives.</summary>
+    public const int CompressionRatio = 200;
+
+    /// <summary>Up to here nothing is called a bomb: small layers of zeros compress without end.</summary>
+    public const long BombGraceBytes = 64L << 20;
+
+    /// <summary>Between looks at what a layer has written: real ones are mostly done by the first, a bomb writes a GiB or two.</summary>
+    public static readonly TimeSpan BombLook = TimeSpan.FromSeconds(2);
+
+    /// <summary>Between looks at the size of all images.</summary>
+    public static readonly TimeSpan CacheLook = TimeSpan.FromMinutes(1);
+
+    /// <summary>An image that was asked for is kept so long, whether or not a container holds it yet.</summary>
+    public static readonly TimeSpan CacheGrace = TimeSpan.FromMinutes(10);
+
     /// <summary>How long an interrupted download keeps what it has. Longer than any download may pause.</summary>
     public static readonly TimeSpan LeaseLife = TimeSpan.FromHours(1);
 

@@ -1,11 +1,12 @@
 using Hypervisor.Agent.Instances;
+using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Drivers.Fake;
 
 /// <summary>Has every image but those whose reference begins with "missing".</summary>
 internal sealed class FakeImages(FakeFaults faults) : IImageProvider
 {
-    public async Task<string> EnsureAsync(string project, string reference, string digest, CancellationToken cancellationToken)
+    public async Task<string> EnsureAsync(string project, string reference, string digest, ImagePullPolicy policy, CancellationToken cancellationToken)
     {
         await faults.PassAsync(nameof(EnsureAsync), cancellationToken);
         if (reference.StartsWith("missing", StringComparison.Ordinal))

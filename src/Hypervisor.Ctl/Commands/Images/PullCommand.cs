@@ -1,19 +1,26 @@
 using System.CommandLine;
 using Hypervisor.Ctl.Errors;
 using Hypervisor.Ctl.Output;
+using Hypervisor.Ctl.Specs;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Ctl.Commands.Images;
 
 internal sealed class PullCommand : CtlCommand
 {
-    private readonly Argument<string> _image = new("image") { Description = "Reference of the image" };
+    private readonly Argument<string> _image = new("image") { Description = "[registry/]name[:tag][@digest]; \"ubuntu\" is docker.io/library/ubuntu:latest" };
+    private readonly Option<string> _policy = new("--policy")
+    {
+        Description = "always asks the registry what the name means now; ifnotpresent leaves a stored image as it is (default: always)",
+        HelpName = "POLICY",
+    };
     private readonly Option<string> _requestId = CommonOptions.RequestId();
     private readonly Option<OutputFormat> _output = CommonOptions.Output();
 
     public override void Declare(Command command)
     {
         command.Add(_image);
+        command.Add(_policy);
         command.Add(_requestId);
         command.Add(_output);
     }
@@ -25,14 +32,22 @@ internal sealed class PullCommand : CtlCommand
         Image? image = null;
         var name = invocation.Get(_image)!;
         using var call = invocation.Compute.PullImage(
-            new() { Project = invocation.Project, Image = name, RequestId = invocation.Get(_requestId) ?? invocation.NewRequestId() },
+            new()
+            {
+                Project = invocation.Project,
+                Image = name,
+                RequestId = invocation.Get(_requestId) ?? invocation.NewRequestId(),
+                Policy = invocation.Get(_policy) is { } policy ? EnumWords.Parse<ImagePullPolicy>("--policy")(policy) : default,
+            },
             cancellationToken: cancellationToken);
         try
         {
             await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
             {
                 image = message.Image ?? image;
-                var amount = message.BytesTotal > 0 ? $" {Readable.Bytes(message.BytesDone)} of {Readable.Bytes(message.BytesTotal)}" : "";
+                var amount = message.BytesTotal > 0
+                    ? $" {message.LayersDone} of {message.LayersTotal}, {Readable.Bytes(message.BytesDone)} of {Readable.Bytes(message.BytesTotal)}"
+                    : "";
                 progress.Show($"{name}: {message.Status}{amount}");
             }, cancellationToken);
         }

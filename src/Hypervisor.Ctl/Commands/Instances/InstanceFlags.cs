@@ -18,7 +18,9 @@ internal sealed class InstanceFlags
     public InstanceFlags()
     {
         Add(Choice<InstanceType>("--type", "vm, container or microvm"), "spec.type", (r, v) => r.Spec.Type = v);
-        Add(Text("--image", "Image, \"name\" or \"name:tag\"", "IMAGE"), "spec.image", (r, v) => r.Spec.Image = v);
+        Add(Text("--image", "Image, [registry/]name[:tag][@digest]", "IMAGE"), "spec.image", (r, v) => r.Spec.Image = v);
+        Add(Text("--pull", "When its registry is asked: ifnotpresent, always or never", "POLICY"), "spec.image_pull_policy",
+            (r, v) => r.Spec.ImagePullPolicy = EnumWords.Parse<ImagePullPolicy>("--pull")(v));
         Add(Amount("--cpus", "CPUs, for example 2, 0.5 or 500m", "COUNT", Quantity.TryMillicores), "spec.resources.cpu_millicores",
             (r, v) => Resources(r).CpuMillicores = v);
         Add(Amount("--memory", "Memory: a number of MiB, or 512MiB, 2GiB", "SIZE", PlainIsMiB), "spec.resources.memory_bytes",

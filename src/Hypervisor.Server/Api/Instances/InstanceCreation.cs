@@ -186,7 +186,7 @@ internal sealed class InstanceCreation(
     {
         var now = time.GetUtcNow();
         var spec = SpecDefaults.Fill(request.Spec);
-        spec.ImageDigest = view.Image(project, spec.Image)?.Record.Image?.Digest ?? "";
+        spec.ImageDigest = spec.ImagePullPolicy == ImagePullPolicy.Always ? "" : view.Image(project, spec.Image)?.Record.Image?.Digest ?? "";
         var record = new InstanceSpecRecord
         {
             TraceParent = TraceContext.Parent,

@@ -1,6 +1,6 @@
 using Google.Protobuf.WellKnownTypes;
+using Hypervisor.Hosting.Registries;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Api.Validation;
 
 namespace Hypervisor.Server.Api.Instances;
 
@@ -16,7 +16,12 @@ internal static class SpecDefaults
     public static InstanceSpec Fill(InstanceSpec asked)
     {
         var spec = asked.Clone();
-        spec.Image = ImageReferences.Normalize(spec.Image)!;
+        spec.Image = ImageReference.TryParse(spec.Image, out var image) ? image.ToString() : spec.Image;
+        if (spec.ImagePullPolicy == ImagePullPolicy.Unspecified)
+        {
+            spec.ImagePullPolicy = ImagePullPolicy.IfNotPresent;
+        }
+
         spec.Resources ??= new();
         if (spec.Resources.CpuMillicores == 0)
         {

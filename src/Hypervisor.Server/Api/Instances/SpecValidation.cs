@@ -1,3 +1,4 @@
+using Hypervisor.Hosting.Registries;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
@@ -17,13 +18,14 @@ internal static class SpecValidation
                 : $"{(int)spec.Type} is not an instance type.");
         }
 
-        if (ImageReferences.Normalize(spec.Image) is null)
+        if (!ImageReference.TryParse(spec.Image, out _))
         {
             violations.Add($"{field}.image", spec.Image.Length == 0
-                ? $"is required: {ImageReferences.Expected}."
-                : $"'{Printable.Quote(spec.Image)}' is not an image reference: {ImageReferences.Expected}.");
+                ? $"is required: {ImageReference.Rule}."
+                : $"'{Printable.Quote(spec.Image)}' is not an image reference: {ImageReference.Rule}.");
         }
 
+        TextChecks.Known(spec.ImagePullPolicy, $"{field}.image_pull_policy", violations);
         CheckResources(spec.Resources, $"{field}.resources", violations);
         DiskValidation.Check(spec, $"{field}.disks", violations);
         ProcessValidation.Check(spec.Process, spec.Type, $"{field}.process", violations);

@@ -1,3 +1,5 @@
+using Hypervisor.Hosting.Registries;
+
 namespace Hypervisor.Server.Images.Archives;
 
 /// <summary>One image that an archive offers, before anything of it is trusted.</summary>
@@ -11,7 +13,14 @@ internal sealed record ArchiveImage(IReadOnlyList<string> Names, byte[]? Manifes
 /// <param name="Compression">What it must be; null where the archive does not say.</param>
 internal sealed record ArchiveBlob(string Path, ImageDigest? Digest, CompressionKind? Compression);
 
-/// <summary>An image whose every blob was verified and is in the blob store.</summary>
+/// <summary>An image whose manifest and configuration were verified and are in the blob store.</summary>
 /// <param name="Blobs">Digests of manifest, configuration and layers, each once.</param>
 /// <param name="SizeBytes">Of the blobs.</param>
-internal sealed record VerifiedImage(ImageReference? Name, ImageDigest Digest, OciConfig Config, IReadOnlyList<ImageDigest> Blobs, long SizeBytes);
+internal sealed record VerifiedImage(ImageReference? Name, ImageDigest Digest, OciConfig Config, IReadOnlyList<ImageDigest> Blobs, long SizeBytes)
+{
+    /// <summary>Registry and repository; empty for an archive's.</summary>
+    public string Source { get; init; } = "";
+
+    /// <summary>Its layers too were verified and are in the blob store.</summary>
+    public bool Stored { get; init; } = true;
+}

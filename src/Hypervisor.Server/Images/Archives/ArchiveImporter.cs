@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Hypervisor.Hosting.Registries;
 using Hypervisor.Hosting.Yaml;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Images.Blobs;

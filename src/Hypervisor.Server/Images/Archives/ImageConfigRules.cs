@@ -61,7 +61,7 @@ internal static class ImageConfigRules
         if (architecture != Architecture || os != OperatingSystem)
         {
             throw new InvalidImageException(
-                $"The image is for {DisplayText.Of(os ?? "?")}/{DisplayText.Of(architecture ?? "?")}; nodes run {OperatingSystem}/{Architecture}. Make the archive with --platform {OperatingSystem}/{Architecture}.");
+                $"The image is for {DisplayText.Of(os ?? "?")}/{DisplayText.Of(architecture ?? "?")}; nodes run {OperatingSystem}/{Architecture}. Take or make it for --platform {OperatingSystem}/{Architecture}.");
         }
     }
 

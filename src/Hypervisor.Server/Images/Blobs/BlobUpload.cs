@@ -33,7 +33,7 @@ internal sealed class BlobUpload(BlobStore store, FileStream file) : IDisposable
         var digest = ImageDigest.Of(_hash.GetHashAndReset());
         if (expected is { } wanted && wanted != digest)
         {
-            throw new InvalidImageException($"Blob {wanted} has the content of {digest}: the archive is damaged; make it again.");
+            throw new InvalidImageException($"Blob {wanted} has the content of {digest}: the archive is damaged, or the registry; nothing of it is kept.");
         }
 
         return BlobStore.Guarded(() =>

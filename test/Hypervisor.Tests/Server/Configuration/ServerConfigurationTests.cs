@@ -46,7 +46,49 @@ public sealed class ServerConfigurationTests
         Assert.Equal((LogLevel.Debug, "/srv/hv"), (configuration.LogLevel, configuration.DataDirectory));
     }
 
+    [Fact]
+    public void Registries_are_read_with_the_environment_over_them()
+    {
+        var authority = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllText(authority, "PEM");
+            var configuration = ServerConfigurationLoader.Parse(
+                YamlDocument.Load(
+                    $$"""
+                    registries:
+                      - host: docker.io
+                        mirrors: ["mirror.example:5000", other.example]
+                      - host: registry.example
+                        username: ann
+                        password: from-file
+                        ca: {{authority}}
+                      - {host: "10.0.0.1:5000", plain_http: true}
+                    """, "s.yaml"),
+                new Dictionary<string, string> { ["HYPERVISOR_SERVER_REGISTRIES_1_PASSWORD"] = "secret" });
+
+            Assert.Equal(["docker.io", "registry.example", "10.0.0.1:5000"], configuration.Registries.Select(registry => registry.Host));
+            Assert.Equal(["mirror.example:5000", "other.example"], configuration.Registries[0].Mirrors);
+            Assert.Equal(("ann", "secret", "PEM"), (configuration.Registries[1].Username, configuration.Registries[1].Password.Reveal(), configuration.Registries[1].CertificateAuthority));
+            Assert.True(configuration.Registries[2].PlainHttp);
+            Assert.DoesNotContain("secret", configuration.Registries[1].ToString(), StringComparison.Ordinal);
+        }
+        finally
+        {
+            File.Delete(authority);
+        }
+    }
+
     [Theory]
+    [InlineData("registries: docker.io\n", "s.yaml:1: registries: is a value – write a list of sections")]
+    [InlineData("registries:\n  - docker.io\n", "s.yaml:1: registries: is a list of something else")]
+    [InlineData("registries:\n  - mirrors: [a]\n", "s.yaml:1: registries: is missing")]
+    [InlineData("registries:\n  - host: https://docker.io\n", "s.yaml:2: registries[0].host: is not a registry (https://docker.io)")]
+    [InlineData("registries:\n  - host: a\n    mirors: [b]\n", "s.yaml:3: registries[0].mirors: is not a known key – did you mean \"mirrors\"?")]
+    [InlineData("registries:\n  - host: a\n  - host: a\n", "s.yaml:3: registries[1].host: repeats a registry (a)")]
+    [InlineData("registries:\n  - host: a\n    username: b\n", "s.yaml:3: registries[0].username: is given without its counterpart")]
+    [InlineData("registries:\n  - host: a\n    username: b\n    password_file: /no/such/file\n", "s.yaml:4: registries[0].password_file: cannot be read")]
+    [InlineData("registries:\n  - host: a\n    plain_http: true\n    ca: /no/such/file\n", "s.yaml:4: registries[0].ca: says that the registry encrypts")]
     [InlineData("grpc_addr: :50051\n", "s.yaml:1: grpc_addr: can be reached from other machines")]
     [InlineData("http_addr: 192.0.2.1:80\n", "s.yaml:1: http_addr: can be reached from other machines")]
     [InlineData("heartbeat:\n  interval: 10s\n", "s.yaml:2: heartbeat.interval: is less than twice heartbeat.interval (5s against 10s) – set heartbeat.timeout to 20s or more")]

@@ -31,7 +31,7 @@ public sealed class CreateValidationTests
         { "spec.type", request => request.Spec.Type = InstanceType.Unspecified },
         { "spec.type", request => request.Spec.Type = (InstanceType)99 },
         { "spec.image", request => request.Spec.Image = "" },
-        { "spec.image", request => request.Spec.Image = "a/b" },
+        { "spec.image", request => request.Spec.Image = "a//b" },
         { "spec.image", request => request.Spec.Image = "../x" },
         { "spec.image", request => request.Spec.Image = "name:" },
         { "spec.image", request => request.Spec.Image = "--help" },

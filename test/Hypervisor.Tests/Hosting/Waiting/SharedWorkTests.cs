@@ -1,7 +1,7 @@
-using Hypervisor.Agent.Images;
+using Hypervisor.Hosting.Waiting;
 using Xunit;
 
-namespace Hypervisor.Tests.Agent.Images;
+namespace Hypervisor.Tests.Hosting.Waiting;
 
 /// <summary>Protects: many who want the same get one piece of work, and one who gives up takes nothing from the others.</summary>
 public sealed class SharedWorkTests

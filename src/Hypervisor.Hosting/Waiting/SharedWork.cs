@@ -1,4 +1,4 @@
-namespace Hypervisor.Agent.Images;
+namespace Hypervisor.Hosting.Waiting;
 
 /// <summary>Does the same work once for all who ask for it meanwhile; it is cancelled when the last of them has gone.</summary>
 internal sealed class SharedWork<TKey>
