@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Net;
-using System.Text;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Yaml;

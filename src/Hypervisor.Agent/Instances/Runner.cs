@@ -207,7 +207,7 @@ internal sealed partial class Runner
         }
         finally
         {
-            await _health.DisposeAsync();
+            await _health.StopAsync();
         }
     }
 

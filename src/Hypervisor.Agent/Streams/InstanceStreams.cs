@@ -1,5 +1,4 @@
 using Google.Protobuf;
-using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Hosting.Randomness;

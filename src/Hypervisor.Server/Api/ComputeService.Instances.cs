@@ -1,6 +1,5 @@
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Watches;
 
 namespace Hypervisor.Server.Api;

@@ -1,7 +1,6 @@
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Instances.Updates;
-using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;

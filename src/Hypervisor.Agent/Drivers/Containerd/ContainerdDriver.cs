@@ -6,7 +6,6 @@ using Containerd.Services.Snapshots.V1;
 using Containerd.Services.Tasks.V1;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
-using Hypervisor.Agent.Drivers.Containerd.Streams;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;

@@ -7,12 +7,12 @@ internal sealed record HealthTarget(HealthCheck Check, string Address, DateTimeO
 
 /// <summary>Checks one instance while it runs. Its owner says what to check; it says when the verdict changes.</summary>
 /// <param name="changed">Called after <see cref="State"/> has changed its verdict or its reason.</param>
-internal sealed class HealthMonitor(IHealthProbe probe, TimeProvider time, Action changed) : IAsyncDisposable
+internal sealed class HealthMonitor(IHealthProbe probe, TimeProvider time, Action changed)
 {
     private readonly Lock _gate = new();
     private HealthTarget? _target;
     private HealthState _state = HealthState.None;
-    private CancellationTokenSource? _checking;
+    private Action _end = static () => { };
     private Task _loop = Task.CompletedTask;
 
     public HealthState State
@@ -34,7 +34,7 @@ internal sealed class HealthMonitor(IHealthProbe probe, TimeProvider time, Actio
             return;
         }
 
-        _checking?.Cancel();
+        _end();
         lock (_gate)
         {
             _target = target;
@@ -44,17 +44,17 @@ internal sealed class HealthMonitor(IHealthProbe probe, TimeProvider time, Actio
         if (target is not null)
         {
             // Without a timer there is nothing in it to dispose of.
-            _checking = new CancellationTokenSource();
-            _loop = CheckAsync(_loop, target, _checking.Token);
+            var checking = new CancellationTokenSource();
+            _end = checking.Cancel;
+            _loop = CheckAsync(_loop, target, checking.Token);
         }
     }
 
     /// <summary>Returns once no check is under way.</summary>
-    public async ValueTask DisposeAsync()
+    public Task StopAsync()
     {
         Watch(null);
-        await _loop;
-        _checking?.Dispose();
+        return _loop;
     }
 
     private async Task CheckAsync(Task before, HealthTarget target, CancellationToken cancellationToken)

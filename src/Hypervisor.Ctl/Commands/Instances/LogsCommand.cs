@@ -37,7 +37,7 @@ internal sealed class LogsCommand : CtlCommand
         invocation.Streaming = true;
         var environment = invocation.Environment;
         // Files and pipes get the bytes as they were written; a terminal would obey them.
-        var printer = new LinePrinter(environment, environment.OutIsTerminal && !invocation.Get(_raw), invocation.Get(_timestamps));
+        using var printer = new LinePrinter(environment, environment.OutIsTerminal && !invocation.Get(_raw), invocation.Get(_timestamps));
         using var call = invocation.Compute.StreamLogs(Request(invocation), cancellationToken: cancellationToken);
         await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
         {
@@ -94,7 +94,7 @@ internal sealed class LogsCommand : CtlCommand
     }
 
     /// <summary>A long line comes in parts, each stream's in order: only its first part begins a line, only its last one ends it.</summary>
-    private sealed class LinePrinter(CtlEnvironment environment, bool clean, bool timestamps)
+    private sealed class LinePrinter(CtlEnvironment environment, bool clean, bool timestamps) : IDisposable
     {
         private readonly Decoder _decoder = Encoding.UTF8.GetDecoder();
         private readonly MemoryStream _pending = new();
@@ -121,6 +121,8 @@ internal sealed class LogsCommand : CtlCommand
                 _pending.WriteByte((byte)'\n');
             }
         }
+
+        public void Dispose() => _pending.Dispose();
 
         public void Flush()
         {

@@ -16,36 +16,36 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         var first = await FirstAsync(requests, cancellationToken);
         ExecValidation.Check(first);
         var route = await routes.ResolveAsync(first.Project, first.Instance, cancellationToken);
-        await GuardAsync(route, cancellationToken, async () =>
+        await GuardAsync(route, async () =>
         {
             using var call = route.Agent.Exec(await OpenAsync(route, StreamKind.Exec, cancellationToken), cancellationToken: cancellationToken);
             await Relay.BothWaysAsync(first, requests, answers, call, cancellationToken);
-        });
+        }, cancellationToken);
     }
 
     public async Task AttachAsync(IAsyncStreamReader<ConsoleInput> requests, IServerStreamWriter<ConsoleOutput> answers, CancellationToken cancellationToken)
     {
         var first = await FirstAsync(requests, cancellationToken);
         var route = await routes.ResolveAsync(first.Project, first.Instance, cancellationToken);
-        await GuardAsync(route, cancellationToken, async () =>
+        await GuardAsync(route, async () =>
         {
             using var call = route.Agent.AttachConsole(await OpenAsync(route, StreamKind.Console, cancellationToken), cancellationToken: cancellationToken);
             await Relay.BothWaysAsync(first, requests, answers, call, cancellationToken);
-        });
+        }, cancellationToken);
     }
 
     public async Task CopyFromAsync(CopyFromRequest request, IServerStreamWriter<CopyPart> answers, CancellationToken cancellationToken)
     {
         CheckPath(request.Path, "path");
         var route = await routes.ResolveAsync(request.Project, request.Instance, cancellationToken);
-        await GuardAsync(route, cancellationToken, async () =>
+        await GuardAsync(route, async () =>
         {
             using var call = route.Agent.CopyFrom(request, await OpenAsync(route, StreamKind.CopyFrom, cancellationToken), cancellationToken: cancellationToken);
             while (await call.ResponseStream.MoveNext(cancellationToken))
             {
                 await answers.WriteAsync(call.ResponseStream.Current, cancellationToken);
             }
-        });
+        }, cancellationToken);
     }
 
     public async Task<CopyToResponse> CopyToAsync(IAsyncStreamReader<CopyToRequest> requests, CancellationToken cancellationToken)
@@ -59,7 +59,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         CheckPath(header.Path, "header.path");
         var route = await routes.ResolveAsync(header.Project, header.Instance, cancellationToken);
         CopyToResponse? response = null;
-        await GuardAsync(route, cancellationToken, async () =>
+        await GuardAsync(route, async () =>
         {
             using var call = route.Agent.CopyTo(await OpenAsync(route, StreamKind.CopyTo, cancellationToken), cancellationToken: cancellationToken);
             using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -80,7 +80,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
                 await stop.CancelAsync();
                 await up.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
             }
-        });
+        }, cancellationToken);
         return response!;
     }
 
@@ -88,7 +88,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
     {
         var route = await routes.ResolveAsync(request.Project, request.Instance, cancellationToken);
         InstanceStats? stats = null;
-        await GuardAsync(route, cancellationToken, async () =>
+        await GuardAsync(route, async () =>
         {
             using var call = route.Agent.StreamStats(
                 new AgentStatsRequest { Instance = route.Copy }, route.Headers, time.GetUtcNow().UtcDateTime + Limits.Streams.Answer, cancellationToken);
@@ -96,7 +96,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
             {
                 stats = call.ResponseStream.Current;
             }
-        });
+        }, cancellationToken);
         return stats ?? throw ApiErrors.Unavailable($"Node '{route.Node.Name}' gave no sample.", Limits.Api.RetryUnavailable);
     }
 
@@ -109,7 +109,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         }
 
         var route = await routes.ResolveAsync(request.Project, request.Instance, cancellationToken);
-        await GuardAsync(route, cancellationToken, async () =>
+        await GuardAsync(route, async () =>
         {
             var asked = new AgentStatsRequest { Instance = route.Copy, Interval = Duration.FromTimeSpan(interval) };
             using var call = route.Agent.StreamStats(asked, route.Headers, cancellationToken: cancellationToken);
@@ -117,10 +117,10 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
             {
                 await answers.WriteAsync(call.ResponseStream.Current, cancellationToken);
             }
-        });
+        }, cancellationToken);
     }
 
-    private static async Task GuardAsync(InstanceRoute route, CancellationToken cancellationToken, Func<Task> work)
+    private static async Task GuardAsync(InstanceRoute route, Func<Task> work, CancellationToken cancellationToken)
     {
         try
         {

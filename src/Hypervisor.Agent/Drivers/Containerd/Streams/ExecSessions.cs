@@ -1,7 +1,6 @@
 using Containerd.Services.Tasks.V1;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
-using Grpc.Core;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
 using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Containerd.Spec;
@@ -11,6 +10,7 @@ namespace Hypervisor.Agent.Drivers.Containerd.Streams;
 
 /// <summary>Additional processes in containers. Each has a folder with its pipes, by which an agent that was killed is cleaned up after.</summary>
 internal sealed class ExecSessions(ContainerdClient client, ContainerdOptions options, Cgroups cgroups, IRandomSource random, TimeProvider time)
+    : IDisposable
 {
     private readonly string _directory = Path.Combine(options.RunDirectory, "exec");
     private readonly SemaphoreSlim _sweeping = new(1, 1);
@@ -47,6 +47,8 @@ internal sealed class ExecSessions(ContainerdClient client, ContainerdOptions op
             throw;
         }
     }
+
+    public void Dispose() => _sweeping.Dispose();
 
     /// <summary>Once, before anything else: kills the processes whose client went away with an earlier agent.</summary>
     public async Task SweepAsync(CancellationToken cancellationToken)
