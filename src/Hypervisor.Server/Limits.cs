@@ -340,7 +340,9 @@ internal static partial class Limits
 
         public static readonly TimeSpan ReconnectMaximum = TimeSpan.FromSeconds(1);
 
-        /// <summary>A watch that was silent for so long has to prove that it lives: <c>State.WatchSilence</c> is three times as long.</summary>
+        /// <summary>
+        /// A watch that was silent for so long has to prove that it lives: <c>State.WatchSilence</c> is three times as long.
+        /// </summary>
         public static readonly TimeSpan WatchQuiet = TimeSpan.FromSeconds(8);
 
         /// <summary>etcd delivers a marker within milliseconds; a watch that does not is replaced.</summary>

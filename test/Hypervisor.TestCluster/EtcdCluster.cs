@@ -23,7 +23,8 @@ internal sealed record EtcdOptions
 }
 
 /// <summary>Files of a certificate authority and of certificates that it signed.</summary>
-internal sealed record EtcdCertificates(string Authority, string ServerCertificate, string ServerKey, string ClientCertificate, string ClientKey);
+internal sealed record EtcdCertificates(
+    string Authority, string ServerCertificate, string ServerKey, string ClientCertificate, string ClientKey);
 
 /// <summary>A real etcd of one or several members, each a process with a folder and a loopback address of its own.</summary>
 internal sealed class EtcdCluster : IAsyncDisposable
@@ -57,7 +58,8 @@ internal sealed class EtcdCluster : IAsyncDisposable
         [.. _addresses.Select(address => new Uri($"{(_options.Certificates is null ? "http" : "https")}://{address}:2379"))];
 
     /// <summary>Every address that a first member in this process may get: certificates have to name it before it is chosen.</summary>
-    public static IEnumerable<string> PossibleAddresses() => Enumerable.Range(0, 250).Where(number => number % 5 == 0).Select(number => Loopback(number / 5, 1));
+    public static IEnumerable<string> PossibleAddresses() =>
+        Enumerable.Range(0, 250).Where(number => number % 5 == 0).Select(number => Loopback(number / 5, 1));
 
     /// <summary>Starts all members and waits until they serve.</summary>
     public static async Task<EtcdCluster> StartAsync(EtcdOptions? options = null)
@@ -91,7 +93,9 @@ internal sealed class EtcdCluster : IAsyncDisposable
     public async Task<string> ControlAsync(params string[] arguments)
     {
         var (exitCode, output, error) = await TryControlAsync(arguments);
-        return exitCode == 0 ? output : throw new InvalidOperationException($"etcdctl {string.Join(' ', arguments)} ended with {exitCode}: {error}{output}");
+        return exitCode == 0
+            ? output
+            : throw new InvalidOperationException($"etcdctl {string.Join(' ', arguments)} ended with {exitCode}: {error}{output}");
     }
 
     /// <summary>The index of the member that leads.</summary>
@@ -99,7 +103,8 @@ internal sealed class EtcdCluster : IAsyncDisposable
     {
         for (var index = 0; index < Members.Count; index++)
         {
-            if (Members[index].IsRunning && (await StatusAsync(index)) is [_, var id, _, _, var leads, ..] && leads == "true" && id.Length > 0)
+            if (Members[index].IsRunning
+                && (await StatusAsync(index)) is [_, var id, _, _, var leads, ..] && leads == "true" && id.Length > 0)
             {
                 return index;
             }
@@ -129,18 +134,22 @@ internal sealed class EtcdCluster : IAsyncDisposable
     /// <summary>endpoint, id, version, size, is leader, …</summary>
     private async Task<string[]> StatusAsync(int member)
     {
-        var (program, arguments) = Program(["env", "ETCDCTL_API=3", "etcdctl", $"--endpoints={Endpoints[member]}", .. _credentials, "endpoint", "status"]);
+        var (program, arguments) = Program(
+            ["env", "ETCDCTL_API=3", "etcdctl", $"--endpoints={Endpoints[member]}", .. _credentials, "endpoint", "status"]);
         var output = await Shell.RunAsync(program, arguments);
         return [.. output.Split(',').Select(field => field.Trim())];
     }
 
     private Task<(int ExitCode, string Output, string Error)> TryControlAsync(string[] arguments)
     {
-        var command = Program(["env", "ETCDCTL_API=3", "etcdctl", $"--endpoints={string.Join(',', Endpoints)}", .. _credentials, .. arguments]);
+        var command = Program(
+            ["env", "ETCDCTL_API=3", "etcdctl", $"--endpoints={string.Join(',', Endpoints)}", .. _credentials, .. arguments]);
         return Shell.TryRunAsync(command.Program, command.Arguments);
     }
 
-    /// <summary>Addresses that no other test process uses: bound by process id, and not by a port that somebody else may take first.</summary>
+    /// <summary>
+    /// Addresses that no other test process uses: bound by process id, and not by a port that somebody else may take first.
+    /// </summary>
     private static string Loopback(int number, int member) => string.Create(
         CultureInfo.InvariantCulture,
         $"127.{100 + (Environment.ProcessId / 256 % 128)}.{Environment.ProcessId % 256}.{(number * 5 % 250) + member}");
@@ -168,8 +177,8 @@ internal sealed class EtcdCluster : IAsyncDisposable
 
         if (_options.Certificates is { } files)
         {
-            arguments.AddRange(
-                ["--cert-file", files.ServerCertificate, "--key-file", files.ServerKey, "--trusted-ca-file", files.Authority, "--client-cert-auth"]);
+            arguments.AddRange(["--cert-file", files.ServerCertificate, "--key-file", files.ServerKey]);
+            arguments.AddRange(["--trusted-ca-file", files.Authority, "--client-cert-auth"]);
         }
 
         var (program, rest) = Program([.. arguments]);

@@ -206,7 +206,8 @@ internal sealed class LocalCluster : IAsyncDisposable
     /// <summary>An etcd on this cluster's machine, which the server uses from its next start on.</summary>
     public async Task StartEtcdAsync(int members)
     {
-        Etcd = await EtcdCluster.StartAsync(new EtcdOptions { Members = members, NetworkNamespace = NetworkNamespace, Folder = $"{Folder}/etcd" });
+        Etcd = await EtcdCluster.StartAsync(
+            new EtcdOptions { Members = members, NetworkNamespace = NetworkNamespace, Folder = $"{Folder}/etcd" });
         await File.AppendAllTextAsync($"{Folder}/server.yaml", $"\netcd:\n  endpoints: [{string.Join(", ", Etcd.Endpoints)}]\n");
     }
 

@@ -119,7 +119,8 @@ internal sealed class BackupFile : IDisposable
 
         var digest = hash.GetHashAndReset();
         var stored = new byte[SHA256.HashSizeInBytes];
-        if (left != 0 || file.ReadAtLeast(stored, stored.Length, throwOnEndOfStream: false) < stored.Length || !stored.AsSpan().SequenceEqual(digest))
+        if (left != 0
+            || file.ReadAtLeast(stored, stored.Length, throwOnEndOfStream: false) < stored.Length || !stored.AsSpan().SequenceEqual(digest))
         {
             throw new InvalidBackupException($"{path} is cut off or was changed: its checksum is wrong. Use another backup.");
         }

@@ -6,10 +6,14 @@ using Hypervisor.Server.Stores.Records;
 
 namespace Hypervisor.Server.Backups;
 
-/// <summary>Writes the backup file: every record of the cluster as of one revision. Leadership and the store's own keys are left out.</summary>
+/// <summary>
+/// Writes the backup file: every record of the cluster as of one revision. Leadership and the store's own keys are left out.
+/// </summary>
 internal sealed class ClusterBackup(IClusterStore store, TimeProvider time)
 {
-    /// <summary>The file in chunks of at most <see cref="Limits.Backups.ChunkBytes"/>. Broken off, it has no checksum and is refused.</summary>
+    /// <summary>
+    /// The file in chunks of at most <see cref="Limits.Backups.ChunkBytes"/>. Broken off, it has no checksum and is refused.
+    /// </summary>
     /// <exception cref="RevisionCompactedException">It took longer than history is kept.</exception>
     /// <exception cref="StoreUnavailableException"/>
     public async IAsyncEnumerable<ReadOnlyMemory<byte>> ReadAsync(
@@ -25,7 +29,8 @@ internal sealed class ClusterBackup(IClusterStore store, TimeProvider time)
         RangeResult page;
         do
         {
-            page = await store.RangeAsync(new(start, RangeQuery.PrefixEnd(""), header.Revision, Limits.Backups.PageKeys), cancellationToken);
+            page = await store.RangeAsync(
+                new(start, RangeQuery.PrefixEnd(""), header.Revision, Limits.Backups.PageKeys), cancellationToken);
             foreach (var item in page.Items)
             {
                 start = item.Key + "\0";

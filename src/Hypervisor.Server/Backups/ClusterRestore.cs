@@ -31,15 +31,16 @@ internal static class ClusterRestore
             var incarnation = Math.Max(file.Header.Incarnation, Remembered(dataDirectory)) + 1;
             if (incarnation >= Incarnation.Maximum)
             {
-                throw new StartupException($"{path}: incarnation {incarnation} is more than there are; was this store restored that often?");
+                throw new StartupException(
+                    $"{path}: incarnation {incarnation} is more than there are; was this store restored that often?");
             }
 
             await BeginAsync(store, file);
             var records = await WriteAsync(store, file);
             Remember(dataDirectory, incarnation);
             await EndAsync(store, file, incarnation);
-            return $"Restored {records} records of cluster {file.Header.ClusterUid} as of {file.Header.MadeAt.ToDateTimeOffset():u} into the {store.Kind} store, "
-                + $"incarnation {incarnation}. Start the servers.";
+            return $"Restored {records} records of cluster {file.Header.ClusterUid} as of {file.Header.MadeAt.ToDateTimeOffset():u} "
+                + $"into the {store.Kind} store, incarnation {incarnation}. Start the servers.";
         }
         catch (InvalidBackupException exception)
         {
@@ -55,7 +56,8 @@ internal static class ClusterRestore
             if (!begun.Value.Span.SequenceEqual(file.Digest.Span))
             {
                 throw new StartupException(
-                    $"A restore from another file was begun and not finished (SHA-256 {Convert.ToHexStringLower(begun.Value.Span)}): finish it with that file.");
+                    $"A restore from another file was begun and not finished (SHA-256 {Convert.ToHexStringLower(begun.Value.Span)}): "
+                    + "finish it with that file.");
             }
 
             return;
@@ -63,7 +65,8 @@ internal static class ClusterRestore
 
         if (await FirstKeyAsync(store) is { } key)
         {
-            throw new StartupException($"The {store.Kind} store is not empty (it holds {key}): restore into an empty one. Nothing was changed.");
+            throw new StartupException(
+                $"The {store.Kind} store is not empty (it holds {key}): restore into an empty one. Nothing was changed.");
         }
 
         var result = await store.TransactAsync(
@@ -71,7 +74,8 @@ internal static class ClusterRestore
             CancellationToken.None);
         if (!result.Succeeded)
         {
-            throw new StartupException($"Somebody else began to use the {store.Kind} store just now: stop all servers. Nothing was changed.");
+            throw new StartupException(
+                $"Somebody else began to use the {store.Kind} store just now: stop all servers. Nothing was changed.");
         }
     }
 
@@ -88,7 +92,8 @@ internal static class ClusterRestore
         long records = 0;
         foreach (var entry in file.Entries())
         {
-            if (batch.Count == Limits.Backups.RecordsPerWrite || (batch.Count > 0 && bytes + entry.Value.Length > Limits.Backups.BytesPerWrite))
+            if (batch.Count == Limits.Backups.RecordsPerWrite
+                || (batch.Count > 0 && bytes + entry.Value.Length > Limits.Backups.BytesPerWrite))
             {
                 await WriteAsync(store, file, batch);
                 batch = [];
@@ -130,7 +135,9 @@ internal static class ClusterRestore
         var path = Path.Combine(dataDirectory, IncarnationFile);
         try
         {
-            return File.Exists(path) && int.TryParse(File.ReadAllText(path), CultureInfo.InvariantCulture, out var incarnation) ? incarnation : 0;
+            return File.Exists(path) && int.TryParse(File.ReadAllText(path), CultureInfo.InvariantCulture, out var incarnation)
+                ? incarnation
+                : 0;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -140,7 +140,8 @@ internal static class ServerConfigurationLoader
         }
         else if (plain is not null && (etcd.CertificateAuthorityFile ?? etcd.CertificateFile) is not null)
         {
-            reader.Fail($"is given for an endpoint without TLS ({DisplayText.Of(plain.OriginalString)})", "write https:// in etcd.endpoints", "etcd.ca", "etcd.cert", "etcd.key");
+            reader.Fail($"is given for an endpoint without TLS ({DisplayText.Of(plain.OriginalString)})",
+                "write https:// in etcd.endpoints", "etcd.ca", "etcd.cert", "etcd.key");
         }
     }
 

@@ -18,7 +18,9 @@ internal sealed class ClusterIdentityBootstrap(IClusterStore store, IRandomSourc
         {
             var identity = new ClusterIdentity { ClusterUid = random.NewUid(), Incarnation = 1 };
             await store.TransactAsync(
-                new([Compare.Absent(Keys.ClusterIdentity), Compare.Absent(Keys.Restore)], [new StoreOperation.Put(Keys.ClusterIdentity, identity.ToByteArray())]),
+                new(
+                    [Compare.Absent(Keys.ClusterIdentity), Compare.Absent(Keys.Restore)],
+                    [new StoreOperation.Put(Keys.ClusterIdentity, identity.ToByteArray())]),
                 cancellationToken);
 
             // Another replica may have been first: what the store holds counts.
@@ -26,7 +28,8 @@ internal sealed class ClusterIdentityBootstrap(IClusterStore store, IRandomSourc
             if (found.Items.Count == 0)
             {
                 throw new StoreUnavailableException(
-                    "A restore into this store was begun and not finished: finish it with the same file (hypervisor-server --restore FILE).");
+                    "A restore into this store was begun and not finished: finish it with the same file "
+                    + "(hypervisor-server --restore FILE).");
             }
         }
 

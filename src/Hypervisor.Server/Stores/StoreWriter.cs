@@ -231,7 +231,8 @@ internal sealed class StoreWriter(IClusterStore store, TimeProvider? time = null
             // etcd counts the nested transactions and, for each of them, its own level on top.
             cost = Math.Max(cost, write.Cost);
             bytes += write.Bytes;
-            full = batch.Writes.Count > 0 && (batch.Writes.Count + 1 + cost > StoreLimits.MaxOperations || bytes > StoreLimits.MaxTransactionBytes);
+            full = batch.Writes.Count > 0
+                && (batch.Writes.Count + 1 + cost > StoreLimits.MaxOperations || bytes > StoreLimits.MaxTransactionBytes);
             if (full)
             {
                 break;

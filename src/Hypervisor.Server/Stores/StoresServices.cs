@@ -26,7 +26,9 @@ internal static class StoresServices
         return services;
     }
 
-    /// <exception cref="StoreUnavailableException">As <see cref="SqliteStore.OpenAsync"/> and <see cref="EtcdStore.OpenAsync"/> state.</exception>
+    /// <exception cref="StoreUnavailableException">
+    /// As <see cref="SqliteStore.OpenAsync"/> and <see cref="EtcdStore.OpenAsync"/> state.
+    /// </exception>
     public static async Task<IClusterStore> OpenAsync(StoreOptions options, TimeProvider time, ILoggerFactory? loggers = null)
     {
         if (options.Etcd is { } etcd)
@@ -44,6 +46,7 @@ internal static class StoresServices
                 $"data_dir {options.DataDirectory} cannot be created ({exception.Message}): name a folder that the server may write.", exception);
         }
 
-        return await SqliteStore.OpenAsync(Path.Combine(options.DataDirectory, FileName), time, loggers?.CreateLogger<SqliteStore>(), options.Sqlite);
+        return await SqliteStore.OpenAsync(
+            Path.Combine(options.DataDirectory, FileName), time, loggers?.CreateLogger<SqliteStore>(), options.Sqlite);
     }
 }

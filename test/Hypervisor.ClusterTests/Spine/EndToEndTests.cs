@@ -157,7 +157,8 @@ public sealed class EndToEndTests(EndToEndTests.Embedded fixture) : EndToEnd(fix
 }
 
 /// <summary><inheritdoc cref="EndToEnd"/> On an etcd of three members.</summary>
-public sealed class EtcdEndToEndTests(EtcdEndToEndTests.ThreeMembers fixture) : EndToEnd(fixture), IClassFixture<EtcdEndToEndTests.ThreeMembers>
+public sealed class EtcdEndToEndTests(EtcdEndToEndTests.ThreeMembers fixture)
+    : EndToEnd(fixture), IClassFixture<EtcdEndToEndTests.ThreeMembers>
 {
     public sealed class ThreeMembers() : Fixture(3);
 }

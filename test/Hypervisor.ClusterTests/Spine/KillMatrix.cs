@@ -99,14 +99,18 @@ public sealed class ShimKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(
 
 public sealed class SharedShimKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(Victim.SharedShim, fixture);
 
-public sealed class EtcdServerKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Server, fixture), IClassFixture<KillScene.OnEtcd>;
+public sealed class EtcdServerKillMatrixTests(KillScene.OnEtcd fixture)
+    : KillMatrix(Victim.Server, fixture), IClassFixture<KillScene.OnEtcd>;
 
 public sealed class EtcdAgentKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Agent, fixture), IClassFixture<KillScene.OnEtcd>;
 
-public sealed class EtcdContainerdKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Containerd, fixture), IClassFixture<KillScene.OnEtcd>;
+public sealed class EtcdContainerdKillMatrixTests(KillScene.OnEtcd fixture)
+    : KillMatrix(Victim.Containerd, fixture), IClassFixture<KillScene.OnEtcd>;
 
 public sealed class EtcdShimKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Shim, fixture), IClassFixture<KillScene.OnEtcd>;
 
-public sealed class EtcdSharedShimKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.SharedShim, fixture), IClassFixture<KillScene.OnEtcd>;
+public sealed class EtcdSharedShimKillMatrixTests(KillScene.OnEtcd fixture)
+    : KillMatrix(Victim.SharedShim, fixture), IClassFixture<KillScene.OnEtcd>;
 
-public sealed class EtcdMemberKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.EtcdMember, fixture), IClassFixture<KillScene.OnEtcd>;
+public sealed class EtcdMemberKillMatrixTests(KillScene.OnEtcd fixture)
+    : KillMatrix(Victim.EtcdMember, fixture), IClassFixture<KillScene.OnEtcd>;

@@ -30,7 +30,8 @@ public sealed class KillScene : IAsyncDisposable
 
     private static async Task<KillScene> StartAsync(Victim victim, int etcdMembers)
     {
-        var cluster = await LocalCluster.StartAsync(new LocalClusterOptions { ShimGroup = victim != Victim.Shim, EtcdMembers = etcdMembers });
+        var cluster = await LocalCluster.StartAsync(
+            new LocalClusterOptions { ShimGroup = victim != Victim.Shim, EtcdMembers = etcdMembers });
         var scene = new KillScene(cluster, victim);
         try
         {

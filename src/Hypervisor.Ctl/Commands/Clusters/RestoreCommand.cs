@@ -15,7 +15,11 @@ internal sealed class RestoreCommand : CtlCommand
     private const string Program = "hypervisor-server";
 
     private readonly Argument<string> _file = new("file") { Description = "The backup" };
-    private readonly Option<string> _config = new("--config") { Description = "The server's configuration, which names the store", HelpName = "FILE" };
+    private readonly Option<string> _config = new("--config")
+    {
+        Description = "The server's configuration, which names the store",
+        HelpName = "FILE",
+    };
 
     public override NameKind Completes => NameKind.Files;
 
@@ -46,7 +50,8 @@ internal sealed class RestoreCommand : CtlCommand
         }
         catch (Win32Exception exception)
         {
-            throw CtlException.Usage($"{Program} cannot be started: {exception.Message}", "Restore on a server's machine, where it is installed.");
+            throw CtlException.Usage(
+                $"{Program} cannot be started: {exception.Message}", "Restore on a server's machine, where it is installed.");
         }
     }
 }

@@ -28,7 +28,9 @@ internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<Err
     {
         LogUnavailable(logger, method, exception);
         return ApiErrors.Unavailable(
-            exception.Refused ? $"The store refused the request; nothing happened. {exception.Message}" : "The store did not take or answer the request, whose outcome is unknown; repeat it with the same request_id.",
+            exception.Refused
+                ? $"The store refused the request; nothing happened. {exception.Message}"
+                : "The store did not take or answer the request, whose outcome is unknown; repeat it with the same request_id.",
             Limits.Api.RetryUnavailable);
     }
 

@@ -24,16 +24,19 @@ internal sealed class EtcdCalls(EtcdEndpoints endpoints, EtcdTokens tokens, Time
     /// <exception cref="StoreUnavailableException">No member answered.</exception>
     /// <exception cref="EtcdRefusedException">Compacted, Future or LeaseGone.</exception>
     public Task<T> ReadAsync<T>(Func<IConnection, CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellationToken) =>
-        RepeatAsync((endpoint, options) => UnaryAsync(endpoint, options, call), repeatable: true, Limits.Etcd.CallDeadline, cancellationToken);
+        RepeatAsync(
+            (endpoint, options) => UnaryAsync(endpoint, options, call), repeatable: true, Limits.Etcd.CallDeadline, cancellationToken);
 
     /// <summary>For calls that may not be repeated once a member may have got them.</summary>
     /// <inheritdoc cref="ReadAsync"/>
     public Task<T> WriteAsync<T>(Func<IConnection, CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellationToken) =>
-        RepeatAsync((endpoint, options) => UnaryAsync(endpoint, options, call), repeatable: false, Limits.Etcd.CallDeadline, cancellationToken);
+        RepeatAsync(
+            (endpoint, options) => UnaryAsync(endpoint, options, call), repeatable: false, Limits.Etcd.CallDeadline, cancellationToken);
 
     /// <summary>For an exchange of some messages that may be repeated as a whole.</summary>
     /// <inheritdoc cref="ReadAsync"/>
-    public Task<T> ExchangeAsync<T>(Func<EtcdEndpoint, CallOptions, Task<T>> exchange, TimeSpan deadline, CancellationToken cancellationToken) =>
+    public Task<T> ExchangeAsync<T>(
+        Func<EtcdEndpoint, CallOptions, Task<T>> exchange, TimeSpan deadline, CancellationToken cancellationToken) =>
         RepeatAsync(exchange, repeatable: true, deadline, cancellationToken);
 
     /// <summary>Opens a stream at the current member; it lives until <paramref name="ending"/>.</summary>
@@ -72,7 +75,8 @@ internal sealed class EtcdCalls(EtcdEndpoints endpoints, EtcdTokens tokens, Time
 
     public static bool IsFailure(Exception exception) => exception is RpcException or OperationCanceledException or IOException;
 
-    private static async Task<T> UnaryAsync<T>(EtcdEndpoint endpoint, CallOptions options, Func<IConnection, CallOptions, AsyncUnaryCall<T>> call)
+    private static async Task<T> UnaryAsync<T>(
+        EtcdEndpoint endpoint, CallOptions options, Func<IConnection, CallOptions, AsyncUnaryCall<T>> call)
     {
         using var pending = call(endpoint.Connection, options);
         return await pending.ResponseAsync;
@@ -139,7 +143,8 @@ internal sealed class EtcdCalls(EtcdEndpoints endpoints, EtcdTokens tokens, Time
                     throw new EtcdRefusedException(failure);
             }
 
-            if (all.IsCancellationRequested || failure.Kind == EtcdFailureKind.Refused || (failure.Kind == EtcdFailureKind.Unknown && !repeatable))
+            if (all.IsCancellationRequested
+                || failure.Kind == EtcdFailureKind.Refused || (failure.Kind == EtcdFailureKind.Unknown && !repeatable))
             {
                 throw failure.ToUnavailable();
             }

@@ -1,4 +1,3 @@
-using System.Text;
 using Etcdserverpb;
 using Google.Protobuf;
 
@@ -13,7 +12,8 @@ namespace Hypervisor.Server.Stores.Etcd;
 internal sealed class EtcdElections(EtcdCalls calls, TimeProvider time, TimeProvider leaseTime, ILogger logger)
 {
     /// <inheritdoc cref="IClusterStore.CampaignAsync"/>
-    public async Task<ILeadership> CampaignAsync(string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken)
+    public async Task<ILeadership> CampaignAsync(
+        string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(leaseDuration, StoreLimits.MinLeaseDuration);
         var key = Keys.Leader(election);
@@ -64,11 +64,13 @@ internal sealed class EtcdElections(EtcdCalls calls, TimeProvider time, TimeProv
         // Ours runs from before etcd's begins, so ours ends first.
         var grantedAt = leaseTime.GetTimestamp();
         var grant = new LeaseGrantRequest { TTL = (long)Math.Ceiling(duration.TotalSeconds) };
-        var lease = (await calls.WriteAsync((connection, options) => connection.LeaseClient.LeaseGrantAsync(grant, options), cancellationToken)).ID;
+        var granted = await calls.WriteAsync(
+            (connection, options) => connection.LeaseClient.LeaseGrantAsync(grant, options), cancellationToken);
+        var lease = granted.ID;
         var leads = false;
         try
         {
-            var put = new PutRequest { Key = ByteString.CopyFromUtf8(key), Value = ByteString.CopyFrom(Encoding.UTF8.GetBytes(candidate)), Lease = lease };
+            var put = new PutRequest { Key = ByteString.CopyFromUtf8(key), Value = ByteString.CopyFromUtf8(candidate), Lease = lease };
             var request = new TxnRequest
             {
                 Compare = { EtcdTranslation.ToCompare(Compare.Absent(key)) },
@@ -76,7 +78,9 @@ internal sealed class EtcdElections(EtcdCalls calls, TimeProvider time, TimeProv
             };
             var result = await calls.WriteAsync((connection, options) => connection.KVClient.TxnAsync(request, options), cancellationToken);
             leads = result.Succeeded;
-            return leads ? new EtcdLeadership(calls, leaseTime, lease, Compare.Created(key, result.Header.Revision), duration, grantedAt, logger) : null;
+            return leads
+                ? new EtcdLeadership(calls, leaseTime, lease, Compare.Created(key, result.Header.Revision), duration, grantedAt, logger)
+                : null;
         }
         catch (EtcdRefusedException exception) when (exception.Kind == EtcdFailureKind.LeaseGone)
         {

@@ -65,7 +65,8 @@ internal sealed class EtcdEndpoint : IDisposable
 internal sealed class EtcdEndpoints(EtcdConfiguration configuration, EtcdTls? tls) : IDisposable
 {
     private readonly EtcdEndpoint[] _endpoints =
-        [.. configuration.Endpoints.Select(address => new EtcdEndpoint(address, address.Scheme == "https" ? tls : null, configuration.DialTimeout))];
+        [.. configuration.Endpoints.Select(address =>
+            new EtcdEndpoint(address, address.Scheme == "https" ? tls : null, configuration.DialTimeout))];
 
     private int _current;
 

@@ -55,27 +55,35 @@ internal sealed record EtcdFailure(EtcdFailureKind Kind, string Message, Excepti
             _ when Says("revision has been compacted") => new(EtcdFailureKind.Compacted, text, exception),
             _ when Says("future revision") => new(EtcdFailureKind.Future, text, exception),
             _ when Says("requested lease not found") => new(EtcdFailureKind.LeaseGone, text, exception),
-            _ when rpc.StatusCode == StatusCode.Unauthenticated || Says("invalid auth token") || Says("revision of auth store is old") || Says("revision in header is old") =>
-                new(EtcdFailureKind.TokenRefused, $"etcd at {endpoint.Authority} does not accept its own token: {text}", exception),
+            _ when rpc.StatusCode == StatusCode.Unauthenticated
+                || Says("invalid auth token") || Says("revision of auth store is old") || Says("revision in header is old") => new(
+                    EtcdFailureKind.TokenRefused, $"etcd at {endpoint.Authority} does not accept its own token: {text}", exception),
             _ when Says("database space exceeded") => new(
                 EtcdFailureKind.Refused,
                 "etcd is out of space and takes no writes: its database has reached --quota-backend-bytes. Defragment its members "
                 + "(etcdctl defrag) or raise the quota, then clear the alarm (etcdctl alarm disarm).",
                 exception),
             _ when Says("corrupt") => new(
-                EtcdFailureKind.Refused, "etcd has raised its CORRUPT alarm and takes nothing: replace the corrupt member, then clear the alarm.", exception),
+                EtcdFailureKind.Refused,
+                "etcd has raised its CORRUPT alarm and takes nothing: replace the corrupt member, then clear the alarm.", exception),
             _ when Says("user name is empty") => new(
                 EtcdFailureKind.Refused, "etcd asks who we are: set etcd.username and etcd.password (or etcd.password_file).", exception),
             _ when Says("authentication failed") => new(
                 EtcdFailureKind.Refused, "etcd does not accept etcd.username with its password: correct them.", exception),
             _ when Says("authentication is not enabled") => new(
-                EtcdFailureKind.Refused, "etcd.username is given, but this etcd has no authentication: remove it, or enable authentication.", exception),
+                EtcdFailureKind.Refused,
+                "etcd.username is given, but this etcd has no authentication: remove it, or enable authentication.", exception),
             _ when rpc.StatusCode == StatusCode.PermissionDenied => new(
-                EtcdFailureKind.Refused, "etcd refuses this user: grant it read and write on all keys (etcdctl role grant-permission ROLE --prefix=true readwrite '').", exception),
+                EtcdFailureKind.Refused,
+                "etcd refuses this user: grant it read and write on all keys "
+                + "(etcdctl role grant-permission ROLE --prefix=true readwrite '').",
+                exception),
             _ when rpc.StatusCode == StatusCode.InvalidArgument => new(
-                EtcdFailureKind.Refused, $"etcd refuses the call ({text}): its --max-txn-ops and --max-request-bytes may not be below the defaults.", exception),
+                EtcdFailureKind.Refused,
+                $"etcd refuses the call ({text}): its --max-txn-ops and --max-request-bytes may not be below the defaults.", exception),
             _ when Says("no leader") => new(
-                EtcdFailureKind.Unknown, $"etcd at {endpoint.Authority} has no leader: a majority of its members has to run and reach each other.", exception),
+                EtcdFailureKind.Unknown,
+                $"etcd at {endpoint.Authority} has no leader: a majority of its members has to run and reach each other.", exception),
             _ => new(EtcdFailureKind.Unknown, $"etcd at {endpoint.Authority} failed: {text}", exception),
         };
 
@@ -101,7 +109,8 @@ internal sealed record EtcdFailure(EtcdFailureKind Kind, string Message, Excepti
                     return $"TLS: {cause.Message} Check etcd.ca, etcd.cert and the name in etcd's certificate.";
                 case HttpRequestException { HttpRequestError: HttpRequestError.NameResolutionError }:
                     return "its name cannot be resolved; check etcd.endpoints.";
-                case HttpRequestException { HttpRequestError: HttpRequestError.ConnectionError } when cause.InnerException is not AuthenticationException:
+                case HttpRequestException { HttpRequestError: HttpRequestError.ConnectionError }
+                    when cause.InnerException is not AuthenticationException:
                     return $"{cause.Message}; check etcd.endpoints and that the member runs.";
                 case HttpRequestException { HttpRequestError: HttpRequestError.SecureConnectionError } when cause.InnerException is null:
                     return $"TLS: {cause.Message}";

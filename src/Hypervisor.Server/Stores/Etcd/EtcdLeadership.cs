@@ -62,7 +62,8 @@ internal sealed partial class EtcdLeadership : ILeadership
         try
         {
             var request = new LeaseRevokeRequest { ID = lease };
-            await calls.ReadAsync((connection, options) => connection.LeaseClient.LeaseRevokeAsync(request, options), CancellationToken.None);
+            await calls.ReadAsync(
+                (connection, options) => connection.LeaseClient.LeaseRevokeAsync(request, options), CancellationToken.None);
         }
         catch (EtcdRefusedException)
         {
@@ -147,7 +148,9 @@ internal sealed partial class EtcdLeadership : ILeadership
             }
 
             var request = new TxnRequest { Compare = { EtcdTranslation.ToCompare(Guard) } };
-            return (await _calls.ReadAsync((connection, options) => connection.KVClient.TxnAsync(request, options), CancellationToken.None)).Succeeded;
+            var guard = await _calls.ReadAsync(
+                (connection, options) => connection.KVClient.TxnAsync(request, options), CancellationToken.None);
+            return guard.Succeeded;
         }
         catch (EtcdRefusedException exception) when (exception.Kind == EtcdFailureKind.LeaseGone)
         {

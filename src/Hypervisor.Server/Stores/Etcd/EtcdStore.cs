@@ -60,7 +60,9 @@ internal sealed class EtcdStore : IClusterStore
 
         // Any linearizable read carries the revision; this one carries nothing else.
         var request = new RangeRequest { Key = ByteString.CopyFromUtf8(Keys.ClusterIdentity), CountOnly = true };
-        return (await _calls.ReadAsync((connection, options) => connection.KVClient.RangeAsync(request, options), cancellationToken)).Header.Revision;
+        var response = await _calls.ReadAsync(
+            (connection, options) => connection.KVClient.RangeAsync(request, options), cancellationToken);
+        return response.Header.Revision;
     }
 
     public async ValueTask<RangeResult> RangeAsync(RangeQuery query, CancellationToken cancellationToken)
@@ -79,7 +81,8 @@ internal sealed class EtcdStore : IClusterStore
         bool more;
         do
         {
-            var response = await PageAsync(start, query, revision, query.Limit == 0 ? Limits.Etcd.PageKeys : query.Limit - items.Count, cancellationToken);
+            var response = await PageAsync(
+                start, query, revision, query.Limit == 0 ? Limits.Etcd.PageKeys : query.Limit - items.Count, cancellationToken);
             items.EnsureCapacity(items.Count + response.Kvs.Count);
             foreach (var item in response.Kvs)
             {
@@ -144,7 +147,8 @@ internal sealed class EtcdStore : IClusterStore
         }
         catch (EtcdRefusedException exception) when (exception.Kind == EtcdFailureKind.Future)
         {
-            throw new ArgumentOutOfRangeException(nameof(revision), revision, "The store is at an earlier revision; a later one cannot be compacted.");
+            throw new ArgumentOutOfRangeException(
+                nameof(revision), revision, "The store is at an earlier revision; a later one cannot be compacted.");
         }
     }
 
@@ -178,7 +182,8 @@ internal sealed class EtcdStore : IClusterStore
         }
     }
 
-    private async Task<RangeResponse> PageAsync(string start, RangeQuery query, long revision, int limit, CancellationToken cancellationToken)
+    private async Task<RangeResponse> PageAsync(
+        string start, RangeQuery query, long revision, int limit, CancellationToken cancellationToken)
     {
         var request = new RangeRequest
         {
@@ -197,7 +202,8 @@ internal sealed class EtcdStore : IClusterStore
         }
         catch (EtcdRefusedException exception) when (exception.Kind == EtcdFailureKind.Future)
         {
-            throw new ArgumentOutOfRangeException(nameof(query), revision, "The store is at an earlier revision; a later one cannot be read yet.");
+            throw new ArgumentOutOfRangeException(
+                nameof(query), revision, "The store is at an earlier revision; a later one cannot be read yet.");
         }
     }
 

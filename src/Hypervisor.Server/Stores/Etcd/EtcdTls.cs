@@ -24,7 +24,8 @@ internal sealed class EtcdTls : IDisposable
             Read("etcd.ca", ca, () => authorities.ImportFromPemFile(ca));
             if (authorities.Count == 0)
             {
-                throw new StoreUnavailableException($"etcd.ca: {ca} holds no certificate; name a PEM file of the authorities that signed etcd's.");
+                throw new StoreUnavailableException(
+                    $"etcd.ca: {ca} holds no certificate; name a PEM file of the authorities that signed etcd's.");
             }
         }
 
@@ -76,9 +77,11 @@ internal sealed class EtcdTls : IDisposable
         {
             read();
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or CryptographicException or ArgumentException)
+        catch (Exception exception) when (
+            exception is IOException or UnauthorizedAccessException or CryptographicException or ArgumentException)
         {
-            throw new StoreUnavailableException($"{key}: {file} cannot be used ({exception.Message}); name PEM files that this user may read.", exception);
+            throw new StoreUnavailableException(
+                $"{key}: {file} cannot be used ({exception.Message}); name PEM files that this user may read.", exception);
         }
     }
 }

@@ -31,7 +31,8 @@ internal sealed class EtcdTokens(EtcdConfiguration configuration) : IDisposable
             if (_token is null)
             {
                 var request = new AuthenticateRequest { Name = configuration.Username, Password = configuration.Password.Reveal() };
-                using var call = endpoint.Connection.AuthClient.AuthenticateAsync(request, new CallOptions(cancellationToken: cancellationToken));
+                using var call = endpoint.Connection.AuthClient.AuthenticateAsync(
+                    request, new CallOptions(cancellationToken: cancellationToken));
                 Volatile.Write(ref _token, (await call.ResponseAsync).Token);
             }
 

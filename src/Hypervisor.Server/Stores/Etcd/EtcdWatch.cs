@@ -14,7 +14,8 @@ namespace Hypervisor.Server.Stores.Etcd;
 /// </remarks>
 internal sealed partial class EtcdWatch(EtcdCalls calls, Func<CancellationToken, Task<long>> writeMarker, TimeProvider time, ILogger logger)
 {
-    public async IAsyncEnumerable<ChangeBatch> ReadAsync(string prefix, long fromRevision, [EnumeratorCancellation] CancellationToken cancellationToken)
+    public async IAsyncEnumerable<ChangeBatch> ReadAsync(
+        string prefix, long fromRevision, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var delivered = fromRevision - 1;
         var failures = 0;
@@ -57,7 +58,9 @@ internal sealed partial class EtcdWatch(EtcdCalls calls, Func<CancellationToken,
     private static ChangeBatch Matching(ChangeBatch batch, string prefix)
     {
         var matching = batch.Matching(prefix) ?? new ChangeBatch(batch.Revision, []);
-        return matching.Changes.Any(IsMarker) ? matching with { Changes = [.. matching.Changes.Where(change => !IsMarker(change))] } : matching;
+        return matching.Changes.Any(IsMarker)
+            ? matching with { Changes = [.. matching.Changes.Where(change => !IsMarker(change))] }
+            : matching;
     }
 
     private static bool IsMarker(StoreChange change) => change.Current.Key == Keys.WatchMarker;
@@ -119,6 +122,7 @@ internal sealed partial class EtcdWatch(EtcdCalls calls, Func<CancellationToken,
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "The watch of etcd goes on after revision {Revision} with a new stream: {Reason}")]
+    [LoggerMessage(
+        Level = LogLevel.Information, Message = "The watch of etcd goes on after revision {Revision} with a new stream: {Reason}")]
     private static partial void LogReplaced(ILogger logger, long revision, string reason);
 }

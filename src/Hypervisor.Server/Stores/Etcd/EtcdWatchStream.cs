@@ -45,7 +45,8 @@ internal sealed class EtcdWatchStream : IAsyncDisposable
         EtcdWatchStream? stream = null;
         try
         {
-            var (endpoint, call) = await calls.OpenAsync((connection, options) => connection.WatchClient.Watch(options), ending.Token, cancellationToken);
+            var (endpoint, call) = await calls.OpenAsync(
+                (connection, options) => connection.WatchClient.Watch(options), ending.Token, cancellationToken);
             stream = new EtcdWatchStream(calls, endpoint, call, ending, fromRevision, time);
             await stream.CreateAsync(
                 new WatchCreateRequest
@@ -106,7 +107,8 @@ internal sealed class EtcdWatchStream : IAsyncDisposable
     {
         try
         {
-            await _call.RequestStream.WriteAsync(new WatchRequest { CreateRequest = create }, cancellationToken).WaitAsync(Limits.Etcd.AttemptDeadline, _time, cancellationToken);
+            await _call.RequestStream.WriteAsync(new WatchRequest { CreateRequest = create }, cancellationToken)
+                .WaitAsync(Limits.Etcd.AttemptDeadline, _time, cancellationToken);
         }
         catch (Exception exception) when ((EtcdCalls.IsFailure(exception) || exception is TimeoutException or InvalidOperationException)
             && !cancellationToken.IsCancellationRequested)

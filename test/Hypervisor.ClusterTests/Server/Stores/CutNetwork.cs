@@ -48,7 +48,8 @@ internal sealed class CutNetwork : IAsyncDisposable
     }
 
     public Task CutAsync() => NftAsync(
-        "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add chain inet cut out { type filter hook output priority 0; }; "
+        "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; "
+        + "add chain inet cut out { type filter hook output priority 0; }; "
         + "add rule inet cut in iif eth0 drop; add rule inet cut out oif eth0 drop");
 
     public Task HealAsync() => NftAsync("delete table inet cut");

@@ -45,7 +45,8 @@ public sealed class EtcdAccessTests : IDisposable
 
         var refused = await Assert.ThrowsAsync<StoreUnavailableException>(async () =>
         {
-            await using var store = await OpenAsync(etcd, with => user is null ? with : with with { Username = user, Password = Password(password!) });
+            await using var store = await OpenAsync(etcd, with =>
+                user is null ? with : with with { Username = user, Password = Password(password!) });
             await PutAsync(store, "a");
         });
 
@@ -73,10 +74,13 @@ public sealed class EtcdAccessTests : IDisposable
             await watcher.ReachesAsync(revision);
         }
 
-        var stranger = await Assert.ThrowsAsync<StoreUnavailableException>(() => OpenAsync(etcd, with => with with { CertificateAuthorityFile = theirs.Authority }));
+        var stranger = await Assert.ThrowsAsync<StoreUnavailableException>(() =>
+            OpenAsync(etcd, with => with with { CertificateAuthorityFile = theirs.Authority }));
         Assert.Contains("Check etcd.ca", stranger.Message, StringComparison.Ordinal);
-        await Assert.ThrowsAsync<StoreUnavailableException>(() => OpenAsync(etcd, with => with with { CertificateAuthorityFile = ours.Authority }));
-        var missing = await Assert.ThrowsAsync<StoreUnavailableException>(() => OpenAsync(etcd, with => with with { CertificateAuthorityFile = "/does/not/exist" }));
+        await Assert.ThrowsAsync<StoreUnavailableException>(() =>
+            OpenAsync(etcd, with => with with { CertificateAuthorityFile = ours.Authority }));
+        var missing = await Assert.ThrowsAsync<StoreUnavailableException>(() =>
+            OpenAsync(etcd, with => with with { CertificateAuthorityFile = "/does/not/exist" }));
         Assert.Contains("etcd.ca: /does/not/exist cannot be used", missing.Message, StringComparison.Ordinal);
     }
 
@@ -131,7 +135,8 @@ public sealed class EtcdAccessTests : IDisposable
         }
 
         request.CertificateExtensions.Add(names.Build());
-        request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension([new Oid("1.3.6.1.5.5.7.3.1"), new Oid("1.3.6.1.5.5.7.3.2")], false));
+        request.CertificateExtensions.Add(
+            new X509EnhancedKeyUsageExtension([new Oid("1.3.6.1.5.5.7.3.1"), new Oid("1.3.6.1.5.5.7.3.2")], false));
         using var certificate = request.Create(authority, authority.NotBefore, authority.NotAfter, [serial]);
         return (Write($"{name}.pem", certificate.ExportCertificatePem()), Write($"{name}.key", key.ExportPkcs8PrivateKeyPem()));
     }

@@ -15,7 +15,8 @@ public sealed class EtcdFaultTests
     public async Task A_cut_of_ten_seconds_ends_in_errors_and_then_in_an_exact_watch()
     {
         await using var network = await CutNetwork.CreateAsync();
-        await using var etcd = await EtcdCluster.StartAsync(new EtcdOptions { NetworkNamespace = network.NamespacePath, Addresses = [network.Inside] });
+        await using var etcd = await EtcdCluster.StartAsync(
+            new EtcdOptions { NetworkNamespace = network.NamespacePath, Addresses = [network.Inside] });
         await using var store = await OpenAsync(etcd);
         var before = await PutAsync(store, "before");
         await using var watcher = new ExactWatcher(store, before);
@@ -123,9 +124,11 @@ public sealed class EtcdFaultTests
             await watcher.ReachesAsync(after);
 
             // Longer than the lease: it was renewed at the others.
-            await RealTime.UntilAsync("the lease's time has passed", Deadline, () => RealTime.Clock.GetElapsedTime(stopped) > TimeSpan.FromSeconds(20));
+            await RealTime.UntilAsync("the lease's time has passed", Deadline, () =>
+                RealTime.Clock.GetElapsedTime(stopped) > TimeSpan.FromSeconds(20));
             Assert.False(leadership.Lost.IsCancellationRequested);
-            Assert.True((await store.TransactAsync(new([leadership.Guard], [new StoreOperation.Put("led", default)]), Cancellation)).Succeeded);
+            Assert.True(
+                (await store.TransactAsync(new([leadership.Guard], [new StoreOperation.Put("led", default)]), Cancellation)).Succeeded);
         }
         finally
         {
@@ -150,7 +153,8 @@ public sealed class EtcdFaultTests
         {
             // Written past the store: only the watch itself can notice that its stream is dead.
             await RealTime.UntilAsync("the others take writes", Deadline, async () => (await Shell.TryRunAsync(
-                "env", ["ETCDCTL_API=3", "etcdctl", $"--endpoints={etcd.Endpoints[1]},{etcd.Endpoints[2]}", "put", "unseen", "1"])).ExitCode == 0);
+                "env",
+                ["ETCDCTL_API=3", "etcdctl", $"--endpoints={etcd.Endpoints[1]},{etcd.Endpoints[2]}", "put", "unseen", "1"])).ExitCode == 0);
             await watcher.ReachesAsync(before + 1);
         }
         finally

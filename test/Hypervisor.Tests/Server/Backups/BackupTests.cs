@@ -135,7 +135,13 @@ public sealed class BackupTests : IDisposable
         var store = new MemoryStore(_time);
         var identity = new ClusterIdentity { ClusterUid = "uid-1", Incarnation = 3 };
         await store.TransactAsync(
-            new([], [new StoreOperation.Put(Keys.ClusterIdentity, identity.ToByteArray()), new StoreOperation.Put(Keys.Leader("controllers"), new byte[] { 1 }), new StoreOperation.Put(Keys.WatchMarker, default)]),
+            new(
+                [],
+                [
+                    new StoreOperation.Put(Keys.ClusterIdentity, identity.ToByteArray()),
+                    new StoreOperation.Put(Keys.Leader("controllers"), new byte[] { 1 }),
+                    new StoreOperation.Put(Keys.WatchMarker, default),
+                ]),
             Cancellation);
         for (var record = 0; record < records; record++)
         {
@@ -166,7 +172,8 @@ public sealed class BackupTests : IDisposable
         return path;
     }
 
-    private Task<string> RestoreAsync(string path, MemoryStore target) => ClusterRestore.RunAsync(path, target, Path.Combine(_folder.FullName, "data"));
+    private Task<string> RestoreAsync(string path, MemoryStore target) =>
+        ClusterRestore.RunAsync(path, target, Path.Combine(_folder.FullName, "data"));
 
     private async Task RefusedAsync(byte[] bytes)
     {
@@ -181,7 +188,8 @@ public sealed class BackupTests : IDisposable
     }
 
     private static async Task<List<string>> RecordsAsync(MemoryStore store) =>
-        [.. (await store.RangeAsync(RangeQuery.Prefix("records/"), Cancellation)).Items.Select(item => $"{item.Key}={Encoding.UTF8.GetString(item.Value.Span)}")];
+        [.. (await store.RangeAsync(RangeQuery.Prefix("records/"), Cancellation)).Items.Select(item =>
+            $"{item.Key}={Encoding.UTF8.GetString(item.Value.Span)}")];
 
     private static async Task<(string Uid, int Incarnation)> IdentityAsync(MemoryStore store)
     {

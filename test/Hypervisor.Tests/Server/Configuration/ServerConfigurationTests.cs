@@ -98,8 +98,10 @@ public sealed class ServerConfigurationTests
     [InlineData("scheduler:\n  strategy: spred\n", "s.yaml:2: scheduler.strategy: is not one of the choices (spred) – did you mean \"spread\"? Write spread, binpack")]
     [InlineData("data_dir: lib/x\n", "s.yaml:1: data_dir: is not an absolute path (lib/x)")]
     [InlineData("data_dir: /lib/../x\n", "s.yaml:1: data_dir: contains . or ..")]
-    [InlineData("etcd:\n  endpoints: [http://a:2379, https://b:2379]\n", "s.yaml:2: etcd.endpoints: mixes http and https – write https:// for all members or for none")]
-    [InlineData("etcd:\n  endpoints: [a:2379]\n  ca: /ca.pem\n", "s.yaml:3: etcd.ca: is given for an endpoint without TLS (http://a:2379) – write https:// in etcd.endpoints")]
+    [InlineData("etcd:\n  endpoints: [http://a:2379, https://b:2379]\n",
+        "s.yaml:2: etcd.endpoints: mixes http and https – write https:// for all members or for none")]
+    [InlineData("etcd:\n  endpoints: [a:2379]\n  ca: /ca.pem\n",
+        "s.yaml:3: etcd.ca: is given for an endpoint without TLS (http://a:2379) – write https:// in etcd.endpoints")]
     [InlineData("etcd:\n  endpoints: [ftp://x]\n", "s.yaml:2: etcd.endpoints: is not an endpoint (ftp://x)")]
     [InlineData("etcd:\n  cert: /a\n", "s.yaml:2: etcd.cert: is only one half of a client certificate")]
     [InlineData("etcd:\n  dial_timeout: 5s\n", "s.yaml:1: etcd: is missing")]

@@ -51,7 +51,8 @@ public sealed class RevisionAssemblerTests
     [Fact]
     public void A_deletion_has_only_its_key_and_revision()
     {
-        var deletion = new Event { Type = Event.Types.EventType.Delete, Kv = new() { Key = ByteString.CopyFromUtf8("a"), ModRevision = 2 } };
+        var key = new Mvccpb.KeyValue { Key = ByteString.CopyFromUtf8("a"), ModRevision = 2 };
+        var deletion = new Event { Type = Event.Types.EventType.Delete, Kv = key };
 
         var batch = Assert.Single(new RevisionAssembler(1).Take([deletion], fragment: false));
 
@@ -59,6 +60,8 @@ public sealed class RevisionAssemblerTests
     }
 
     private static IEnumerable<string> Take(RevisionAssembler assembler, bool fragment, params (long Revision, string Key)[] events) =>
-        assembler.Take(events.Select(entry => new Event { Kv = new() { Key = ByteString.CopyFromUtf8(entry.Key), ModRevision = entry.Revision } }), fragment)
+        assembler.Take(
+            events.Select(entry => new Event { Kv = new() { Key = ByteString.CopyFromUtf8(entry.Key), ModRevision = entry.Revision } }),
+            fragment)
             .Select(batch => $"{batch.Revision}:{string.Join(',', batch.Changes.Select(change => change.Current.Key))}");
 }
