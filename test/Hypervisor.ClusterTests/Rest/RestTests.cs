@@ -101,7 +101,7 @@ public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTes
 
         foreach (var name in new[]
         {
-            "hypervisor_rpc_duration_seconds_count{method=\"/hypervisor.v1.ClusterService/ListNodes\",transport=\"rest\",code=\"OK\"}",
+            "hypervisor_rpc_duration_seconds_count{code=\"OK\",method=\"/hypervisor.v1.ClusterService/ListNodes\",transport=\"rest\"}",
             "hypervisor_store_commit_writes_bucket{le=\"1\"}", "hypervisor_store_queued_writes 0", "hypervisor_state_age_seconds ",
             "hypervisor_agents_connected 1", "hypervisor_instances{state=\"Running\"} ", "hypervisor_reconcile_duration_seconds_count{controller=\"node-health\"}",
         })

@@ -159,6 +159,17 @@ public sealed class RestApiTests : IAsyncLifetime
         Assert.Contains("default-src 'none'", page.Headers.GetValues("Content-Security-Policy").Single(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task The_metrics_count_calls_by_method_and_in_buckets_that_fit_them()
+    {
+        await _http.GetStringAsync("/v1/nodes", Token);
+
+        Assert.Contains(
+            "hypervisor_rpc_duration_seconds_bucket{code=\"OK\",method=\"/hypervisor.v1.ClusterService/ListNodes\",transport=\"rest\",le=\"0.0005\"}",
+            await _http.GetStringAsync("/metrics", Token),
+            StringComparison.Ordinal);
+    }
+
     private static string Web(string name) =>
         $"{{\"name\":\"{name}\","
         + """
