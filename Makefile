@@ -26,6 +26,7 @@ proto: ## generate the code of the API contracts (also part of every build)
 	@scripts/as-caller.sh dotnet build src/Hypervisor.Protocol -c $(CONFIGURATION) -v q
 
 build: bin/.built ## build bin/hypervisor-server, bin/hypervisor-agent and bin/hypervisor-ctl
+	@:
 
 bin/.built: $(SOURCES)
 	@scripts/deps.sh build

@@ -13,6 +13,19 @@ declare -A wanted=(
   [test]="shellcheck systemd strace util-linux"
 )
 
+policy=/usr/sbin/policy-rc.d
+saved=$policy.before-hypervisor
+ours="# denies service starts while hypervisor's packages are installed"
+restore_policy() {
+  if [ -e "$saved" ] || [ -L "$saved" ]; then mv -f "$saved" "$policy"; else rm -f "$policy"; fi
+}
+# A run that was killed in between left its own policy in place, and the host's aside: the host's is the one to come back, also
+# when the packages are all there by now.
+if grep -qxF "$ours" "$policy" 2> /dev/null; then
+  need_root "putting $policy back" deps
+  restore_policy
+fi
+
 missing=()
 for purpose in "$@"; do
   for package in ${wanted[$purpose]}; do
@@ -26,14 +39,6 @@ command -v dotnet > /dev/null || [ -x "$(getent passwd "${SUDO_UID:-0}" | cut -d
 say "Missing Debian packages: ${missing[*]}"
 need_root "installing them" deps
 
-policy=/usr/sbin/policy-rc.d
-saved=$policy.before-hypervisor
-ours="# denies service starts while hypervisor's packages are installed"
-restore_policy() {
-  if [ -e "$saved" ] || [ -L "$saved" ]; then mv -f "$saved" "$policy"; else rm -f "$policy"; fi
-}
-# A run that was killed in between left its own policy in place, and the host's aside: the host's is the one to come back.
-if grep -qxF "$ours" "$policy" 2> /dev/null; then restore_policy; fi
 if [ -e "$policy" ] || [ -L "$policy" ]; then mv "$policy" "$saved"; fi
 trap restore_policy EXIT
 printf '#!/bin/sh\n%s\nexit 101\n' "$ours" > "$policy"
@@ -55,6 +60,8 @@ rm -f "$log"
 new=$(comm -13 <(printf '%s\n' "$before") <(installed))
 for package in $new; do
   say "Installed $package $(dpkg-query -W -f '${Version}' "$package" | head -n 1)"
+  # Its units are how it boots a machine, where it does; only systemd-sysv, which is not installed here, would make it do that.
+  [ "$package" != systemd ] || continue
   dpkg -L "$package" | sed -nE 's#^(/usr)?/lib/systemd/system/([^/]+\.(service|socket|timer|path))$#\2#p' | while read -r unit; do
     case $unit in *@.*) continue ;; esac
     # What the package's own scripts enabled it with; it also works where systemd is not installed (yet).

@@ -6,5 +6,5 @@ cd "$ROOT"
 scripts/as-caller.sh dotnet build Hypervisor.slnx -c Debug -v q
 scripts/as-caller.sh dotnet format whitespace Hypervisor.slnx --no-restore --verify-no-changes -v q
 scripts/as-caller.sh dotnet format style Hypervisor.slnx --no-restore --verify-no-changes -v q
-shellcheck -x scripts/*.sh .ci/run
+shellcheck -x scripts/*.sh test/*/*/*.sh .ci/run
 say "lint: clean"

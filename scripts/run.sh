@@ -28,7 +28,7 @@ mkdir -p "$RUN_DIR/log" "$RUN_DIR/cache"
 give_to_caller "$RUN_DIR" "$RUN_DIR/log" "$RUN_DIR/cache"
 # What was there before us stays when we go.
 if [ ! -f "$RUN_DIR/before" ]; then
-  for path in /run/containerd /run/containerd/s /run/containerd/fifo /run/containerd/runc /run/containerd/runc/hypervisor /opt/containerd; do
+  for path in /run/mount /run/containerd /run/containerd/{s,fifo,runc,runc/hypervisor} /opt/containerd; do
     if [ -e "$path" ]; then echo "$path"; fi
   done > "$RUN_DIR/before"
 fi

@@ -67,13 +67,13 @@ awk -v run="$RUN_DIR/" -v volatile="$VOLATILE_DIR/" 'index($5, run) == 1 || inde
 for cgroup in "${cgroups[@]}"; do find "$cgroup" -depth -type d -exec rmdir {} \; 2> /dev/null; done
 
 # What shims and runc keep outside of containerd's own folders. Another containerd may use the same folders: only our own
-# instances' entries go, and folders that are empty and were not there before.
+# instances' entries go, and folders that are empty and were not there before. /run/mount is mount(8)'s.
 for bundle in "$VOLATILE_DIR"/containerd/state/io.containerd.runtime.v2.task/hypervisor/*/; do
   [ -d "$bundle" ] || continue
   rm -rf "/run/containerd/runc/hypervisor/$(basename "$bundle")"
   [ -f "$bundle/address" ] && socket=$(sed 's|^unix://||' "$bundle/address") && case $socket in /run/containerd/s/*) rm -f "$socket" ;; esac
 done
-for path in /run/containerd/runc/hypervisor /run/containerd/runc /run/containerd/fifo /run/containerd/s /run/containerd /opt/containerd; do
+for path in /run/containerd/{runc/hypervisor,runc,fifo,s} /run/containerd /opt/containerd /run/mount; do
   existed "$path" || rmdir "$path" 2> /dev/null
 done
 rm -rf "$VOLATILE_DIR"

@@ -17,7 +17,7 @@ for project in test/*/*.csproj; do
   grep -q IsTestProject "$project" || continue
   report=$results/$name.trx
   say "── $name"
-  (cd "test/$name/bin/Debug/net10.0" && timeout --kill-after=30s 20m "./$name" -noLogo -noColor -trx "$report" "$@")
+  (cd "test/$name/bin/Debug/net10.0" && timeout --kill-after=30s 20m "./$name" -noLogo -noColor -result-trx "$report" "$@")
   code=$?
   counters=$(grep -o '<Counters [^>]*>' "$report" 2> /dev/null)
   count() { sed -n "s/.* $1=\"\([0-9]*\)\".*/\1/p" <<< "$counters"; }

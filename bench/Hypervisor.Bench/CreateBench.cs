@@ -153,7 +153,7 @@ internal static class CreateBench
         /// <summary>runc keeps its records of all daemons in one folder: another run's, ended half way, must not be in the way.</summary>
         private string NameOf(string name) => $"ctr{cluster.CgroupParent.Replace('/', '-')}-{name}";
 
-        private string[] Address => ["--address", cluster.ContainerdSocket, "--namespace", "hypervisor"];
+        private string[] Address => ["--address", cluster.ContainerdSocket, "--namespace", cluster.ContainerdNamespace];
     }
 
     /// <summary>One watch for all instances; tells when each is seen RUNNING.</summary>

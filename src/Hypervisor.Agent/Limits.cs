@@ -9,6 +9,9 @@ internal static class Limits
     /// <summary>Above it the list is cut: a node that holds this many unknown instances has one cause, not a thousand.</summary>
     public const int UnclaimedReported = 1000;
 
+    /// <summary>Of what unclaimed instances were made from. The whole list becomes one value of the store, of 1 MiB at most.</summary>
+    public const int UnclaimedBytes = 512 * 1024;
+
     /// <summary>
     /// Creates and starts at once. More do not finish sooner (runtimes serialise on the kernel's mount and network locks) and
     /// each holds a few megabytes in the runtime. Stops and removals are never held back.

@@ -67,7 +67,7 @@ internal static class Limits
         /// <summary>Of one message of FetchBlob; agent.proto promises it.</summary>
         public const int FetchChunkBytes = 1024 * 1024;
 
-        /// <summary>The next piece of an upload: longer means that the client is gone.</summary>
+        /// <summary>The next byte of an upload: longer means that the client is gone. The whole is bounded by its size.</summary>
         public static readonly TimeSpan UploadSilence = TimeSpan.FromSeconds(60);
 
         /// <summary>Blobs of deleted images are removed at once; this catches what a crash left behind.</summary>
@@ -179,6 +179,9 @@ internal static class Limits
         /// <summary>A machine that runs more things that nobody knows needs a person; the list is stored with the node.</summary>
         public const int Unclaimed = 1024;
 
+        /// <summary>The list is one value of the store, whose batches end at 1.5 MiB. An agent stops telling specs at half of it.</summary>
+        public const int UnclaimedBytes = 1024 * 1024;
+
         /// <summary>CamelCase words and sentences; longer ones are cut, since the status matters more than its prose.</summary>
         public const int ReasonCharacters = 128;
 
@@ -192,6 +195,9 @@ internal static class Limits
         public const int InventoryCharacters = 1024;
 
         public const int Runtimes = 16;
+
+        /// <summary>Of one runtime: one for each family of CVEs that its program is asked about, and what its node lacks.</summary>
+        public const int RuntimeWarnings = 16;
 
         /// <summary>As for every object.</summary>
         public const int Labels = 64;

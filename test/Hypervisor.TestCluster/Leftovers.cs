@@ -14,10 +14,16 @@ internal sealed class Leftovers(LocalCluster cluster)
         found.AddRange(InstanceCgroups().Select(cgroup => $"cgroup {cgroup}"));
         found.AddRange(Mounts().Select(mount => $"mount {mount}"));
         found.AddRange(Files($"{cluster.RunFolder}/agent/netns").Select(file => $"namespace {file}"));
-        found.AddRange(Files($"{cluster.Folder}/agent/network/attachments").Select(file => $"attachment {file}"));
-        found.AddRange(Files($"{cluster.RunFolder}/containerd/io.containerd.runtime.v2.task/hypervisor").Select(file => $"bundle {file}"));
+        found.AddRange(Files($"{cluster.NodeFolder}/agent/network/attachments").Select(file => $"attachment {file}"));
+        var tasks = $"containerd/io.containerd.runtime.v2.task/{cluster.ContainerdNamespace}";
+        found.AddRange(Files($"{cluster.RunFolder}/{tasks}").Select(file => $"bundle {file}"));
+        found.AddRange(Files($"{cluster.NodeFolder}/{tasks}").Select(file => $"work {file}"));
+        found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/instances").Select(file => $"files {file}"));
+        found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/mounts").Select(file => $"look {file}"));
+        found.AddRange(Files(RuncState).Select(file => $"runc {file}"));
         var links = await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "veth");
-        found.AddRange(Lines(links).Select(link => $"link {link}"));
+        // "8: hv-0a800007@if2: …": the name without the numbers, which are others after a repair.
+        found.AddRange(Lines(links).Select(link => $"link {link.Split(' ')[1].Split('@')[0].TrimEnd(':')}"));
         // Elements of maps are published ports; the set of the node's own subnets stays.
         var rules = await Shell.RunAsync("nsenter", $"--net={cluster.NetworkNamespace}", "--", "nft", "list", "ruleset");
         found.AddRange(Lines(rules).Where(rule => rule.Contains(" : ", StringComparison.Ordinal) && rule.Contains("elements", StringComparison.Ordinal))
@@ -25,10 +31,26 @@ internal sealed class Leftovers(LocalCluster cluster)
         if (cluster.Containerd.IsRunning)
         {
             foreach (var (kind, arguments) in new (string, string[])[]
-                { ("container", ["containers", "list", "-q"]), ("task", ["tasks", "list", "-q"]), ("snapshot", ["snapshots", "list"]), ("lease", ["leases", "list", "-q"]) })
             {
-                var output = await ContainerdAsync(arguments);
-                found.AddRange(Lines(output).Where(line => kind != "snapshot" || line.TrimEnd().EndsWith("Active", StringComparison.Ordinal))
+                ("container", ["containers", "list", "-q"]),
+                ("task", ["tasks", "list", "-q"]),
+                ("snapshot", ["snapshots", "list"]),
+                ("lease", ["leases", "list", "-q"]),
+                ("ingest", ["content", "active"]),
+            })
+            {
+                // A containerd that was just started does not answer yet: then nobody knows, which equals nothing.
+                var (exitCode, output, error) = await Shell.TryRunAsync("ctr", Ctr(arguments));
+                if (exitCode != 0)
+                {
+                    found.Add($"{kind}s unknown: {error}");
+                    continue;
+                }
+
+                // Committed snapshots are unpacked images; the first line of tables is a heading.
+                found.AddRange(Lines(output)
+                    .Where(line => kind != "snapshot" || line.TrimEnd().Split(' ')[^1] is "Active" or "View")
+                    .Where(line => kind != "ingest" || !line.StartsWith("REF", StringComparison.Ordinal))
                     .Select(line => $"{kind} {line.Trim()}"));
             }
         }
@@ -38,7 +60,9 @@ internal sealed class Leftovers(LocalCluster cluster)
     }
 
     public Task<string> ContainerdAsync(params string[] arguments) =>
-        Shell.RunAsync("ctr", ["--address", cluster.ContainerdSocket, "--namespace", "hypervisor", .. arguments]);
+        Shell.RunAsync("ctr", Ctr(arguments));
+
+    private string[] Ctr(string[] arguments) => ["--address", cluster.ContainerdSocket, "--namespace", cluster.ContainerdNamespace, .. arguments];
 
     /// <summary>Processes inside instances, by their cgroup.</summary>
     public IReadOnlyList<int> InstanceProcesses() =>
@@ -54,36 +78,42 @@ internal sealed class Leftovers(LocalCluster cluster)
     /// <summary>Ends and removes everything of the cluster, whatever state it is in.</summary>
     public async Task RemoveAsync()
     {
-        var sockets = Sockets();
+        await LoseMemoryAsync();
+        await cluster.Containerd.DisposeAsync();
+        if (Directory.Exists(cluster.Folder))
+        {
+            await UnmountAsync();
+            Directory.Delete(cluster.Folder, recursive: true);
+        }
+    }
+
+    /// <summary>
+    /// Everything below the agent that a power cut ends: containerd first, so that it notes nothing, then shims and instances, and
+    /// what the kernel and file systems in memory hold of them.
+    /// </summary>
+    public async Task LoseMemoryAsync()
+    {
+        await cluster.Containerd.KillAsync();
+        var sockets = await SocketsAsync();
         foreach (var freezer in InstanceCgroups().Select(cgroup => $"{cgroup}/freezer.state").Where(File.Exists))
         {
             await File.WriteAllTextAsync(freezer, "THAWED");
         }
 
-        foreach (var pid in InstanceProcesses().Concat(Shims()))
+        await RealTime.UntilAsync("the instances' processes end", TimeSpan.FromSeconds(10), () =>
         {
-            Linux.Signal(pid, Linux.SignalKill);
-        }
-
-        await RealTime.UntilAsync("the instances' processes end", TimeSpan.FromSeconds(10), () => InstanceProcesses().Count == 0 && Shims().Count == 0);
-        await cluster.Containerd.DisposeAsync();
-        var late = Shims();
-        foreach (var pid in late)
-        {
-            Linux.Signal(pid, Linux.SignalKill);
-        }
-
+            List<int> alive = [.. Shims(), .. InstanceProcesses()];
+            alive.ForEach(pid => Linux.Signal(pid, Linux.SignalKill));
+            return alive.Count == 0;
+        });
         foreach (var socket in sockets)
         {
             File.Delete(socket);
         }
 
-        foreach (var mount in Mounts().OrderDescending(StringComparer.Ordinal))
-        {
-            await Shell.TryRunAsync("umount", ["-l", mount]);
-        }
-
-        foreach (var cgroup in InstanceCgroups().OrderByDescending(path => path.Length))
+        // A node's own disk stays.
+        await UnmountAsync(cluster.NodeFolder);
+        foreach (var cgroup in InstanceCgroups().OrderByDescending(path => path.Length).Concat(CgroupParents()).ToList())
         {
             try
             {
@@ -99,20 +129,40 @@ internal sealed class Leftovers(LocalCluster cluster)
             await Shell.RunAsync("ip", "netns", "delete", cluster.Id);
         }
 
-        foreach (var folder in new[] { cluster.RunFolder, cluster.Folder }.Where(Directory.Exists))
+        foreach (var folder in new[] { cluster.RunFolder, RuncState }.Where(Directory.Exists))
         {
             Directory.Delete(folder, recursive: true);
         }
     }
 
-    /// <summary>Of the shims, in a folder that all containerds share; the kernel lists those of the cluster's network namespace.</summary>
-    private HashSet<string> Sockets() => [.. (cluster.Containerd.IsRunning ? ReadLines($"/proc/{cluster.Containerd.Id}/net/unix") : [])
-        .Select(line => line.Split(' ')[^1])
-        .Where(path => path.StartsWith("/run/containerd/s/", StringComparison.Ordinal))];
+    /// <summary>Of runc as containerd's shim calls it; the folder above is shared by all containerds.</summary>
+    private string RuncState => $"/run/containerd/runc/{cluster.ContainerdNamespace}";
 
-    private IEnumerable<string> InstanceCgroups() => Directory.GetDirectories("/sys/fs/cgroup")
+    private async Task UnmountAsync(string? except = null)
+    {
+        foreach (var mount in Mounts().Where(mount => mount != except).OrderDescending(StringComparer.Ordinal))
+        {
+            await Shell.TryRunAsync("umount", ["-l", mount]);
+        }
+    }
+
+    /// <summary>Of the shims, in a folder that all containerds share; the kernel lists those of the cluster's network namespace.</summary>
+    private async Task<HashSet<string>> SocketsAsync()
+    {
+        if (!File.Exists(cluster.NetworkNamespace))
+        {
+            return [];
+        }
+
+        var sockets = await Shell.RunAsync("nsenter", $"--net={cluster.NetworkNamespace}", "--", "cat", "/proc/net/unix");
+        return [.. Lines(sockets).Select(line => line.Split(' ')[^1]).Where(path => path.StartsWith("/run/containerd/s/", StringComparison.Ordinal))];
+    }
+
+    private IEnumerable<string> CgroupParents() => Directory.GetDirectories("/sys/fs/cgroup")
         .Select(controller => controller + cluster.CgroupParent)
-        .Where(Directory.Exists)
+        .Where(Directory.Exists);
+
+    private IEnumerable<string> InstanceCgroups() => CgroupParents()
         .SelectMany(parent => Directory.GetDirectories(parent, "*", SearchOption.AllDirectories));
 
     private IEnumerable<string> Mounts() => ReadLines("/proc/self/mountinfo")

@@ -15,6 +15,9 @@ internal static partial class Linux
 
     private const int CloneNewNetwork = 0x40000000;
 
+    /// <summary>Exchanges two names at one moment; false when it cannot be done now.</summary>
+    public static bool Exchange(string one, string other) => RenameAt(-100 /* AT_FDCWD */, one, -100, other, 2 /* RENAME_EXCHANGE */) == 0;
+
     public static void Signal(int processId, int signal)
     {
         if (Kill(processId, signal) != 0 && Marshal.GetLastPInvokeError() != 3 /* ESRCH */)
@@ -85,6 +88,9 @@ internal static partial class Linux
 
     [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
     private static partial int Kill(int pid, int signal);
+
+    [LibraryImport("libc", EntryPoint = "renameat2", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int RenameAt(int oldFolder, string oldPath, int newFolder, string newPath, uint flags);
 
     [LibraryImport("libc", EntryPoint = "setns", SetLastError = true)]
     private static partial int SetNamespace(int fd, int type);

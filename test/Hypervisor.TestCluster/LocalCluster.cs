@@ -22,6 +22,7 @@ internal sealed class LocalCluster : IAsyncDisposable
         Options = options;
         Folder = $"/tmp/{id}";
         RunFolder = $"/run/{id}";
+        NodeFolder = options.NodeDiskBytes is null ? Folder : $"{Folder}/node";
         NetworkNamespace = $"/run/netns/{id}";
         CgroupParent = $"/{id}";
         ContainerdSocket = $"{RunFolder}/containerd.sock";
@@ -43,7 +44,13 @@ internal sealed class LocalCluster : IAsyncDisposable
 
     public string RunFolder { get; }
 
+    /// <summary>What survives a reboot of containerd and the agent; a file system of its own where its size is limited.</summary>
+    public string NodeFolder { get; }
+
     public string NetworkNamespace { get; }
+
+    /// <summary>containerd's kind of namespace: runc keeps its records by it, in a folder that all containerds of a machine share.</summary>
+    public string ContainerdNamespace => Id;
 
     public string CgroupParent { get; }
 
@@ -106,6 +113,22 @@ internal sealed class LocalCluster : IAsyncDisposable
     /// <summary>A TCP connection made on the cluster's machine.</summary>
     public Task<Socket> ConnectAsync(EndPoint endPoint) => Linux.ConnectInsideAsync(NetworkNamespace, endPoint, TimeSpan.FromSeconds(5));
 
+    /// <summary>
+    /// The machine goes off without a word and on again: every process at once, and all that lies in memory. Its kernel's own
+    /// boot id stays.
+    /// </summary>
+    public async Task RebootAsync()
+    {
+        var leftovers = new Leftovers(this);
+        await Agent.KillAsync();
+        await Server.KillAsync();
+        await leftovers.LoseMemoryAsync();
+        await MakeMemoryAsync();
+        Containerd.Start();
+        Server.Start();
+        Agent.Start();
+    }
+
     public Task NodeReadyAsync() => RealTime.UntilAsync("the node is Ready and runs containers", ReadyTimeout, async () =>
     {
         foreach (var process in new[] { Containerd, Server, Agent })
@@ -122,7 +145,7 @@ internal sealed class LocalCluster : IAsyncDisposable
     });
 
     /// <summary>Packs and imports the busybox image under the name "busybox".</summary>
-    public async Task ImportBusyboxAsync()
+    public async Task ImportBusyboxAsync(string project = "")
     {
         var archive = $"{Folder}/busybox.tar";
         if (!File.Exists(archive))
@@ -130,9 +153,14 @@ internal sealed class LocalCluster : IAsyncDisposable
             await Shell.RunAsync($"{Repository}/scripts/image.sh", archive);
         }
 
+        await ImportAsync("busybox", await File.ReadAllBytesAsync(archive), project);
+    }
+
+    public async Task ImportAsync(string name, byte[] archive, string project = "")
+    {
         using var call = Compute.ImportImage(deadline: Deadline(60));
-        await call.RequestStream.WriteAsync(new ImportImageRequest { Header = new ImportImageHeader { Name = "busybox" } });
-        foreach (var chunk in File.ReadAllBytes(archive).Chunk(512 * 1024))
+        await call.RequestStream.WriteAsync(new ImportImageRequest { Header = new ImportImageHeader { Project = project, Name = name } });
+        foreach (var chunk in archive.Chunk(512 * 1024))
         {
             await call.RequestStream.WriteAsync(new ImportImageRequest { Chunk = Google.Protobuf.ByteString.CopyFrom(chunk) });
         }
@@ -142,14 +170,15 @@ internal sealed class LocalCluster : IAsyncDisposable
     }
 
     /// <summary>Waits until the instance is as wished, or fails showing how it is.</summary>
-    public async Task<Instance> InstanceAsync(string name, string wish, Func<Instance, bool> condition, double seconds = 30)
+    public async Task<Instance> InstanceAsync(
+        string name, string wish, Func<Instance, bool> condition, double seconds = 30, string project = "")
     {
         Instance? last = null;
         try
         {
             await RealTime.UntilAsync(wish, TimeSpan.FromSeconds(seconds), async () =>
             {
-                last = await Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: Deadline(5));
+                last = await Compute.GetInstanceAsync(new GetInstanceRequest { Project = project, Instance = name }, deadline: Deadline(5));
                 return condition(last);
             });
         }
@@ -195,15 +224,32 @@ internal sealed class LocalCluster : IAsyncDisposable
     private RealProcess Inside(string name, string program, params string[] arguments) =>
         new(name, "nsenter", [$"--net={NetworkNamespace}", "--", program, .. arguments], $"{Folder}/{name}.log");
 
-    private async Task PrepareAsync()
+    private async Task MakeMemoryAsync()
     {
-        Directory.CreateDirectory(Folder);
         Directory.CreateDirectory(RunFolder);
         await Shell.RunAsync("ip", "netns", "add", Id);
         await Shell.RunAsync("ip", "-n", Id, "link", "set", "lo", "up");
+    }
+
+    private async Task PrepareAsync()
+    {
+        Directory.CreateDirectory(NodeFolder);
+        if (Options.NodeDiskBytes is { } bytes)
+        {
+            // Not tmpfs: there a folder takes no block, and a full one still has room for most of what a start makes.
+            using (var file = File.Create($"{Folder}/node.img"))
+            {
+                file.SetLength(bytes);
+            }
+
+            await Shell.RunAsync("mkfs.ext4", "-q", "-F", "-m", "0", $"{Folder}/node.img");
+            await Shell.RunAsync("mount", "-o", "loop", $"{Folder}/node.img", NodeFolder);
+        }
+
+        await MakeMemoryAsync();
         await File.WriteAllTextAsync($"{Folder}/containerd.toml", $"""
             version = 2
-            root = "{Folder}/containerd"
+            root = "{NodeFolder}/containerd"
             state = "{RunFolder}/containerd"
             disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
               "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.tracing",
@@ -221,10 +267,11 @@ internal sealed class LocalCluster : IAsyncDisposable
             """);
         await File.WriteAllTextAsync($"{Folder}/agent.yaml", $"""
             hostname: n1
-            data_dir: {Folder}/agent
+            data_dir: {NodeFolder}/agent
             run_dir: {RunFolder}/agent
             containerd:
               address: {ContainerdSocket}
+              namespace: {ContainerdNamespace}
               state: {RunFolder}/containerd
               cgroup_parent: {CgroupParent}
               shim_group: {(Options.ShimGroup ? "true" : "false")}
@@ -237,6 +284,9 @@ internal sealed class LocalCluster : IAsyncDisposable
 internal sealed record LocalClusterOptions
 {
     public bool ShimGroup { get; init; } = true;
+
+    /// <summary>Of the file system under containerd and the agent; null is that of the machine.</summary>
+    public long? NodeDiskBytes { get; init; }
 
     /// <summary>Null is the agent's own default.</summary>
     public bool? ForeignArchitectures { get; init; }

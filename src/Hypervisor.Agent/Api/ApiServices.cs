@@ -25,10 +25,10 @@ internal static class ApiServices
             provider.GetRequiredService<StreamGate>(),
             provider.GetRequiredService<IRandomSource>(),
             provider.GetRequiredService<TimeProvider>()));
-        services.AddSingleton<AgentServiceImpl>();
+        services.AddSingleton<AgentService>();
         services.AddSingleton<NodeCredentialInterceptor>();
         services.AddGrpc(options => options.MaxReceiveMessageSize = Limits.MessageBytes)
-            .AddServiceOptions<AgentServiceImpl>(options => options.Interceptors.Add<NodeCredentialInterceptor>());
+            .AddServiceOptions<AgentService>(options => options.Interceptors.Add<NodeCredentialInterceptor>());
         return services;
     }
 
@@ -53,7 +53,7 @@ internal static class ApiServices
 
     public static void MapApi(this IEndpointRouteBuilder routes)
     {
-        routes.MapGrpcService<AgentServiceImpl>();
+        routes.MapGrpcService<AgentService>();
         routes.MapGrpcService<HealthServiceImpl>();
     }
 }

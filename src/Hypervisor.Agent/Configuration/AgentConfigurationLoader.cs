@@ -1,9 +1,9 @@
 using System.Globalization;
 using System.Net;
-using System.Text;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Yaml;
+using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Configuration;
@@ -155,21 +155,13 @@ internal static class AgentConfigurationLoader
 
     private static Complaint? KubernetesLabel(string key, string value)
     {
-        var slash = key.IndexOf('/');
-        var name = slash < 0 ? key : key[(slash + 1)..];
-        var prefix = slash < 0 ? "" : key[..slash];
-        var prefixValid = slash < 0 || (prefix.Length is > 0 and <= 253 && prefix.Split('.').All(label => Values.Label(label, out _) is null));
-        if (!prefixValid || name.Length == 0 || !LabelText(name))
+        if (LabelSyntax.KeyProblem(key) is not null)
         {
             return new("has a name that is no label key", "[prefix/]name with up to 63 letters, digits, -, _ and ., beginning and ending with a letter or digit");
         }
 
-        return value.Length == 0 || LabelText(value)
+        return LabelSyntax.ValueProblem(value) is null
             ? null
             : new("has a value that is no label value", "up to 63 letters, digits, -, _ and ., beginning and ending with a letter or digit");
     }
-
-    private static bool LabelText(string text) =>
-        Encoding.UTF8.GetByteCount(text) <= 63 && char.IsAsciiLetterOrDigit(text[0]) && char.IsAsciiLetterOrDigit(text[^1])
-        && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.');
 }

@@ -49,6 +49,12 @@ internal interface IInstanceDriver
 
     Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
 
+    /// <summary>
+    /// The same copy goes on under a higher epoch: nothing else changes, a running process above all. Nothing when it has the
+    /// epoch already.
+    /// </summary>
+    Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+
     /// <summary>Kills what runs and removes every trace; nothing when there is none.</summary>
     Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
 
@@ -76,6 +82,7 @@ internal sealed record InstanceDefinition(Assignment Assignment, string ImageDig
 /// <param name="RestartGeneration">
 /// The spec's restart_generation at the same moment: the run that the present, ended or next process belongs to.
 /// </param>
+/// <param name="MadeFrom">The assignment of the same moment; null where the runtime does not tell.</param>
 internal sealed record DriverInstance(
     InstanceId Id,
     Epoch Epoch,
@@ -87,7 +94,8 @@ internal sealed record DriverInstance(
     int? ProcessId = null,
     DateTimeOffset? StartedAt = null,
     DateTimeOffset? FinishedAt = null,
-    ExitStatus? Exit = null);
+    ExitStatus? Exit = null,
+    Assignment? MadeFrom = null);
 
 /// <summary>What a runtime can say of an instance.</summary>
 internal enum DriverState
@@ -110,7 +118,16 @@ internal readonly record struct StopPolicy(int Signal, TimeSpan GracePeriod);
 /// <param name="permanent">Trying again changes nothing until the user changes something.</param>
 internal sealed class DriverException(string reason, string message, bool permanent, Exception? inner = null) : Exception(message, inner)
 {
+    /// <summary>A reason: tried again, for there may be room soon, but shown as a failure, for only a person makes it.</summary>
+    public const string DiskFull = "DiskFull";
+
     public string Reason { get; } = reason;
 
     public bool Permanent { get; } = permanent;
+
+    public static DriverException OfFullDisk(Exception? inner) =>
+        new(DiskFull, "the node's disk is full; free space there or delete instances and images", permanent: false, inner);
+
+    /// <summary>ENOSPC, EDQUOT: .NET leaves the number of the error in HResult.</summary>
+    public static bool IsFullDisk(IOException error) => error.HResult is 28 or 122;
 }

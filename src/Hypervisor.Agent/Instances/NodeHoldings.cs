@@ -68,21 +68,61 @@ internal sealed class NodeHoldings
         (_, var isHeld) => isHeld,
     };
 
-    /// <summary>What is held and not among these, sorted by uid.</summary>
+    /// <summary>What is held and not among these, sorted by uid, with what it was made from as long as that is not too much to tell.</summary>
     public IReadOnlyList<UnclaimedInstance> Without(IReadOnlyCollection<string> named)
     {
         var known = named.ToHashSet(StringComparer.Ordinal);
         var unclaimed = new SortedDictionary<string, UnclaimedInstance>(StringComparer.Ordinal);
-        foreach (var (uid, (instance, type)) in _held)
+        foreach (var (uid, (instance, type)) in _held.Where(held => !known.Contains(held.Key)))
         {
-            unclaimed[uid] = new UnclaimedInstance { Uid = uid, Name = instance.Name, Project = instance.Project, Epoch = instance.Epoch.Value, Type = type };
+            unclaimed[uid] = Describe(instance, type);
         }
 
-        foreach (var uid in _attached)
+        foreach (var uid in _attached.Where(uid => !known.Contains(uid)))
         {
             unclaimed.TryAdd(uid, new UnclaimedInstance { Uid = uid });
         }
 
-        return [.. unclaimed.Values.Where(instance => !known.Contains(instance.Uid)).Take(Limits.UnclaimedReported)];
+        List<UnclaimedInstance> listed = [.. unclaimed.Values.Take(Limits.UnclaimedReported)];
+        var told = 0;
+        foreach (var instance in listed.Where(instance => instance.Spec is not null))
+        {
+            told += instance.CalculateSize();
+            if (told > Limits.UnclaimedBytes)
+            {
+                // Told when others are settled; until then it can be seen and purged.
+                instance.Spec = null;
+                instance.Labels.Clear();
+            }
+        }
+
+        return listed;
+    }
+
+    private static UnclaimedInstance Describe(DriverInstance instance, InstanceType type)
+    {
+        var unclaimed = new UnclaimedInstance
+        {
+            Uid = instance.Id.Value,
+            Name = instance.Name,
+            Project = instance.Project,
+            Epoch = instance.Epoch.Value,
+            Type = type,
+            State = instance.State switch
+            {
+                DriverState.Running => InstanceState.Running,
+                DriverState.Paused => InstanceState.Paused,
+                DriverState.Created or DriverState.Stopped => InstanceState.Stopped,
+                _ => InstanceState.Unspecified,
+            },
+        };
+        if (instance is { State: not DriverState.Partial, MadeFrom: { } made })
+        {
+            unclaimed.Spec = made.Spec;
+            unclaimed.Labels.Add(made.Labels);
+            unclaimed.Generation = instance.Generation;
+        }
+
+        return unclaimed;
     }
 }

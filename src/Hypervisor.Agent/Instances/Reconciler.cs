@@ -3,7 +3,6 @@ using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
-using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
@@ -11,8 +10,8 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Instances;
 
 /// <summary>
-/// Keeps one <see cref="Runner"/> per instance that the control plane names, and tells it what is wanted and when to look:
-/// from the assignment stream, from the runtimes' hints, and from a periodic comparison with what runtimes and network hold.
+/// Tells the runners (<see cref="RunnerSet"/>) of the instances that the control plane names what is wanted and when to look: from
+/// the assignment stream, from the runtimes' hints, and from a periodic comparison with what runtimes and network hold.
 /// </summary>
 /// <remarks>
 /// What the control plane does not name is never touched (NoGhostKill): a stream that breaks off, an empty snapshot and a
@@ -21,62 +20,23 @@ namespace Hypervisor.Agent.Instances;
 /// </remarks>
 internal sealed partial class Reconciler(NodeState node, IControlPlane controlPlane, RunnerServices services, ILogger<Reconciler> logger)
 {
-    private readonly Lock _gate = new();
-    private readonly SortedDictionary<string, Runner> _runners = new(StringComparer.Ordinal);
-    private readonly Dictionary<Runner, Task> _running = [];
+    private readonly RunnerSet _runners = new(services);
     private readonly RemovedEpochs _removed = new(Limits.RememberedRemovals);
-    private readonly NodeHoldings _holdings = new();
-    private readonly TaskCompletionSource<bool> _broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Signal _resync = new();
-    private CancellationToken _stopping;
-    private bool _synced;
 
     /// <summary>Instances that have a runner.</summary>
-    public int Count
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _runners.Count;
-            }
-        }
-    }
+    public int Count => _runners.Count;
 
     /// <summary>The copy of an instance that is held or wanted here, and its driver; null for one that is not known (yet).</summary>
-    public (Epoch Epoch, IInstanceDriver Driver)? Find(string uid)
-    {
-        Runner? runner;
-        lock (_gate)
-        {
-            _runners.TryGetValue(uid, out runner);
-        }
-
-        return runner?.Desired is { } desired && services.DriverOf(desired.Spec.Type) is { } driver ? (new Epoch(desired.Epoch), driver) : null;
-    }
+    public (Epoch Epoch, IInstanceDriver Driver)? Find(string uid) =>
+        _runners.Find(uid)?.Desired is { } desired && services.DriverOf(desired.Spec.Type) is { } driver ? (new Epoch(desired.Epoch), driver) : null;
 
     /// <summary>Until cancelled; the instances go on. Throws when a runner breaks, which is a bug.</summary>
     public async Task RunAsync(CancellationToken cancellationToken)
     {
-        using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        _stopping = stopping.Token;
-        try
-        {
-            List<Func<CancellationToken, Task>> loops = [WatchAssignmentsAsync, ResyncAsync, token => Shared.WaitAsync(_broken.Task, token)];
-            loops.AddRange(services.Drivers.Select(driver => (Func<CancellationToken, Task>)(token => WatchDriverAsync(driver, token))));
-            await Together.RunAsync(cancellationToken, loops);
-        }
-        finally
-        {
-            stopping.Cancel();
-            List<Task> ending;
-            lock (_gate)
-            {
-                ending = [.. _running.Values];
-            }
-
-            await Task.WhenAll(ending).ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
-        }
+        List<Func<CancellationToken, Task>> loops = [_runners.RunAsync, WatchAssignmentsAsync, ResyncAsync];
+        loops.AddRange(services.Drivers.Select(driver => (Func<CancellationToken, Task>)(token => WatchDriverAsync(driver, token))));
+        await Together.RunAsync(cancellationToken, loops);
     }
 
     private async Task WatchAssignmentsAsync(CancellationToken cancellationToken)
@@ -154,7 +114,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
         }
 
         node.Seen(epoch);
-        if (Tell(assignment.Uid, runner => runner.Assign(assignment)) == Acceptance.Older)
+        if (_runners.Tell(assignment.Uid, runner => runner.Assign(assignment)) == Acceptance.Older)
         {
             LogOlder(assignment.Uid, assignment.Epoch);
         }
@@ -170,7 +130,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
         var epoch = new Epoch(removal.Epoch);
         node.Seen(epoch);
         _removed.Add(removal.Uid, epoch);
-        Tell(removal.Uid, runner => runner.Remove(epoch, removal.Type));
+        _runners.Tell(removal.Uid, runner => runner.Remove(epoch, removal.Type));
     }
 
     /// <summary>
@@ -191,111 +151,17 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
             string.Concat(text.Take(Limits.LoggedUidLength).Select(character => char.IsControl(character) ? '?' : character));
     }
 
-    /// <summary>Gives the runner of an instance its wish; one that has just retired is followed by a new one.</summary>
-    private Acceptance Tell(string uid, Func<Runner, Acceptance> wish)
-    {
-        while (true)
-        {
-            Runner? runner;
-            var isNew = false;
-            lock (_gate)
-            {
-                if (!_runners.TryGetValue(uid, out runner))
-                {
-                    // "Nothing there" only when every runtime has said so; the runner asks for itself otherwise.
-                    runner = new Runner(new InstanceId(uid), _holdings.RulesOut(uid) ? Observation.Absent : Observation.Unknown, services);
-                    _runners.Add(uid, runner);
-                    isNew = true;
-                }
-            }
-
-            var answer = wish(runner);
-            if (isNew)
-            {
-                Supervise(runner);
-            }
-
-            if (answer != Acceptance.Retired)
-            {
-                return answer;
-            }
-
-            lock (_gate)
-            {
-                if (_runners.TryGetValue(uid, out var present) && ReferenceEquals(present, runner))
-                {
-                    _runners.Remove(uid);
-                    _holdings.Left(runner.Id, runner.Observed);
-                }
-            }
-        }
-    }
-
-    private void Supervise(Runner runner)
-    {
-        var ended = RunAsync(runner);
-        lock (_gate)
-        {
-            if (!ended.IsCompleted)
-            {
-                _running[runner] = ended;
-            }
-        }
-
-        async Task RunAsync(Runner runner)
-        {
-            try
-            {
-                await runner.RunAsync(_stopping);
-            }
-            catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
-            {
-                return;
-            }
-            catch (Exception bug)
-            {
-                _broken.TrySetException(bug);
-                return;
-            }
-            finally
-            {
-                lock (_gate)
-                {
-                    _running.Remove(runner);
-                }
-            }
-
-            lock (_gate)
-            {
-                if (_runners.TryGetValue(runner.Id.Value, out var present) && ReferenceEquals(present, runner))
-                {
-                    _runners.Remove(runner.Id.Value);
-                    _holdings.Left(runner.Id, runner.Observed);
-                }
-            }
-
-            ReportUnclaimed();
-        }
-    }
-
     /// <summary>The snapshot named everything: who is not in it is nobody's here, which allows nothing.</summary>
     private void Complete(HashSet<string> named)
     {
-        List<Runner> unnamed;
-        lock (_gate)
-        {
-            _synced = true;
-            unnamed = [.. _runners.Where(pair => !named.Contains(pair.Key)).Select(pair => pair.Value)];
-        }
-
-        foreach (var runner in unnamed.Where(runner => runner.Desired is not null))
+        foreach (var runner in _runners.Synced(named))
         {
             LogUnnamed(runner.Id.Value);
             runner.Unassign();
         }
 
         services.Reporter.Resend();
-        ReportUnclaimed();
+        _runners.ReportUnclaimed();
     }
 
     private async Task WatchDriverAsync(IInstanceDriver driver, CancellationToken cancellationToken)
@@ -313,7 +179,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
                 while (await next)
                 {
                     backoff.Reset();
-                    Hint(hints.Current);
+                    _runners.Hint(hints.Current);
                     next = hints.MoveNextAsync();
                 }
             }
@@ -324,17 +190,6 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
 
             await backoff.WaitAsync(cancellationToken);
         }
-    }
-
-    private void Hint(InstanceId id)
-    {
-        Runner? runner;
-        lock (_gate)
-        {
-            _runners.TryGetValue(id.Value, out runner);
-        }
-
-        runner?.Hint();
     }
 
     private async Task ResyncAsync(CancellationToken cancellationToken)
@@ -366,12 +221,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
     {
         using var deadline = new CancellationTokenSource(Limits.ObserveDeadline, services.Time);
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
-        long asOf;
-        lock (_gate)
-        {
-            asOf = _holdings.Begin();
-        }
-
+        var listing = _runners.BeginListing();
         List<(DriverInstance Instance, InstanceType Type)> held = [];
         foreach (var driver in services.Drivers)
         {
@@ -379,30 +229,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
         }
 
         var attached = services.Network is { } network ? await network.ListAsync(linked.Token) : [];
-        List<Runner> differing;
-        lock (_gate)
-        {
-            _holdings.Replace(asOf, held, attached);
-            differing = [.. _runners.Values.Where(runner => _holdings.Differs(runner.Id, runner.Observed))];
-        }
-
-        foreach (var runner in differing)
-        {
-            runner.Hint();
-        }
-
-        ReportUnclaimed();
-    }
-
-    private void ReportUnclaimed()
-    {
-        lock (_gate)
-        {
-            if (_synced && _holdings.Known)
-            {
-                services.Reporter.Unclaimed(_holdings.Without(_runners.Keys));
-            }
-        }
+        _runners.Listed(listing, held, attached);
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The assignment stream ended ({Reason}); instances go on, reconnecting")]

@@ -1,5 +1,4 @@
 using Hypervisor.Agent.Drivers;
-using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;

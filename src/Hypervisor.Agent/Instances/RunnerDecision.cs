@@ -26,6 +26,9 @@ internal enum RunnerAction
     /// <summary>Find (or repair) the network of what runs already.</summary>
     Attach,
 
+    /// <summary>Let what is there go on under <see cref="Decision.Epoch"/>.</summary>
+    RaiseEpoch,
+
     /// <summary>Kill and remove every trace up to <see cref="Decision.Epoch"/>.</summary>
     Remove,
 
@@ -115,8 +118,9 @@ internal sealed record RunnerView
 /// under any update of its instance, until StartInstance or RestartInstance raises that number. A process that vanished
 /// without an exit (the machine was rebooted) did not end, and is started again.
 /// Epochs: what the runtime holds under a higher epoch than the assignment's is never touched. What it holds under a lower
-/// one is removed and made anew, on the strength of the assignment that carries the newer epoch; never when a disk would be
-/// lost with it.
+/// one goes on under the newer when it is of the same stay on this node and made from the same (the store was restored, or the
+/// instance adopted); otherwise it is removed and made anew, on the strength of the assignment that carries the newer epoch;
+/// never when a disk would be lost with it.
 /// </remarks>
 internal static class RunnerDecision
 {
@@ -186,13 +190,15 @@ internal static class RunnerDecision
             return new Decision(RunnerAction.Rest, epoch, Refusals.StaleEpoch(epoch, found.Epoch));
         }
 
-        var replaced = found is not null && found.Epoch < epoch;
+        var older = found is not null && found.Epoch < epoch;
+        var goesOn = older && GoesOn(desired, found!, view.RemoveUpTo);
+        var replaced = older && !goesOn;
         if (replaced && desired.Spec.Disks.FirstOrDefault(disk => disk.Kind is not (DiskKind.Unspecified or DiskKind.Ephemeral)) is { } precious)
         {
             return new Decision(RunnerAction.Rest, epoch, Refusals.DiskOfAnotherEpoch(precious, found!.Epoch));
         }
 
-        var action = replaced ? RunnerAction.Remove : Next(desired, found, view);
+        var action = goesOn ? RunnerAction.RaiseEpoch : replaced ? RunnerAction.Remove : Next(desired, found, view);
         return (action, failure) switch
         {
             (RunnerAction.Rest, _) => new Decision(RunnerAction.Rest, epoch),
@@ -200,6 +206,28 @@ internal static class RunnerDecision
             (_, not null) when now < failure.RetryAt => new Decision(RunnerAction.Wait, epoch, Until: failure.RetryAt),
             _ => new Decision(action, epoch),
         };
+    }
+
+    /// <summary>
+    /// Of the same stay: the instance was on no other node since, so no newer copy of it ever ran. Before that point the same
+    /// content proves nothing, for a copy that was left behind by a move looks just like this.
+    /// </summary>
+    private static bool GoesOn(Assignment desired, DriverInstance found, Epoch removeUpTo) =>
+        desired.FirstEpoch > 0
+        && found.Epoch.Value >= desired.FirstEpoch
+        && found.Epoch > removeUpTo
+        && found is { State: not DriverState.Partial, MadeFrom: { } made }
+        && made.Name == desired.Name
+        && made.Project == desired.Project
+        && Content(made.Spec).Equals(Content(desired.Spec));
+
+    /// <summary>What a runtime makes an instance from: everything but what is done with it afterwards.</summary>
+    private static InstanceSpec Content(InstanceSpec? spec)
+    {
+        var content = spec?.Clone() ?? new();
+        (content.DesiredState, content.RestartGeneration, content.OnDisconnect, content.Stop, content.Constraints) =
+            (DesiredState.Unspecified, 0, DisconnectPolicy.Unspecified, null, null);
+        return content;
     }
 
     private static RunnerAction Next(Assignment desired, DriverInstance? found, RunnerView view)

@@ -66,6 +66,13 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
             case RunnerAction.Attach:
                 await AttachAsync(desired, cancellationToken);
                 return view.Observed;
+            case RunnerAction.RaiseEpoch:
+                _prepared = null;
+                await driver.RaiseEpochAsync(id, decision.Epoch, cancellationToken);
+
+                // Its network is to be asked for under the new epoch as well.
+                _attachedFor = null;
+                break;
             case RunnerAction.Stop:
                 _prepared = null;
                 await driver.StopAsync(id, decision.Epoch, StopPolicyOf(desired.Spec), cancellationToken);
@@ -200,7 +207,15 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         if (services.Network is { } network)
         {
             (_attachment, _attachedFor) = (null, null);
-            await network.DetachAsync(id, cancellationToken);
+            try
+            {
+                await network.DetachAsync(id, epoch, cancellationToken);
+            }
+            catch (DriverException refused) when (refused.Reason == "StaleEpoch")
+            {
+                // What is attached belongs to a later placement, whose instance was not made yet: of this epoch nothing is left.
+            }
+
             NetworkReleased = true;
         }
 

@@ -70,7 +70,7 @@ internal static class StatusRendering
                 return (stopping ? InstanceState.Stopping : InstanceState.Paused, reason, message);
         }
 
-        if (decision.Refusal is not null)
+        if (decision.Refusal is not null || reason == DriverException.DiskFull)
         {
             return (InstanceState.Failed, reason, message);
         }

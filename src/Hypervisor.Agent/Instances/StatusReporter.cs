@@ -1,7 +1,6 @@
 using Grpc.Core;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Node;
-using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;

@@ -8,6 +8,12 @@ namespace Hypervisor.Agent.Networking;
 /// <summary>The bridge that instances are ports of; the host's own addresses in their subnets.</summary>
 internal sealed class Bridge(string name, NetlinkSocket route, KernelSettings settings)
 {
+    /// <summary>
+    /// The interface group (see ip-link(8)) of every agent's bridge: by it the rules of one agent know another's bridge on the
+    /// same host. "hv" as a number.
+    /// </summary>
+    public const uint Group = 0x6876;
+
     /// <summary>Makes the bridge match and answers its index.</summary>
     /// <param name="subnets">Of which the gateways are its addresses; the node's present one first.</param>
     /// <exception cref="DriverException">BridgeNameTaken, SubnetInUse.</exception>
@@ -17,8 +23,14 @@ internal sealed class Bridge(string name, NetlinkSocket route, KernelSettings se
         var link = Find();
         if (link is null)
         {
-            route.CreateBridge(name, subnets[0].Gateway.ToAddress().ToHardwareAddress());
+            route.CreateBridge(name, subnets[0].Gateway.ToAddress().ToHardwareAddress(), Group);
             link = Find() ?? throw new IOException($"bridge {name} vanished while it was set up");
+            changed = true;
+        }
+
+        if (link.Group != Group)
+        {
+            route.SetGroup(link.Index, Group);
             changed = true;
         }
 

@@ -37,6 +37,7 @@ internal sealed class Dataplane : IDisposable
     private readonly HashSet<string> _leaving = new(StringComparer.Ordinal);
     private readonly string _table;
     private Ipv4Subnet? _subnet;
+    private bool _confinesForwarding;
 
     /// <summary>Enters the host's namespace with the calling thread, for good, and reads the records.</summary>
     public Dataplane(NetworkOptions options, ILogger logger)
@@ -62,6 +63,7 @@ internal sealed class Dataplane : IDisposable
         _wiring = new(_route, _namespaces);
         _firewall = new(_nft);
         Directory.CreateDirectory(options.StateDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        _confinesForwarding = _settings.Changes(ForwardingKey, "1");
         Load();
     }
 
@@ -98,12 +100,8 @@ internal sealed class Dataplane : IDisposable
     public NetworkAttachment Attach(InstanceId id, Epoch epoch, NetworkSpec spec)
     {
         RefuseForeignName(id);
+        RefuseOlder(id, epoch);
         var before = _attachments.GetValueOrDefault(id.Value);
-        if (before is not null && epoch < before.Epoch)
-        {
-            throw new DriverException("StaleEpoch", $"Instance {id} is attached under epoch {before.Epoch}; epoch {epoch} is older.", permanent: true);
-        }
-
         var ports = PortRequests.Parse(spec);
         PortRequests.RefuseCollisions(id, ports, _attachments.Values);
         foreach (var port in ports.Where(port => before is null || !before.Ports.Any(port.CollidesWith)))
@@ -125,16 +123,23 @@ internal sealed class Dataplane : IDisposable
             _namespaces.Create(id);
         }
 
-        _wiring.Ensure(attachment, bridge, _route.FindLink(attachment.LinkName));
+        // Rules first: there is no moment at which it may speak as somebody else.
         _firewall.Change(Rules(), before, attachment);
+        _wiring.Ensure(attachment, bridge, _route.FindLink(attachment.LinkName));
         return new(_namespaces.PathOf(id), attachment.Address, attachment.Subnet.PrefixLength, attachment.Subnet.Gateway.ToAddress());
     }
 
     /// <summary>First half of <see cref="INodeNetwork.DetachAsync"/>: takes the instance out of the rules.</summary>
     /// <returns>What is to be deleted before <see cref="EndDetach"/>; on any thread, for the kernel takes its time.</returns>
-    public Departure BeginDetach(InstanceId id)
+    public Departure BeginDetach(InstanceId id, Epoch epoch)
     {
         RefuseForeignName(id);
+        RefuseOlder(id, epoch);
+        return BeginDetach(id);
+    }
+
+    private Departure BeginDetach(InstanceId id)
+    {
         if (!_attachments.TryGetValue(id.Value, out var attachment))
         {
             var links = _route.ListLinks().Where(link => link.Alias == Attachment.AliasOf(id));
@@ -163,6 +168,7 @@ internal sealed class Dataplane : IDisposable
         if (_attachments.Remove(id.Value, out var attachment))
         {
             _allocator.Release(attachment.Address.ToUInt32());
+            _firewall.Change(Rules(), attachment, null);
         }
     }
 
@@ -239,10 +245,12 @@ internal sealed class Dataplane : IDisposable
 
     private void EnsureAll(bool first)
     {
+        _confinesForwarding = _settings.Changes(ForwardingKey, "1");
+
         // Rules before forwarding: there is no moment at which the host forwards to instances unfiltered.
         if (_firewall.Ensure(Rules()))
         {
-            _logger.Repaired($"nftables table {_table}");
+            _logger.Repaired($"nftables tables {_table}");
         }
 
         var (bridge, changed) = _bridge.Ensure(Subnets());
@@ -287,6 +295,14 @@ internal sealed class Dataplane : IDisposable
         }
     }
 
+    private void RefuseOlder(InstanceId id, Epoch epoch)
+    {
+        if (_attachments.GetValueOrDefault(id.Value) is { } present && epoch < present.Epoch)
+        {
+            throw new DriverException("StaleEpoch", $"Instance {id} is attached under epoch {present.Epoch}; epoch {epoch} is older.", permanent: true);
+        }
+    }
+
     private static void RefuseForeignName(InstanceId id)
     {
         if (!InstanceUid.IsValid(id.Value))
@@ -328,7 +344,7 @@ internal sealed class Dataplane : IDisposable
         return [.. (_subnet is { } present ? subnets.Prepend(present) : subnets).Distinct()];
     }
 
-    private RulesetInput Rules() => new(_table, _options.Bridge, Subnets(), [.. _attachments.Values]);
+    private RulesetInput Rules() => new(_table, _options.Bridge, Subnets(), [.. _attachments.Values], _confinesForwarding);
 
     private void Load()
     {

@@ -19,8 +19,9 @@ internal interface INodeNetwork
     /// <exception cref="Drivers.DriverException">PortInUse, AddressNotOnNode, AddressesExhausted, InvalidNetwork, NetworkNotReady, StaleEpoch, NetworkError.</exception>
     Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken);
 
-    /// <summary>Removes everything that <see cref="AttachAsync"/> made for it.</summary>
-    Task DetachAsync(InstanceId id, CancellationToken cancellationToken);
+    /// <summary>Removes everything that <see cref="AttachAsync"/> made for it up to this epoch; nothing when there is none.</summary>
+    /// <exception cref="Drivers.DriverException">StaleEpoch when it is attached under a higher one; NetworkError.</exception>
+    Task DetachAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
 
     /// <summary>Every instance that has anything here.</summary>
     Task<IReadOnlyList<InstanceId>> ListAsync(CancellationToken cancellationToken);

@@ -21,9 +21,9 @@ internal sealed class NodeNetwork : INodeNetwork, IDisposable
     public Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken) =>
         RunAsync(dataplane => dataplane.Attach(id, epoch, spec), cancellationToken);
 
-    public async Task DetachAsync(InstanceId id, CancellationToken cancellationToken)
+    public async Task DetachAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
-        using (var departure = await RunAsync(dataplane => dataplane.BeginDetach(id), cancellationToken))
+        using (var departure = await RunAsync(dataplane => dataplane.BeginDetach(id, epoch), cancellationToken))
         {
             await _departures.WaitAsync(cancellationToken);
             try
@@ -78,6 +78,11 @@ internal sealed class NodeNetwork : INodeNetwork, IDisposable
         try
         {
             return await work();
+        }
+        catch (IOException full) when (DriverException.IsFullDisk(full))
+        {
+            // Of the records; the kernel's objects need no disk.
+            throw DriverException.OfFullDisk(full);
         }
         catch (Exception failed) when (failed is IOException or UnauthorizedAccessException)
         {

@@ -1,8 +1,8 @@
 using System.Runtime.CompilerServices;
 using Grpc.Core;
 using Hypervisor.Agent.ControlPlane;
-using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Node;

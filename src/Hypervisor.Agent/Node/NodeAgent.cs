@@ -1,7 +1,6 @@
 using System.Net;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Networking;
-using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Waiting;
 

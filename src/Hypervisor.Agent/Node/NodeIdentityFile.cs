@@ -12,7 +12,6 @@ internal sealed class NodeIdentityFile(string directory) : INodeIdentityStore
         UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.OtherRead | UnixFileMode.OtherWrite;
 
     private readonly string _path = Path.Combine(directory, "node.json");
-    private readonly string _next = Path.Combine(directory, ".node.json.new");
 
     public NodeIdentity Load()
     {
@@ -48,17 +47,7 @@ internal sealed class NodeIdentityFile(string directory) : INodeIdentityStore
     public void Save(NodeIdentity identity)
     {
         Directory.CreateDirectory(directory, OwnerDirectory);
-
-        // Left by a crash. Deleting and CreateNew (O_EXCL) follow no link that somebody put in its place.
-        File.Delete(_next);
-        using (var stream = new FileStream(_next, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = OwnerOnly }))
-        {
-            JsonSerializer.Serialize(stream, identity, NodeIdentityJson.Default.NodeIdentity);
-            stream.Flush(flushToDisk: true);
-        }
-
-        // rename(2) replaces a link itself, not what it points to; it is durable once the directory is synced.
-        File.Move(_next, _path, overwrite: true);
-        LinuxFile.SyncDirectory(directory);
+        var content = JsonSerializer.SerializeToUtf8Bytes(identity, NodeIdentityJson.Default.NodeIdentity);
+        WholeFile.Write(_path, content, OwnerOnly, durable: true);
     }
 }

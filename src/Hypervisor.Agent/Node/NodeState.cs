@@ -1,4 +1,3 @@
-using Hypervisor.Agent.Waiting;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;

@@ -38,6 +38,8 @@ internal static class CommandTable
             new("cordon", "Place no new instances on nodes", static () => new Nodes.CordonCommand()),
             new("uncordon", "Place new instances on nodes again", static () => new Nodes.UncordonCommand()),
             new("drain", "Mark nodes as draining: they take no new instances (moving theirs away follows)", static () => new Nodes.DrainCommand()),
+            new("adopt", "Make unclaimed instances of a node the cluster's again", static () => new Nodes.AdoptCommand()),
+            new("purge", "Destroy unclaimed instances of a node", static () => new Nodes.PurgeCommand()),
             new("delete", "Remove nodes from the cluster", static () => new Nodes.DeleteCommand()),
         ]),
         new("cluster", "The cluster as a whole",

@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using Grpc.Core;
 using Grpc.Net.Client;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Ctl.Connection;
@@ -78,7 +79,7 @@ internal sealed class ServerConnection : IDisposable
             }
             catch (RpcException exception) when (IsAway(exception))
             {
-                var pause = Backoff.Pause(attempt, _random);
+                var pause = Backoff.DelayAfter(attempt + 1, Limits.FirstBackoff, Limits.LongestBackoff, _random.NextUnit());
                 if ((IsConnectFailure(exception) && !_connected) || _time.GetElapsedTime(started) + pause > Limits.RetryWindow)
                 {
                     throw Unreachable(exception);

@@ -65,6 +65,22 @@ internal static class Layouts
         return Of(columns);
     }
 
+    /// <summary>One row per instance that a node holds and nobody claims.</summary>
+    public static TableLayout<(Node Node, UnclaimedInstance Instance)> Unclaimed() => Of<(Node Node, UnclaimedInstance Instance)>(
+    [
+        ("NODE", row => row.Node.Metadata.Name),
+        ("INSTANCE", row => UnclaimedName(row.Instance)),
+        ("TYPE", row => Readable.Type(row.Instance.Type)),
+        ("STATE", row => UnclaimedState(row.Instance)),
+        ("ADOPTABLE", row => row.Instance.Adoptable ? "yes" : "no"),
+        ("UID", row => row.Instance.Uid),
+    ]);
+
+    public static string UnclaimedName(UnclaimedInstance instance) => instance.Name.Length == 0 ? "-" : $"{instance.Project}/{instance.Name}";
+
+    public static string UnclaimedState(UnclaimedInstance instance) =>
+        instance.State == InstanceState.Unspecified ? "half-made" : Readable.State(instance.State);
+
     public static TableLayout<Image> Images(DateTimeOffset now, bool wide) => Of<Image>(
     [
         ("NAME", i => i.Metadata.Name),

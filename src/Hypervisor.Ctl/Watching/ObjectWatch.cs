@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using Grpc.Core;
 using Hypervisor.Ctl.Connection;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Ctl.Watching;
@@ -81,7 +82,7 @@ internal sealed class ObjectWatch<TMessage, TObject>(
             }
 
             // A server that was never reached is reported at once; one that went away gets time to come back.
-            var pause = Backoff.Pause(attempt++, random);
+            var pause = Backoff.DelayAfter(++attempt, Limits.FirstBackoff, Limits.LongestBackoff, random.NextUnit());
             var neverReached = broken is not null && newest == 0 && attempt == 1;
             if (neverReached || time.GetElapsedTime(lastContact) + pause > Limits.WatchReconnectWindow)
             {

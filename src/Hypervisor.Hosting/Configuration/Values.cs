@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using Hypervisor.Protocol;
 
 namespace Hypervisor.Hosting.Configuration;
 
@@ -35,9 +36,9 @@ public static class Values
     public static Complaint? Label(string text, out string value)
     {
         value = text;
-        return text.Length is 0 or > 63 || !IsLowerAlphanumeric(text[0]) || !IsLowerAlphanumeric(text[^1]) || !text.All(c => IsLowerAlphanumeric(c) || c == '-')
-            ? new("is not an RFC 1123 label", "1-63 characters of a-z, 0-9 and -, beginning and ending with a letter or digit")
-            : null;
+        return LabelSyntax.IsDnsLabel(text)
+            ? null
+            : new("is not an RFC 1123 label", "1-63 characters of a-z, 0-9 and -, beginning and ending with a letter or digit");
     }
 
     /// <summary>true or false, and nothing else: "yes" means a boolean to one reader of YAML and text to another.</summary>
@@ -144,8 +145,6 @@ public static class Values
             "is not one of the choices",
             (nearest is null ? "" : $"did you mean \"{nearest}\"? ") + $"Write {string.Join(", ", choices.Select(choice => choice.Word))}");
     };
-
-    private static bool IsLowerAlphanumeric(char character) => char.IsAsciiLetterLower(character) || char.IsAsciiDigit(character);
 
     private static string Number(int value) => value.ToString(CultureInfo.InvariantCulture);
 }

@@ -3,7 +3,9 @@ namespace Hypervisor.Hosting.Waiting;
 /// <summary>Runs loops that only make sense together.</summary>
 internal static class Together
 {
-    /// <summary>Ends when the first of them ends or fails, after the others were cancelled and have ended; throws what the first threw.</summary>
+    /// <summary>
+    /// Ends when the first of them ends or fails, after the others were cancelled and have ended; throws what the first threw.
+    /// </summary>
     public static async Task RunAsync(CancellationToken cancellationToken, params IReadOnlyList<Func<CancellationToken, Task>> loops)
     {
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -14,6 +16,9 @@ internal static class Together
         await first;
     }
 
-    /// <summary>The end of a completion source awaited directly by WhenAny would be carried to the thread pool; awaited, it ends here.</summary>
-    private static async Task InContextAsync(Func<CancellationToken, Task> loop, CancellationToken cancellationToken) => await loop(cancellationToken);
+    /// <summary>
+    /// The end of a completion source awaited directly by WhenAny would be carried to the thread pool; awaited, it ends here.
+    /// </summary>
+    private static async Task InContextAsync(Func<CancellationToken, Task> loop, CancellationToken cancellationToken) =>
+        await loop(cancellationToken);
 }

@@ -33,7 +33,8 @@ internal sealed class YamlTreeBuilder
         }
         catch (YamlException exception)
         {
-            builder.Error((int)exception.Start.Line, $"is not valid YAML: {FirstLine(exception.Message)}", "check indentation, colons and quotes");
+            builder.Error(
+                (int)exception.Start.Line, $"is not valid YAML: {FirstLine(exception.Message)}", "check indentation, colons and quotes");
         }
         catch (RefusedException)
         {
@@ -100,7 +101,8 @@ internal sealed class YamlTreeBuilder
         {
             if (!node.Anchor.IsEmpty)
             {
-                Error(Line(current), $"defines an anchor (&{Shown(node.Anchor.Value)})", "remove it; anchors and aliases are not used here");
+                Error(
+                    Line(current), $"defines an anchor (&{Shown(node.Anchor.Value)})", "remove it; anchors and aliases are not used here");
             }
 
             if (!node.Tag.IsEmpty)

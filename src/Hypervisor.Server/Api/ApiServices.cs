@@ -22,6 +22,8 @@ internal static class ApiServices
         services.AddStreams();
         services.AddSingleton<NodeReads>();
         services.AddSingleton<NodeUpdates>();
+        services.AddSingleton<InstanceAdoption>();
+        services.AddSingleton<InstancePurge>();
         services.AddSingleton(provider => new ClusterSummary(
             provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), replica, address));
 

@@ -12,6 +12,8 @@ internal sealed class ClusterService(
     NodeRegistry registry,
     NodeReads reads,
     NodeUpdates updates,
+    InstanceAdoption adoption,
+    InstancePurge purge,
     ClusterSummary summary,
     HeartbeatIntake heartbeats,
     WatchHub watches,
@@ -34,6 +36,12 @@ internal sealed class ClusterService(
 
     public override Task<Node> UpdateNode(UpdateNodeRequest request, ServerCallContext context) =>
         updates.UpdateAsync(request, context.CancellationToken);
+
+    public override Task<Instance> AdoptInstance(AdoptInstanceRequest request, ServerCallContext context) =>
+        adoption.AdoptAsync(request, context.CancellationToken);
+
+    public override Task<PurgeInstanceResponse> PurgeInstance(PurgeInstanceRequest request, ServerCallContext context) =>
+        purge.PurgeAsync(request, context.CancellationToken);
 
     public override Task WatchNodes(
         WatchNodesRequest request, IServerStreamWriter<WatchNodesResponse> responseStream, ServerCallContext context) =>

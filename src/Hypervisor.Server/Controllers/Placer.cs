@@ -16,7 +16,18 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
     /// </summary>
     /// <param name="last">The epoch of the instance's last placement.</param>
     /// <param name="reserve">False for a dry run: the plan is shown and never settled.</param>
-    public PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last, bool reserve = true)
+    public PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last, bool reserve = true) =>
+        Plan(term, instance, spec, last, only: null, reserve);
+
+    /// <summary>
+    /// As <see cref="Plan(LeaderTerm, InstanceId, InstanceSpec, Epoch, bool)"/> for an instance that is on a node already: its
+    /// stay goes on, and a cordon does not matter. Room for it has to be there nevertheless (CapacitySafe).
+    /// </summary>
+    /// <param name="copy">The epoch it is there under.</param>
+    public PlacementPlan? PlanStay(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch copy, NodeId node) =>
+        Plan(term, instance, spec, copy, node, reserve: true);
+
+    private PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last, NodeId? only, bool reserve)
     {
         var request = PlacementRequest.Of(instance, spec, clusterDefault);
         lock (term.Reservations.Gate)
@@ -30,7 +41,7 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
                 return null;
             }
 
-            var nodes = term.Reservations.Overlay(view.Revision, Candidates(view, withPorts: request.Ports.Count > 0));
+            var nodes = term.Reservations.Overlay(view.Revision, Candidates(view, only, withPorts: request.Ports.Count > 0));
             var decision = scheduler.Decide(request, new(view.ResourceVersion, nodes), time.GetUtcNow());
             if (decision.Node is not { } node || view.Node(node.Id) is not { } entry)
             {
@@ -50,6 +61,7 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
                 NodeUid = node.Id.Value,
                 Epoch = epoch.Value,
                 PlacedAt = decision.Receipt.DecidedAt,
+                FirstEpoch = only is null ? epoch.Value : last.Value,
             };
 
             // The node's spec unchanged: neither cordoned nor deregistered since.
@@ -81,19 +93,19 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
             term, instance, new PlacementRecord { Placement = placement }, new ReceiptRecord { Receipt = receipt }, [term.Guard]);
     }
 
-    private static List<CandidateNode> Candidates(ClusterView view, bool withPorts)
+    private static List<CandidateNode> Candidates(ClusterView view, NodeId? only, bool withPorts)
     {
-        var candidates = new List<CandidateNode>(view.NodeCount);
+        var candidates = new List<CandidateNode>(only is null ? view.NodeCount : 1);
         foreach (var node in view.Nodes)
         {
-            if (node.Inventory is not { } inventory)
+            if (node.Inventory is not { } inventory || (only is { } here && node.Id != here))
             {
                 continue;
             }
 
             var allocated = node.Allocated;
             candidates.Add(new(
-                node.Id, node.Name, node.Scheduling, node.Liveness, inventory, node.Labels,
+                node.Id, node.Name, only is null ? node.Scheduling : NodeScheduling.Schedulable, node.Liveness, inventory, node.Labels,
                 ResourceAmount.Of(inventory.Capacity),
                 new(allocated.CpuMillicores, allocated.MemoryBytes, allocated.DiskBytes),
                 node.InstanceUids.Count,

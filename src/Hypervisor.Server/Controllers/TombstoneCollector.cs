@@ -35,7 +35,7 @@ internal sealed partial class TombstoneCollector(
         var before = time.GetUtcNow() - Limits.Control.TombstoneLifetime;
         var due = view.Tombstones
             .Where(tombstone => tombstone.Record.DeletedAt.ToDateTimeOffset() <= before
-                && tombstone.Record.PendingNodeUids.All(uid => view.Node(new(uid)) is null))
+                && tombstone.Record.PendingNodeUids.Concat(tombstone.Record.Purges.Keys).All(uid => view.Node(new(uid)) is null))
             .Take(Limits.Control.TombstonesPerPass);
         var collected = 0;
         foreach (var chunk in due.Chunk(Limits.Control.WritesInFlight))

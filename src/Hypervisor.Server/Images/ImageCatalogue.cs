@@ -6,6 +6,7 @@ using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Validation;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Images.Archives;
 using Hypervisor.Server.Images.Blobs;
@@ -27,7 +28,6 @@ internal sealed class ImageCatalogue(
     IRandomSource random) : IDisposable
 {
     private const string Kind = "Image";
-    private const string DefaultProject = "default";
 
     private readonly ArchiveImporter _importer = new(blobs, limits, time);
     private readonly SemaphoreSlim _places = new(limits.MaxConcurrentImports);
@@ -72,7 +72,7 @@ internal sealed class ImageCatalogue(
     public async Task<ListImagesResponse> ListAsync(ListImagesRequest request, CancellationToken cancellationToken)
     {
         var violations = new FieldViolations();
-        var project = Project(request.Project, violations);
+        var project = Projects.Resolve(request.Project, violations);
         if (request.PageSize is < 0 or > Limits.Images.MaxPageSize)
         {
             violations.Add("page_size", $"{request.PageSize} is out of range; 1-{Limits.Images.MaxPageSize}, or 0 for {Limits.Images.DefaultPageSize}.");
@@ -289,7 +289,7 @@ internal sealed class ImageCatalogue(
     private static string Validate(string project, string name, string requestId, bool nameRequired, string nameField, out ImageReference? reference)
     {
         var violations = new FieldViolations();
-        project = Project(project, violations);
+        project = Projects.Resolve(project, violations);
         reference = null;
         if (ImageReference.TryParse(name, out var parsed))
         {
@@ -300,27 +300,8 @@ internal sealed class ImageCatalogue(
             violations.Add(nameField, $"\"{Hosting.Yaml.DisplayText.Of(name)}\" is not the name of an image; {ImageReference.Rule}.");
         }
 
-        if (requestId.Length > 64 || requestId.Any(character => character is < '!' or > '~'))
-        {
-            violations.Add("request_id", "Must be 1-64 printable ASCII characters.");
-        }
-
+        RequestChecks.CheckRequestId(requestId, violations);
         violations.ThrowIfAny();
-        return project;
-    }
-
-    private static string Project(string project, FieldViolations violations)
-    {
-        if (project.Length == 0)
-        {
-            return DefaultProject;
-        }
-
-        if (Hosting.Configuration.Values.Label(project, out _) is { } complaint)
-        {
-            violations.Add("project", $"\"{Hosting.Yaml.DisplayText.Of(project)}\" {complaint.What}; {complaint.Remedy}.");
-        }
-
         return project;
     }
 }

@@ -67,9 +67,9 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
 
                 foreach (var (before, after) in change.Tombstones)
                 {
-                    if (before is null && after is not null && after.Record.PendingNodeUids.Contains(node.Value))
+                    if (RemovalOf(after, node) is { } removal && removal.Epoch != RemovalOf(before, node)?.Epoch)
                     {
-                        yield return Event(version, RemovalOf(after));
+                        yield return Event(version, removal);
                     }
                 }
             }
@@ -92,9 +92,12 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             yield return instance.Deleting ? Event(version, RemovalOf(instance)) : Event(version, AssignmentOf(instance));
         }
 
-        foreach (var tombstone in view.Tombstones.Where(tombstone => tombstone.Record.PendingNodeUids.Contains(id.Value)))
+        foreach (var tombstone in view.Tombstones)
         {
-            yield return Event(version, RemovalOf(tombstone));
+            if (RemovalOf(tombstone, id) is { } removal)
+            {
+                yield return Event(version, removal);
+            }
         }
 
         foreach (var removal in UnclaimedLeftovers(view, node))
@@ -127,7 +130,8 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
     /// </summary>
     private static long? OverUpTo(ClusterView view, NodeEntry node, InstanceId id, long copy)
     {
-        if (view.Tombstone(id) is { } tombstone && tombstone.Record.Epoch >= copy)
+        // Epoch 0 is of one that was never placed, or of a purge, which speaks of its own nodes only.
+        if (view.Tombstone(id) is { Record.Epoch: > 0 } tombstone && tombstone.Record.Epoch >= copy)
         {
             return tombstone.Record.Epoch;
         }
@@ -172,6 +176,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             Generation = instance.Metadata.Generation,
             Epoch = instance.Epoch.Value,
             Spec = instance.Spec,
+            FirstEpoch = instance.PlacementRecord?.Placement?.FirstEpoch ?? 0,
         };
         assignment.Labels.Add(instance.Metadata.Labels);
         return assignment;
@@ -180,8 +185,20 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
     private static Removal RemovalOf(InstanceEntry instance) =>
         new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value, Type = instance.Spec.Type };
 
-    private static Removal RemovalOf(TombstoneEntry tombstone) =>
-        new() { Uid = tombstone.Id.Value, Epoch = tombstone.Record.Epoch, Type = tombstone.Record.Type };
+    /// <summary>What the tombstone asks of this node: as one that held the instance, or as one whose unclaimed copy is purged.</summary>
+    private static Removal? RemovalOf(TombstoneEntry? tombstone, NodeId node)
+    {
+        if (tombstone is null)
+        {
+            return null;
+        }
+
+        var isPending = tombstone.Record.PendingNodeUids.Contains(node.Value);
+        var isPurged = tombstone.Record.Purges.TryGetValue(node.Value, out var purged);
+        return isPending || isPurged
+            ? new() { Uid = tombstone.Id.Value, Epoch = Math.Max(isPending ? tombstone.Record.Epoch : 0, purged), Type = tombstone.Record.Type }
+            : null;
+    }
 
     private static AssignmentEvent Event(ResourceVersion version, Assignment put) => new() { ResourceVersion = version.Value, Put = put };
 

@@ -1,3 +1,4 @@
+using Hypervisor.Protocol;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Validation;
 

@@ -42,6 +42,17 @@ internal static class NodeInventoryRules
             Text(runtime.Driver, $"inventory.runtimes[{i}].driver", violations);
             Text(runtime.Version, $"inventory.runtimes[{i}].version", violations);
             Text(runtime.Message, $"inventory.runtimes[{i}].message", violations);
+            if (runtime.Warnings.Count > Limits.Agents.RuntimeWarnings)
+            {
+                violations.Add($"inventory.runtimes[{i}].warnings", $"has {runtime.Warnings.Count} entries; at most {Limits.Agents.RuntimeWarnings}");
+                continue;
+            }
+
+            foreach (var warning in runtime.Warnings)
+            {
+                Text(warning.Reason, $"inventory.runtimes[{i}].warnings.reason", violations);
+                Text(warning.Message, $"inventory.runtimes[{i}].warnings.message", violations);
+            }
         }
     }
 

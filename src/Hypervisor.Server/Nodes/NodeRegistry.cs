@@ -91,7 +91,8 @@ internal sealed partial class NodeRegistry(
     /// <summary>Removes a node that holds nothing, or, when the operator vouches that it is off, whatever it holds.</summary>
     /// <remarks>
     /// The node is cordoned first. A placement that was decided before compares the node's spec and fails; one decided later
-    /// does not choose the node. So once the cordon shows in a view without instances, none can come. What a fenced node held
+    /// does not choose the node. So once the cordon shows in a view without instances, none can come; when one came before, the
+    /// cordon is taken back, and the refused call has changed nothing. What a fenced node held
     /// is then without a node: the placement controller starts it elsewhere under a higher epoch, removes what was being
     /// deleted, and leaves instances with a local disk pending for good.
     /// </remarks>
@@ -101,6 +102,7 @@ internal sealed partial class NodeRegistry(
     {
         var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
         var uid = NodeReferences.Resolve(view, reference).Id;
+        var cordonedAt = 0L;
         for (var attempt = 1; attempt <= Limits.Control.WriteAttempts; attempt++)
         {
             if (view.Node(uid) is not { } node)
@@ -110,11 +112,12 @@ internal sealed partial class NodeRegistry(
 
             if (!fenced && node.InstanceUids.Count > 0)
             {
+                await UncordonAsync(node, cordonedAt, cancellationToken);
                 throw HoldsInstances(view, node);
             }
 
             var removing = fenced || node.Scheduling != NodeScheduling.Schedulable;
-            var result = await writer.WriteAsync(removing ? Remove(node) : Cordon(node), cancellationToken);
+            var result = await writer.WriteAsync(removing ? Remove(node) : Schedule(node, NodeScheduling.Cordoned), cancellationToken);
             view = await reads.IncludingAsync(result.Revision, cancellationToken);
             if (removing && result.Succeeded)
             {
@@ -122,9 +125,28 @@ internal sealed partial class NodeRegistry(
                 LogDeregistered(logger, node.Name, uid, node.InstanceUids.Count);
                 return;
             }
+
+            cordonedAt = result.Succeeded ? result.Revision : cordonedAt;
+        }
+
+        if (view.Node(uid) is { } left)
+        {
+            await UncordonAsync(left, cordonedAt, cancellationToken);
         }
 
         throw ApiErrors.Aborted("NODE_CHANGING", $"Node '{reference}' kept changing while it was removed; try again.");
+    }
+
+    /// <summary>Takes back the cordon written at this revision; one that somebody else has touched since is theirs.</summary>
+    private async Task UncordonAsync(NodeEntry node, long cordonedAt, CancellationToken cancellationToken)
+    {
+        if (cordonedAt == 0 || node.SpecRevision != cordonedAt)
+        {
+            return;
+        }
+
+        var result = await writer.WriteAsync(Schedule(node, NodeScheduling.Schedulable), cancellationToken);
+        await reads.IncludingAsync(result.Revision, cancellationToken);
     }
 
     private (NodeId Uid, StoreWrite Write) Create(RegisterNodeRequest request, ClusterView view)
@@ -178,11 +200,11 @@ internal sealed partial class NodeRegistry(
                 [new StoreOperation.Put(Keys.NodeRegistration(node.Id), registration.ToByteArray())]);
     }
 
-    private static StoreWrite Cordon(NodeEntry node)
+    private static StoreWrite Schedule(NodeEntry node, NodeScheduling scheduling)
     {
         var spec = node.SpecRecord.Clone();
         spec.Spec ??= new();
-        spec.Spec.Scheduling = NodeScheduling.Cordoned;
+        spec.Spec.Scheduling = scheduling;
         spec.Metadata.Generation++;
         return new(
             [Compare.Modified(Keys.NodeSpec(node.Id), node.SpecRevision)],

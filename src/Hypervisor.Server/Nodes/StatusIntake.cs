@@ -98,10 +98,8 @@ internal sealed class StatusIntake(ViewReads reads, ClusterState state, StoreWri
 
                 write = InstanceRemoval.Write(instance, time.GetUtcNow(), []);
             }
-            else if (view.Tombstone(id) is { } tombstone && tombstone.Record.PendingNodeUids.Contains(node.Value))
+            else if (view.Tombstone(id) is { } tombstone && Settled(tombstone.Record, node, removal.Epoch) is { } record)
             {
-                var record = tombstone.Record.Clone();
-                record.PendingNodeUids.Remove(node.Value);
                 write = new(
                     [Compare.Modified(Keys.Tombstone(id), tombstone.ModRevision)],
                     [new StoreOperation.Put(Keys.Tombstone(id), record.ToByteArray())]);
@@ -120,6 +118,19 @@ internal sealed class StatusIntake(ViewReads reads, ClusterState state, StoreWri
         }
 
         throw ApiErrors.Aborted("INSTANCE_CHANGING", $"Instance {removal.Uid} kept changing while its removal was recorded; report again.");
+    }
+
+    /// <summary>The tombstone without what the node has done; null when that changes nothing.</summary>
+    private static TombstoneRecord? Settled(TombstoneRecord tombstone, NodeId node, long epoch)
+    {
+        var record = tombstone.Clone();
+        record.PendingNodeUids.Remove(node.Value);
+        if (record.Purges.TryGetValue(node.Value, out var purged) && purged <= epoch)
+        {
+            record.Purges.Remove(node.Value);
+        }
+
+        return record.Equals(tombstone) ? null : record;
     }
 
     private async Task ReplaceUnclaimedAsync(NodeId id, UnclaimedReport report, CancellationToken cancellationToken)
@@ -155,6 +166,11 @@ internal sealed class StatusIntake(ViewReads reads, ClusterState state, StoreWri
         Count(request.Reports.Count, Limits.Agents.ReportsPerCall, "reports");
         Count(request.Removed.Count, Limits.Agents.ReportsPerCall, "removed");
         Count(request.Unclaimed?.Instances.Count ?? 0, Limits.Agents.Unclaimed, "unclaimed.instances");
+        if (request.Unclaimed?.CalculateSize() is > Limits.Agents.UnclaimedBytes and var size)
+        {
+            violations.Add("unclaimed", $"takes {size} bytes; at most {Limits.Agents.UnclaimedBytes}");
+        }
+
         for (var i = 0; i < request.Reports.Count; i++)
         {
             if (!ReportedStatus.CanBeObserved(request.Reports[i].Status))

@@ -1,4 +1,5 @@
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Server.Stores;
 
@@ -103,13 +104,13 @@ internal sealed partial class ClusterState
             {
                 failures++;
                 LogUnavailable(_logger, failures, exception);
-                await Task.Delay(Backoff(failures), _time, cancellationToken);
+                await PauseAsync(failures, cancellationToken);
             }
             catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
             {
                 failures++;
                 LogUnavailable(_logger, failures, exception);
-                await Task.Delay(Backoff(failures), _time, cancellationToken);
+                await PauseAsync(failures, cancellationToken);
             }
         }
     }
@@ -127,7 +128,7 @@ internal sealed partial class ClusterState
                 || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
             {
                 LogUnavailable(_logger, failures, exception);
-                await Task.Delay(Backoff(failures), _time, cancellationToken);
+                await PauseAsync(failures, cancellationToken);
             }
         }
     }
@@ -260,13 +261,8 @@ internal sealed partial class ClusterState
         return builder.Build(batch.Revision);
     }
 
-    private TimeSpan Backoff(int failures)
-    {
-        var ceiling = Math.Min(
-            Limits.State.RetryMaximum.TotalMilliseconds,
-            Limits.State.RetryMinimum.TotalMilliseconds * Math.Pow(2, Math.Min(failures, 16) - 1));
-        return TimeSpan.FromMilliseconds(ceiling * (0.5 + (_random.NextUnit() / 2)));
-    }
+    private Task PauseAsync(int failures, CancellationToken cancellationToken) => Task.Delay(
+        Backoff.DelayAfter(failures, Limits.State.RetryMinimum, Limits.State.RetryMaximum, _random.NextUnit()), _time, cancellationToken);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "View loaded at revision {Revision}: {Instances} instances, {Nodes} nodes")]
     private static partial void LogLoaded(ILogger logger, long revision, int instances, int nodes);

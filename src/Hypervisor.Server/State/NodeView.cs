@@ -22,7 +22,38 @@ internal static class NodeView
             InstanceCount = entry.InstanceUids.Count,
             Subnet = entry.RegistrationRecord?.Subnet ?? "",
         };
-        status.Unclaimed.AddRange(entry.RegistrationRecord?.Unclaimed.Select(unclaimed => unclaimed.Clone()) ?? []);
+        status.Unclaimed.AddRange(entry.RegistrationRecord?.Unclaimed.Select(Render) ?? []);
+        status.Conditions.Add(RuntimeVulnerable(status.Inventory));
         return new() { Metadata = metadata, Spec = new() { Scheduling = entry.Scheduling }, Status = status };
     }
+
+    /// <summary>Derived, so it has no time of its own.</summary>
+    private static Condition RuntimeVulnerable(NodeInventory inventory)
+    {
+        const string Known = "KnownVulnerability";
+        const string Possible = "PossibleVulnerability";
+        var warnings = inventory.Runtimes.SelectMany(runtime => runtime.Warnings).Where(warning => warning.Reason is Known or Possible).ToList();
+        var status = warnings.Any(warning => warning.Reason == Known) ? ConditionStatus.True
+            : warnings.Count > 0 ? ConditionStatus.Unknown
+            : ConditionStatus.False;
+        return new()
+        {
+            Type = "RuntimeVulnerable",
+            Status = status,
+            Reason = status == ConditionStatus.True ? Known : warnings.Count > 0 ? Possible : "",
+            Message = string.Join("; ", warnings.Select(warning => warning.Message)),
+        };
+    }
+
+    /// <summary>Without its spec: who may see a node need not be one who may see every project's environment variables.</summary>
+    public static UnclaimedInstance Render(UnclaimedInstance reported) => new()
+    {
+        Uid = reported.Uid,
+        Name = reported.Name,
+        Project = reported.Project,
+        Epoch = reported.Epoch,
+        Type = reported.Type,
+        State = reported.State,
+        Adoptable = reported.Spec is not null,
+    };
 }

@@ -19,8 +19,8 @@ public sealed class LifecycleTests
         var instance = await lab.AttachAsync(NetworkLab.Publishing((8080, 80)));
         instance.Inside.Dispose();
 
-        await lab.Network.DetachAsync(instance.Id, NetworkLab.Deadline);
-        await lab.Network.DetachAsync(instance.Id, NetworkLab.Deadline);
+        await lab.Network.DetachAsync(instance.Id, NetworkLab.EpochOf(1), NetworkLab.Deadline);
+        await lab.Network.DetachAsync(instance.Id, NetworkLab.EpochOf(1), NetworkLab.Deadline);
 
         Assert.Equal(before, lab.HostLinks().Select(link => link.Name).Order());
         Assert.Equal(rules, lab.Nft("list table inet hypervisor_hv0"));
@@ -130,7 +130,7 @@ public sealed class LifecycleTests
         Assert.Equal([completed, removed], await lab.Network.ListAsync(NetworkLab.Deadline));
 
         var attachment = await lab.Network.AttachAsync(completed, NetworkLab.EpochOf(1), new(), NetworkLab.Deadline);
-        await lab.Network.DetachAsync(removed, NetworkLab.Deadline);
+        await lab.Network.DetachAsync(removed, NetworkLab.EpochOf(1), NetworkLab.Deadline);
 
         Assert.Equal([attachment.NamespacePath], lab.Mounts());
         Assert.Equal([completed], await lab.Network.ListAsync(NetworkLab.Deadline));
@@ -227,7 +227,7 @@ public sealed class LifecycleTests
         Assert.Equal(50, attachments.Select(attachment => attachment.Address).Distinct().Count());
         Assert.Equal(50, (await lab.Network.ListAsync(NetworkLab.Deadline)).Count);
 
-        await Task.WhenAll(ids.Select(id => lab.Network.DetachAsync(id, NetworkLab.Deadline)));
+        await Task.WhenAll(ids.Select(id => lab.Network.DetachAsync(id, NetworkLab.EpochOf(1), NetworkLab.Deadline)));
 
         Assert.Empty(lab.Mounts());
         Assert.Empty(await lab.Network.ListAsync(NetworkLab.Deadline));
@@ -244,7 +244,7 @@ public sealed class LifecycleTests
         var full = await Assert.ThrowsAsync<DriverException>(() => lab.AttachAsync());
         Assert.Equal("AddressesExhausted", full.Reason);
 
-        await lab.Network.DetachAsync(only.Id, NetworkLab.Deadline);
+        await lab.Network.DetachAsync(only.Id, NetworkLab.EpochOf(1), NetworkLab.Deadline);
         Assert.Equal(only.Address, (await lab.AttachAsync()).Address);
     }
 
@@ -280,7 +280,7 @@ public sealed class LifecycleTests
     public async Task A_bridge_of_somebody_else_is_neither_used_nor_removed()
     {
         await using var lab = new NetworkLab();
-        lab.OnHost(route => route.CreateBridge("hv0", new([0x52, 0x54, 0, 1, 2, 3])));
+        lab.OnHost(route => route.CreateBridge("hv0", new([0x52, 0x54, 0, 1, 2, 3]), 0));
 
         var refused = await Assert.ThrowsAsync<DriverException>(() => lab.Network.EnsureAsync(NetworkLab.Subnet, NetworkLab.Deadline));
 

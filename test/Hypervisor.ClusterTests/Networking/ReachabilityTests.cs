@@ -145,8 +145,8 @@ public sealed class ReachabilityTests
         Assert.NotNull(await LabTraffic.AskUdpAsync(instance.Inside, NetworkLab.NeighbourAddress, 7000));
         Assert.Equal(0, capture.PacketsFrom(forged));
 
-        // The forgery is real: without the guard it gets through.
-        lab.Nft("flush chain inet hypervisor_hv0 guard");
+        // The forgery is real: without the guards it gets through.
+        lab.Nft("flush chain inet hypervisor_hv0 guard; flush chain bridge hypervisor_hv0 guard");
         SendForged();
         Assert.NotNull(await LabTraffic.AskUdpAsync(instance.Inside, NetworkLab.NeighbourAddress, 7000));
         Assert.Equal(1, capture.PacketsFrom(forged));

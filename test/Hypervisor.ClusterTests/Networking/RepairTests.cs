@@ -72,7 +72,7 @@ public sealed class RepairTests
         for (var round = 0; round < 10; round++)
         {
             var instance = await lab.AttachAsync(NetworkLab.Publishing((8080, 80)));
-            await lab.Network.DetachAsync(instance.Id, NetworkLab.Deadline);
+            await lab.Network.DetachAsync(instance.Id, NetworkLab.EpochOf(1), NetworkLab.Deadline);
         }
 
         // Notifications are read between two calls.

@@ -57,7 +57,7 @@ internal sealed class WatchLog : IAsyncDisposable
         {
             try
             {
-                using var call = _cluster.Compute.WatchInstances(new WatchInstancesRequest { ResourceVersion = _version }, cancellationToken: _stop.Token);
+                using var call = _cluster.Compute.WatchInstances(new WatchInstancesRequest { Project = "-", ResourceVersion = _version }, cancellationToken: _stop.Token);
                 await foreach (var change in call.ResponseStream.ReadAllAsync(_stop.Token))
                 {
                     lock (_instances)

@@ -1,5 +1,6 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Memory;
@@ -99,8 +100,8 @@ internal sealed record Sabotage
 {
     public Func<IInstanceDriver, IInstanceDriver> Driver { get; init; } = driver => driver;
 
-    /// <summary>What the client's watch delivers of each event.</summary>
-    public Func<long, bool> DeliverWatchEvent { get; init; } = _ => true;
+    /// <summary>Whether the client's watch delivers an event.</summary>
+    public Func<WatchInstancesResponse, bool> DeliverWatchEvent { get; init; } = _ => true;
 
     /// <summary>What becomes of the request id on its way.</summary>
     public Func<string, string> RequestId { get; init; } = id => id;

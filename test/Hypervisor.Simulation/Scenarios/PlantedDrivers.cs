@@ -19,16 +19,18 @@ internal abstract class PlantedDriver(IInstanceDriver driver) : IInstanceDriver
 
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => driver.ProbeAsync(cancellationToken);
 
-    public Task CreateAsync(InstanceDefinition definition, CancellationToken cancellationToken) => driver.CreateAsync(definition, cancellationToken);
+    public virtual Task CreateAsync(InstanceDefinition definition, CancellationToken cancellationToken) => driver.CreateAsync(definition, cancellationToken);
 
     public Task StartAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.StartAsync(id, epoch, cancellationToken);
 
-    public Task StopAsync(InstanceId id, Epoch epoch, StopPolicy policy, CancellationToken cancellationToken) =>
+    public virtual Task StopAsync(InstanceId id, Epoch epoch, StopPolicy policy, CancellationToken cancellationToken) =>
         driver.StopAsync(id, epoch, policy, cancellationToken);
 
     public Task PauseAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.PauseAsync(id, epoch, cancellationToken);
 
     public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.ResumeAsync(id, epoch, cancellationToken);
+
+    public Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => driver.RaiseEpochAsync(id, epoch, cancellationToken);
 
     public IAsyncEnumerable<InstanceId> WatchAsync(CancellationToken cancellationToken) => driver.WatchAsync(cancellationToken);
 }
@@ -50,6 +52,29 @@ internal sealed class CleaningDriver(IInstanceDriver driver) : PlantedDriver(dri
         }
 
         return await base.ListAsync(cancellationToken);
+    }
+}
+
+/// <summary>Runs everything under the first epoch that it saw of it, on whatever machine.</summary>
+internal sealed class ClingingDriver(IInstanceDriver driver, Dictionary<InstanceId, Epoch> first) : PlantedDriver(driver)
+{
+    public override Task CreateAsync(InstanceDefinition definition, CancellationToken cancellationToken)
+    {
+        first.TryAdd(definition.Id, definition.Epoch);
+        var assignment = definition.Assignment.Clone();
+        assignment.Epoch = first[definition.Id].Value;
+        return base.CreateAsync(definition with { Assignment = assignment }, cancellationToken);
+    }
+}
+
+/// <summary>Never comes back from stopping, and has stopped nothing.</summary>
+internal sealed class HangingDriver(IInstanceDriver driver) : PlantedDriver(driver)
+{
+    public override async Task StopAsync(InstanceId id, Epoch epoch, StopPolicy policy, CancellationToken cancellationToken)
+    {
+        var never = new TaskCompletionSource();
+        await using var cancelled = cancellationToken.UnsafeRegister(_ => never.TrySetCanceled(cancellationToken), null);
+        await never.Task;
     }
 }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Stores;
 using Hypervisor.Simulation.Cluster;
 using Xunit;
@@ -64,6 +65,27 @@ public sealed class SpineTests
         var delivered = 0;
         AssertFound("WatchExact", new Sabotage { DeliverWatchEvent = _ => ++delivered % 25 != 0 });
     }
+
+    [Fact]
+    public void A_planted_watch_that_loses_the_last_word_on_an_instance_is_found()
+    {
+        var changes = 0;
+        AssertFound("WatchEqualsList", new Sabotage
+        {
+            DeliverWatchEvent = change => change.Type != WatchEventType.Modified || ++changes % 3 != 0,
+        });
+    }
+
+    [Fact]
+    public void A_planted_driver_that_clings_to_an_old_epoch_is_found()
+    {
+        var first = new Dictionary<InstanceId, Epoch>();
+        AssertFound("EpochMonotonic", new Sabotage { Driver = driver => new ClingingDriver(driver, first) });
+    }
+
+    [Fact]
+    public void A_planted_driver_that_hangs_is_found() =>
+        AssertFound("Converges", new Sabotage { Driver = driver => new HangingDriver(driver) });
 
     [Fact]
     public void A_planted_server_that_forgets_request_ids_is_found() =>

@@ -70,7 +70,7 @@ internal sealed class Users(SimulatedCluster cluster, Ledger ledger, WatchFold w
                     (server, token) => server.Instances.Watches.InstancesAsync(new WatchInstancesRequest { ResourceVersion = watch.Position }, token),
                     cancellationToken))
                 {
-                    if (sabotage.DeliverWatchEvent(watch.Events))
+                    if (sabotage.DeliverWatchEvent(change))
                     {
                         watch.Take(change);
                     }

@@ -143,6 +143,20 @@ internal sealed class FakeCluster : ClusterService.ClusterServiceBase
     public override Task<Node> GetNode(GetNodeRequest request, ServerCallContext context) =>
         Task.FromResult(new Node { Metadata = new() { Name = "n1", Uid = "u1" } });
 
+    public List<Google.Protobuf.IMessage> Settled { get; } = [];
+
+    public override Task<Instance> AdoptInstance(AdoptInstanceRequest request, ServerCallContext context)
+    {
+        Settled.Add(request);
+        return Task.FromResult(new Instance { Metadata = new() { Name = request.Instance, Project = "default", Uid = "u7" } });
+    }
+
+    public override Task<PurgeInstanceResponse> PurgeInstance(PurgeInstanceRequest request, ServerCallContext context)
+    {
+        Settled.Add(request);
+        return Task.FromResult(new PurgeInstanceResponse { Instance = new() { Name = request.Instance, Project = "default", Uid = "u7" } });
+    }
+
     public override Task<Node> UpdateNode(UpdateNodeRequest request, ServerCallContext context)
     {
         Updated = request;

@@ -120,7 +120,8 @@ internal sealed class ControlPlane : IAsyncDisposable
     }
 
     /// <summary>An instance as the API writes it, not placed yet.</summary>
-    public async Task<InstanceId> PendingAsync(string name, CancellationToken cancellationToken, long memoryBytes = 64 << 20, DiskKind disk = DiskKind.Ephemeral)
+    public async Task<InstanceId> PendingAsync(
+        string name, CancellationToken cancellationToken, long memoryBytes = 64 << 20, DiskKind disk = DiskKind.Ephemeral)
     {
         var id = new InstanceId(Random.NewUid());
         var record = new InstanceSpecRecord

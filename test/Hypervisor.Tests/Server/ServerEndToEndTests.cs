@@ -20,7 +20,8 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
-    private readonly CancellationTokenSource _deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+    private readonly CancellationTokenSource _deadline = CancellationTokenSource.CreateLinkedTokenSource(
+        TestContext.Current.CancellationToken);
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("hypervisor-test-");
     private WebApplication _app = null!;
     private GrpcChannel _channel = null!;
@@ -180,7 +181,8 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
         Assert.Equal("a", Assert.Single((await cluster.ListNodesAsync(new() { LabelSelector = "disk=ssd" }, cancellationToken: Token)).Nodes).Metadata.Name);
 
         await cluster.DeregisterNodeAsync(new() { Node = "a" }, cancellationToken: Token);
-        var gone = await Assert.ThrowsAsync<RpcException>(async () => await cluster.GetNodeAsync(new() { Node = "a" }, cancellationToken: Token));
+        var gone = await Assert.ThrowsAsync<RpcException>(
+            async () => await cluster.GetNodeAsync(new() { Node = "a" }, cancellationToken: Token));
         Assert.Equal(StatusCode.NotFound, gone.StatusCode);
     }
 
@@ -204,7 +206,8 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
         using var call = reflection.ServerReflectionInfo(cancellationToken: Token);
         await call.RequestStream.WriteAsync(new() { ListServices = "" }, Token);
         Assert.True(await call.ResponseStream.MoveNext(Token));
-        Assert.Contains(call.ResponseStream.Current.ListServicesResponse.Service, service => service.Name == "hypervisor.v1.ClusterService");
+        Assert.Contains(
+            call.ResponseStream.Current.ListServicesResponse.Service, service => service.Name == "hypervisor.v1.ClusterService");
     }
 
     private async Task<T> FirstAsync<T>(IAsyncStreamReader<T> stream, Func<T, bool> wanted)

@@ -69,15 +69,24 @@ internal sealed class ContainerTasks(
                     new StartRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
                 return;
             }
-            catch (RpcException error) when (attempt < ContainerdLimits.StartAttempts && (RuntimeErrors.IsDeadShim(error) || error.StatusCode == StatusCode.NotFound))
+            catch (Exception error) when (attempt < ContainerdLimits.StartAttempts && IsWithoutShim(error))
             {
                 // The shim, an earlier one or the group's, ended between being found and being used; a new one comes with a new attempt.
+                // Deleted also when it cannot be found: a restarted containerd may know a task by name only, which is in the way.
                 await Task.Delay(ContainerdLimits.StartBackoff * attempt, time, cancellationToken);
                 await DeleteAsync(id, cancellationToken);
                 await EndAsync(id, await FindAsync(id, cancellationToken), cancellationToken);
             }
         }
     }
+
+    /// <summary>Without a shim a task has no cgroup either, which is noticed first.</summary>
+    private static bool IsWithoutShim(Exception error) => error switch
+    {
+        RpcException rpc => RuntimeErrors.IsDeadShim(rpc) || rpc.StatusCode == StatusCode.NotFound,
+        DriverException driver => driver.Reason == Cgroups.CpuLimitFailed,
+        _ => false,
+    };
 
     /// <summary>Signal, grace period, SIGKILL. Returns the ended task, which still has its exit status.</summary>
     public async Task<Process?> StopAsync(string id, Process task, StopPolicy policy, CancellationToken cancellationToken)

@@ -139,6 +139,7 @@ internal sealed class ContainerdDriver(
             {
                 // Refused, not lost: nothing of the attempt may stay behind.
                 log.StartRefused(id.Value, error.Status.Detail);
+                groups.Leave(id.Value);
                 await tasks.EndAsync(id.Value, await tasks.FindAsync(id.Value, cancellationToken), cancellationToken);
                 throw;
             }
@@ -167,6 +168,22 @@ internal sealed class ContainerdDriver(
     public Task PauseAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => FreezeAsync(id, epoch, freeze: true, cancellationToken);
 
     public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => FreezeAsync(id, epoch, freeze: false, cancellationToken);
+
+    public Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => GuardAsync(
+        async () =>
+        {
+            using var holder = await _locks.EnterAsync(id.Value, cancellationToken);
+            var record = await definitions.FindAsync(id.Value, cancellationToken)
+                ?? throw new DriverException("NotCreated", $"containerd has no container {id}", permanent: false);
+            Refuse(epoch, record);
+            if (record.Epoch < epoch)
+            {
+                await definitions.NoteEpochAsync(id.Value, epoch, cancellationToken);
+            }
+
+            return true;
+        },
+        cancellationToken);
 
     public Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => GuardAsync(
         async () =>
@@ -263,7 +280,14 @@ internal sealed class ContainerdDriver(
             await definitions.NoteExitAsync(record, cancellationToken);
         }
 
+        // The shim ends with its last task. Whoever is made next must not be given its name: it could find a shim about to go.
+        var emptied = groups.Leave(id);
         await tasks.EndAsync(id, task, cancellationToken);
+        if (emptied is not null)
+        {
+            shims.RemoveDeadSocket(emptied);
+        }
+
         return record;
     }
 
@@ -299,7 +323,8 @@ internal sealed class ContainerdDriver(
             ContainerTasks.IsAlive(task) ? (int)task!.Pid : null,
             startedAt,
             exit?.At,
-            exit?.ToStatus());
+            exit?.ToStatus(),
+            InstanceRecord.MadeFrom(container));
     }
 
     private async Task<HashSet<string>> ListSnapshotsAsync(CancellationToken cancellationToken)
@@ -326,10 +351,9 @@ internal sealed class ContainerdDriver(
             cancellationToken.ThrowIfCancellationRequested();
             throw RuntimeErrors.Translate(error, client.SocketPath);
         }
-        catch (IOException error) when (error.HResult is 28 or 122)
+        catch (IOException error) when (DriverException.IsFullDisk(error))
         {
-            // ENOSPC, EDQUOT: .NET leaves the number of the error in HResult.
-            throw RuntimeErrors.TranslateMessage("no space left on device", error);
+            throw DriverException.OfFullDisk(error);
         }
     }
 }

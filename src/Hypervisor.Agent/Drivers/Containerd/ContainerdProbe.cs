@@ -12,9 +12,6 @@ namespace Hypervisor.Agent.Drivers.Containerd;
 /// <summary>Is containerd there, with everything a container needs, and is the runc it calls a safe one.</summary>
 internal sealed partial class ContainerdProbe(ContainerdClient client, ContainerdOptions options, TimeProvider time)
 {
-    /// <summary>Of upstream runc, without CVE-2024-21626.</summary>
-    private static readonly Version FirstSafeRunc = new(1, 1, 12);
-
     private string? _runc;
 
     public async Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken)
@@ -48,7 +45,7 @@ internal sealed partial class ContainerdProbe(ContainerdClient client, Container
 
             info.Version = $"{version.Version} (runc {_runc})";
             info.Available = true;
-            info.Message = string.Join("; ", Warnings(_runc));
+            info.Warnings.AddRange(Warnings(_runc));
         }
         catch (RpcException error)
         {
@@ -59,27 +56,21 @@ internal sealed partial class ContainerdProbe(ContainerdClient client, Container
         return info;
     }
 
-    /// <summary>Whether a runc of this version ("1.1.5+ds1", or with Debian's revision) lacks the fix of CVE-2024-21626.</summary>
-    public static bool IsVulnerable(string version)
+    private IEnumerable<RuntimeWarning> Warnings(string runc)
     {
-        var match = Numbers().Match(version);
-        return match.Success
-            && Version.Parse(match.Value) < FirstSafeRunc
-            // Debian 12 fixed its 1.1.5 in revision 1+deb12u1.
-            && !DebianFix().IsMatch(version);
-    }
-
-    private IEnumerable<string> Warnings(string runc)
-    {
-        if (IsVulnerable(runc))
+        foreach (var warning in RuncAdvisories.For(runc))
         {
-            yield return $"runc {runc} lets containers escape (CVE-2024-21626); upgrade the package runc";
+            yield return warning;
         }
 
         if (!File.Exists(options.SeccompProfile))
         {
-            yield return $"there is no seccomp profile at {options.SeccompProfile}, so only unconfined instances start; "
-                + "install the package golang-github-containers-common";
+            yield return new RuntimeWarning
+            {
+                Reason = RuntimeWarnings.NoSeccompProfile,
+                Message = $"there is no seccomp profile at {options.SeccompProfile}, so only unconfined instances start; "
+                    + "install the package golang-github-containers-common",
+            };
         }
     }
 
@@ -121,12 +112,6 @@ internal sealed partial class ContainerdProbe(ContainerdClient client, Container
             return null;
         }
     }
-
-    [GeneratedRegex("""^\d+\.\d+\.\d+""", RegexOptions.CultureInvariant)]
-    private static partial Regex Numbers();
-
-    [GeneratedRegex("""^1\.1\.5\+ds1-1\+deb12u[1-9]""", RegexOptions.CultureInvariant)]
-    private static partial Regex DebianFix();
 
     [GeneratedRegex("""^runc version (?<version>\S+)""", RegexOptions.CultureInvariant | RegexOptions.Multiline)]
     private static partial Regex VersionLine();

@@ -148,6 +148,23 @@ internal sealed class InstanceDefinitions(
         await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
     }
 
+    /// <summary>The label alone: the process and everything that it was made from stay what they are.</summary>
+    public async Task NoteEpochAsync(string id, Epoch epoch, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            _prepared.Remove(id);
+        }
+
+        var update = new UpdateContainerRequest
+        {
+            Container = new Container { Id = id },
+            UpdateMask = new FieldMask { Paths = { "labels." + InstanceRecord.EpochLabel } },
+        };
+        update.Container.Labels[InstanceRecord.EpochLabel] = InstanceRecord.Text(epoch);
+        await client.Containers.UpdateAsync(update, client.Call(cancellationToken));
+    }
+
     public async Task RemoveAsync(string id, CancellationToken cancellationToken)
     {
         lock (_lock)

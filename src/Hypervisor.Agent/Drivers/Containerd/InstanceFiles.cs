@@ -3,6 +3,7 @@ using System.Net;
 using System.Text;
 using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Containerd.Spec;
+using Hypervisor.Agent.Native;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Protocol.V1;
 
@@ -135,17 +136,6 @@ internal sealed class InstanceFiles(ContainerdOptions options)
         return [];
     }
 
-    /// <summary>Replaces in one step: a reader sees the old text or the new.</summary>
-    private static void Put(string directory, string name, string text)
-    {
-        var temporary = Path.Combine(directory, "." + name);
-        File.Delete(temporary);
-        using (var stream = new FileStream(
-            temporary, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = Readable }))
-        {
-            stream.Write(Encoding.UTF8.GetBytes(text));
-        }
-
-        File.Move(temporary, Path.Combine(directory, name), overwrite: true);
-    }
+    private static void Put(string directory, string name, string text) =>
+        WholeFile.Write(Path.Combine(directory, name), Encoding.UTF8.GetBytes(text), Readable);
 }

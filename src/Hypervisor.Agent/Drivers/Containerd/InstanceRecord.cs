@@ -24,6 +24,7 @@ internal sealed record InstanceRecord(
     RecordedExit? Exit)
 {
     public const string UidLabel = Prefix + "uid";
+    public const string EpochLabel = Prefix + "epoch";
     public const string ExitLabel = Prefix + "exit";
 
     /// <summary>The whole assignment, for adoption by an agent that was never told of it.</summary>
@@ -70,7 +71,7 @@ internal sealed record InstanceRecord(
     public void WriteTo(IDictionary<string, string> labels)
     {
         labels[UidLabel] = Id;
-        labels[Prefix + "epoch"] = Epoch.Value.ToString(CultureInfo.InvariantCulture);
+        labels[EpochLabel] = Text(Epoch);
         labels[Prefix + "name"] = Name;
         labels[Prefix + "project"] = Project;
         labels[Prefix + "generation"] = Generation.ToString(CultureInfo.InvariantCulture);
@@ -81,6 +82,27 @@ internal sealed record InstanceRecord(
         if (Exit is not null)
         {
             labels[ExitLabel] = Exit.ToString();
+        }
+    }
+
+    public static string Text(Epoch epoch) => epoch.Value.ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>Null for a container without our extension, or with one that cannot be read.</summary>
+    public static Assignment? MadeFrom(Container container)
+    {
+        if (!container.Extensions.TryGetValue(AssignmentExtension, out var packed))
+        {
+            return null;
+        }
+
+        try
+        {
+            return Assignment.Parser.ParseFrom(packed.Value);
+        }
+        catch (InvalidProtocolBufferException)
+        {
+            // Then it cannot be adopted; its labels still say which epoch removes it.
+            return null;
         }
     }
 

@@ -8,6 +8,8 @@ namespace Hypervisor.Agent.Drivers.Containerd;
 /// </summary>
 internal sealed class Leftovers(ContainerdOptions options, Cgroups cgroups)
 {
+    private const string Tasks = "io.containerd.runtime.v2.task";
+
     public bool Any(string id) => cgroups.Exists(id) || Directories(id).Any(Directory.Exists);
 
     /// <exception cref="DriverException">ProcessUnkillable.</exception>
@@ -17,17 +19,32 @@ internal sealed class Leftovers(ContainerdOptions options, Cgroups cgroups)
         foreach (var directory in Directories(id).Where(Directory.Exists))
         {
             Unmount(directory);
+            if (WorkOf(id, directory) is { } work)
+            {
+                DeleteTree(work);
+            }
+
             DeleteTree(directory);
         }
     }
 
     /// <summary>
+    /// A bundle's working directory, which lies under containerd's root folder. containerd finds it by this link, and so would not
+    /// remove it any more once the bundle is gone.
+    /// </summary>
+    private string? WorkOf(string id, string bundle) =>
+        new FileInfo(Path.Combine(bundle, "work")).LinkTarget is { } target
+        && target.EndsWith($"/{Tasks}/{options.Namespace}/{id}", StringComparison.Ordinal)
+            ? target
+            : null;
+
+    /// <summary>
     /// The bundle, which would make the next start fail ("file exists"), the one that was being deleted, and runc's record, which
-    /// would make it fail too ("container with given ID already exists"). The bundle's working directory containerd replaces itself.
+    /// would make it fail too ("container with given ID already exists").
     /// </summary>
     private IEnumerable<string> Directories(string id)
     {
-        var bundles = Path.Combine(options.StateDirectory, "io.containerd.runtime.v2.task", options.Namespace);
+        var bundles = Path.Combine(options.StateDirectory, Tasks, options.Namespace);
         yield return Path.Combine(bundles, id);
         yield return Path.Combine(bundles, "." + id);
         yield return Path.Combine(options.RuncRoot, options.Namespace, id);

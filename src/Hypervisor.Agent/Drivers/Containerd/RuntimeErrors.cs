@@ -39,7 +39,7 @@ internal static partial class RuntimeErrors
     {
         if (IsDiskFull(detail))
         {
-            return new("DiskFull", "the node's disk is full; free space there or delete instances and images", permanent: false, inner);
+            return DriverException.OfFullDisk(inner);
         }
 
         if (detail.Contains("executable file not found", StringComparison.Ordinal)

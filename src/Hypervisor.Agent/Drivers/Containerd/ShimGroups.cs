@@ -4,8 +4,9 @@ namespace Hypervisor.Agent.Drivers.Containerd;
 
 /// <summary>Which containers share a shim: of one project, at most <see cref="ContainerdLimits.ContainersPerShim"/> each.</summary>
 /// <remarks>
-/// A shim ends with its last container. A name is therefore never used again once its last member has left: a starting container
-/// must not find the socket of a shim that is about to go.
+/// A shim ends with its last container. A name is therefore never used again once its last member has left, which it does before
+/// its process is ended or forgotten: a starting container must not find the socket of a shim that is about to go. An agent that
+/// begins anew knows no groups, and gives names that none gave before.
 /// </remarks>
 internal sealed class ShimGroups(IRandomSource random)
 {

@@ -70,6 +70,12 @@ internal sealed class FakeDriver(FakeMachine machine, FakeFaults faults, Instanc
         machine.Resume(id, epoch);
     }
 
+    public async Task RaiseEpochAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
+    {
+        await faults.PassAsync(nameof(RaiseEpochAsync), cancellationToken);
+        machine.RaiseEpoch(id, epoch);
+    }
+
     public async Task RemoveAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
         await faults.PassAsync(nameof(RemoveAsync), cancellationToken);

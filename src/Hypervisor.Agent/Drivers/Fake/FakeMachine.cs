@@ -19,6 +19,9 @@ internal sealed class FakeMachine(TimeProvider time)
     /// <summary>Network attachments by uid.</summary>
     public SortedDictionary<string, NetworkAttachment> Attachments { get; } = new(StringComparer.Ordinal);
 
+    /// <summary>The epoch that each was last attached under, by uid.</summary>
+    public SortedDictionary<string, Epoch> AttachedUnder { get; } = new(StringComparer.Ordinal);
+
     /// <summary>Called with each change of the runtime, in order, before the call that made it returns.</summary>
     public Action<FakeEffect>? Observer { get; set; }
 
@@ -52,7 +55,8 @@ internal sealed class FakeMachine(TimeProvider time)
         }
 
         Put(new DriverInstance(
-            id, definition.Epoch, assignment.Name, assignment.Project, assignment.Generation, assignment.Spec.RestartGeneration, DriverState.Created), "create");
+            id, definition.Epoch, assignment.Name, assignment.Project, assignment.Generation, assignment.Spec.RestartGeneration, DriverState.Created,
+            MadeFrom: assignment), "create");
     }
 
     public void Start(InstanceId id, Epoch epoch)
@@ -78,6 +82,15 @@ internal sealed class FakeMachine(TimeProvider time)
     public void Pause(InstanceId id, Epoch epoch) => Move(id, epoch, DriverState.Running, DriverState.Paused, "pause");
 
     public void Resume(InstanceId id, Epoch epoch) => Move(id, epoch, DriverState.Paused, DriverState.Running, "resume");
+
+    public void RaiseEpoch(InstanceId id, Epoch epoch)
+    {
+        var present = Require(id, epoch);
+        if (present.Epoch < epoch)
+        {
+            Put(present with { Epoch = epoch }, "raise");
+        }
+    }
 
     public void Remove(InstanceId id, Epoch epoch)
     {
@@ -117,6 +130,7 @@ internal sealed class FakeMachine(TimeProvider time)
         lock (_gate)
         {
             Attachments.Clear();
+            AttachedUnder.Clear();
         }
     }
 
@@ -163,6 +177,6 @@ internal sealed class FakeMachine(TimeProvider time)
 }
 
 /// <summary>One change of a fake machine.</summary>
-/// <param name="What">create, start, stop, pause, resume, remove, exit, reboot or plant.</param>
+/// <param name="What">create, start, stop, pause, resume, raise, remove, exit, reboot or plant.</param>
 /// <param name="After">Null once removed.</param>
 internal readonly record struct FakeEffect(DateTimeOffset At, string What, InstanceId Id, Epoch Epoch, DriverInstance? After);

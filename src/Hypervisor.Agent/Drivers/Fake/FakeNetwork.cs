@@ -27,6 +27,8 @@ internal sealed class FakeNetwork(FakeMachine machine, FakeFaults faults) : INod
     public async Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken)
     {
         await faults.PassAsync(nameof(AttachAsync), cancellationToken);
+        RefuseOlder(id, epoch);
+        machine.AttachedUnder[id.Value] = epoch;
         if (machine.Attachments.TryGetValue(id.Value, out var present))
         {
             return present;
@@ -49,10 +51,12 @@ internal sealed class FakeNetwork(FakeMachine machine, FakeFaults faults) : INod
         throw new DriverException("AddressesExhausted", $"No address of {subnet} is free.", permanent: false);
     }
 
-    public async Task DetachAsync(InstanceId id, CancellationToken cancellationToken)
+    public async Task DetachAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
         await faults.PassAsync(nameof(DetachAsync), cancellationToken);
+        RefuseOlder(id, epoch);
         machine.Attachments.Remove(id.Value);
+        machine.AttachedUnder.Remove(id.Value);
     }
 
     public async Task<IReadOnlyList<InstanceId>> ListAsync(CancellationToken cancellationToken)
@@ -65,6 +69,14 @@ internal sealed class FakeNetwork(FakeMachine machine, FakeFaults faults) : INod
     {
         await faults.PassAsync(nameof(WaitForChangeAsync), cancellationToken);
         await _changed.WaitAsync(cancellationToken);
+    }
+
+    private void RefuseOlder(InstanceId id, Epoch epoch)
+    {
+        if (machine.AttachedUnder.TryGetValue(id.Value, out var present) && epoch < present)
+        {
+            throw new DriverException("StaleEpoch", $"Instance {id} is attached under epoch {present}; epoch {epoch} is older.", permanent: true);
+        }
     }
 
     private static IPAddress At(IPNetwork subnet, int host)

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using Hypervisor.Agent.Native;
 using Hypervisor.Agent.Networking.Addressing;
 using Hypervisor.Protocol;
 

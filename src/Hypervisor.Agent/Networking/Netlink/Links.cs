@@ -7,14 +7,15 @@ namespace Hypervisor.Agent.Networking.Netlink;
 /// <summary>A network interface as the kernel describes it.</summary>
 /// <param name="Master">Index of the bridge it is a port of; 0 for none.</param>
 /// <param name="Kind">"bridge", "veth", ...; empty for hardware.</param>
-internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, string Kind, string Alias, PhysicalAddress HardwareAddress)
+/// <param name="Group">A number that rules can match; 0 unless somebody set it.</param>
+internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, string Kind, string Alias, PhysicalAddress HardwareAddress, uint Group)
 {
     /// <summary>Reads a link message; also what notifications carry.</summary>
     public static LinkInfo Parse(NetlinkReply reply)
     {
         var index = MemoryMarshal.Read<int>(reply.Payload.Span[4..]);
         var flags = MemoryMarshal.Read<uint>(reply.Payload.Span[8..]);
-        var (name, alias, kind, master, address) = ("", "", "", 0, PhysicalAddress.None);
+        var (name, alias, kind, master, address, group) = ("", "", "", 0, PhysicalAddress.None, 0u);
         var attributes = reply.Attributes(Links.StructureLength);
         while (attributes.MoveNext())
         {
@@ -32,13 +33,16 @@ internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, str
                 case LinkAttribute.Address:
                     address = new(attributes.Value.ToArray());
                     break;
+                case LinkAttribute.Group:
+                    group = attributes.UInt32;
+                    break;
                 case LinkAttribute.Info:
                     kind = ParseKind(attributes.Value);
                     break;
             }
         }
 
-        return new(index, name, (flags & LinkFlag.Up) != 0, master, kind, alias, address);
+        return new(index, name, (flags & LinkFlag.Up) != 0, master, kind, alias, address, group);
     }
 
     private static string ParseKind(ReadOnlySpan<byte> info)
@@ -78,14 +82,18 @@ internal static class Links
     public static IReadOnlyList<LinkInfo> ListLinks(this NetlinkSocket socket) =>
         [.. socket.Dump(() => Message(MessageType.GetLink, MessageFlag.Dump, index: 0), "cannot list interfaces").Select(LinkInfo.Parse)];
 
-    public static void CreateBridge(this NetlinkSocket socket, string name, PhysicalAddress hardwareAddress) =>
-        socket.Execute(BridgeCreation(name, hardwareAddress), $"cannot create bridge {name}");
+    public static void CreateBridge(this NetlinkSocket socket, string name, PhysicalAddress hardwareAddress, uint group) =>
+        socket.Execute(BridgeCreation(name, hardwareAddress, group), $"cannot create bridge {name}");
 
-    public static NetlinkRequest BridgeCreation(string name, PhysicalAddress hardwareAddress) =>
+    public static NetlinkRequest BridgeCreation(string name, PhysicalAddress hardwareAddress, uint group) =>
         Message(MessageType.NewLink, MessageFlag.Acknowledge | MessageFlag.Create | MessageFlag.Exclusive, index: 0)
             .Attribute(LinkAttribute.Name, name)
             .Attribute(LinkAttribute.Address, hardwareAddress.GetAddressBytes())
+            .Attribute(LinkAttribute.Group, group)
             .Nest(LinkAttribute.Info, info => info.Attribute(LinkAttribute.InfoKind, "bridge"));
+
+    public static void SetGroup(this NetlinkSocket socket, int index, uint group) => socket.Execute(
+        Message(MessageType.NewLink, MessageFlag.Acknowledge, index).Attribute(LinkAttribute.Group, group), $"cannot put interface {index} into group {group}");
 
     /// <summary>Creates a pair: one end here as a port of the bridge, the other in another namespace from the start.</summary>
     public static void CreateVeth(this NetlinkSocket socket, VethPair pair) =>

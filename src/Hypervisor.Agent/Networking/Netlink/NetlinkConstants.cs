@@ -46,6 +46,7 @@ internal static class LinkAttribute
     public const ushort Info = 18;
     public const ushort Alias = 20;
     public const ushort AddressFamilies = 26;
+    public const ushort Group = 27;
     public const ushort NamespaceDescriptor = 28;
 
     public const ushort InfoKind = 1;

@@ -2,13 +2,13 @@ using Hypervisor.Agent.Networking.Attachments;
 
 namespace Hypervisor.Agent.Networking.Nftables;
 
-/// <summary>Keeps our table in the kernel equal to what it should be.</summary>
+/// <summary>Keeps our tables in the kernel equal to what they should be.</summary>
 internal sealed class Firewall(Nft nft)
 {
     private RulesetInput? _wanted;
     private string? _seen;
 
-    /// <summary>Verifies the table and replaces it, in one transaction, when it differs or nobody knows.</summary>
+    /// <summary>Verifies the tables and replaces them, in one transaction, when they differ or nobody knows.</summary>
     /// <returns>Whether somebody else had changed it.</returns>
     public bool Ensure(RulesetInput input)
     {
@@ -25,7 +25,7 @@ internal sealed class Firewall(Nft nft)
         return tampered;
     }
 
-    /// <summary>Makes one instance's ports what they should be, cheaply while the table is as expected.</summary>
+    /// <summary>Makes one instance's addresses and ports what they should be, cheaply while the tables are as expected.</summary>
     public void Change(RulesetInput after, Attachment? was, Attachment? now)
     {
         var change = Ruleset.Change(after.Table, was, now);
@@ -62,7 +62,7 @@ internal sealed class Firewall(Nft nft)
     {
         try
         {
-            return nft.Run($"list table inet {table}");
+            return nft.Run($"list table inet {table}") + nft.Run($"list table bridge {table}");
         }
         catch (NftException)
         {

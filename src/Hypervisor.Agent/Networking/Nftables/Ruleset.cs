@@ -8,16 +8,21 @@ namespace Hypervisor.Agent.Networking.Nftables;
 /// <summary>What the packet filter has to know.</summary>
 /// <param name="Table">Identifier; see <see cref="Ruleset.TableFor"/>.</param>
 /// <param name="Bridge">Checked by <see cref="NetworkOptions"/>.</param>
-internal sealed record RulesetInput(string Table, string Bridge, IReadOnlyList<Ipv4Subnet> Subnets, IReadOnlyList<Attachment> Attachments);
+/// <param name="ConfinesForwarding">
+/// The host forwarded nothing before us: it is to forward for instances only, and to be no router between its other interfaces.
+/// </param>
+internal sealed record RulesetInput(
+    string Table, string Bridge, IReadOnlyList<Ipv4Subnet> Subnets, IReadOnlyList<Attachment> Attachments, bool ConfinesForwarding = false);
 
 /// <summary>
-/// Renders our table in nft's language. Only parsed addresses, numbers and enum names get in; nothing that a user wrote.
+/// Renders our tables in nft's language: one for packets, and one for frames between the ports of the bridge. Only parsed addresses, numbers and enum names get in; nothing that a user wrote.
 /// </summary>
 /// <remarks>
-/// The table is ours alone and no other is touched. What another table drops stays dropped: on a host whose own firewall has
+/// The tables are ours alone and no other is touched. What another table drops stays dropped: on a host whose own firewall has
 /// a forward or input chain with policy drop, the administrator must accept the bridge there.
-/// Instances on the same bridge talk to each other without passing any chain (unless br_netfilter sends bridged packets
-/// through them; they are accepted).
+/// Instances on the same bridge talk to each other without passing any chain for packets (unless br_netfilter sends bridged
+/// packets through them; they are accepted). What they send passes the chain for frames: nothing but IPv4 and ARP, and both
+/// under their own hardware and IPv4 address only.
 /// </remarks>
 internal static class Ruleset
 {
@@ -33,10 +38,13 @@ internal static class Ruleset
         return name.ToString();
     }
 
-    /// <summary>One transaction that puts the whole table in place of whatever is there.</summary>
+    /// <summary>One transaction that puts both tables in place of whatever is there.</summary>
     public static string Replace(RulesetInput input)
     {
         var bridge = $"\"{input.Bridge}\"";
+        var confinement = input.ConfinesForwarding
+            ? string.Create(CultureInfo.InvariantCulture, $"meta nfproto ipv4 iifgroup != {Networking.Bridge.Group} oifgroup != {Networking.Bridge.Group} drop")
+            : "";
         return string.Create(CultureInfo.InvariantCulture, $$"""
             {{Delete(input.Table)}}
             table inet {{input.Table}} {
@@ -85,6 +93,7 @@ internal static class Ruleset
               }
               chain forward {
                 type filter hook forward priority filter; policy accept;
+                {{confinement}}
                 iifname {{bridge}} meta nfproto ipv6 drop
                 oifname {{bridge}} jump to_instances
               }
@@ -95,16 +104,43 @@ internal static class Ruleset
                 reject with icmpx type admin-prohibited
               }
             }
+            table bridge {{input.Table}} {
+              set ports {
+                type ifname
+            {{Elements(input.Attachments.Select(Port))}}  }
+              set senders {
+                type ifname . ether_addr . ipv4_addr
+            {{Elements(input.Attachments.Select(Sender))}}  }
+              chain guard {
+                type filter hook prerouting priority -300; policy accept;
+                iifname != @ports accept
+                iifname . ether saddr . arp saddr ip @senders iifname . arp saddr ether . arp saddr ip @senders accept
+                iifname . ether saddr . ip saddr @senders accept
+                drop
+              }
+            }
             """);
     }
 
-    /// <summary>Deletes the table, whether it exists or not.</summary>
-    public static string Delete(string table) => $"add table inet {table}\ndelete table inet {table}";
+    /// <summary>Deletes the tables, whether they exist or not.</summary>
+    public static string Delete(string table) =>
+        $"add table inet {table}\ndelete table inet {table}\nadd table bridge {table}\ndelete table bridge {table}";
 
-    /// <summary>One transaction that changes what one instance publishes.</summary>
+    /// <summary>One transaction that changes who one instance may be, and what it publishes.</summary>
     public static string Change(string table, Attachment? before, Attachment? after)
     {
         var script = new StringBuilder();
+        if (before is not null && after is null)
+        {
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element bridge {table} ports {{ {Port(before)} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element bridge {table} senders {{ {Sender(before)} }}");
+        }
+        else if (before is null && after is not null)
+        {
+            script.AppendLine(CultureInfo.InvariantCulture, $"add element bridge {table} ports {{ {Port(after)} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"add element bridge {table} senders {{ {Sender(after)} }}");
+        }
+
         foreach (var everywhere in (ReadOnlySpan<bool>)[true, false])
         {
             var old = Elements(before, everywhere);
@@ -121,6 +157,14 @@ internal static class Ruleset
         }
 
         return script.ToString();
+    }
+
+    private static string Port(Attachment attachment) => $"\"{attachment.LinkName}\"";
+
+    private static string Sender(Attachment attachment)
+    {
+        var mac = string.Join(':', attachment.Address.ToHardwareAddress().GetAddressBytes().Select(part => part.ToString("x2", CultureInfo.InvariantCulture)));
+        return $"\"{attachment.LinkName}\" . {mac} . {attachment.Address}";
     }
 
     private static IEnumerable<string> Published(RulesetInput input, bool everywhere) =>

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Hypervisor.Agent.Native;
 
 namespace Hypervisor.Agent.Networking.Sysctls;
 
@@ -31,6 +32,9 @@ internal sealed class KernelSettings(string journalPath, string root, string boo
         Save(journal);
         Write(key, value);
     }
+
+    /// <summary>Whether <see cref="Require"/> has changed the value of this key, or would.</summary>
+    public bool Changes(string key, string value) => Read(key) != value || Load().Previous.ContainsKey(key);
 
     /// <summary>Sets a value of an interface of ours, which takes it along when it goes; absent keys (no IPv6) are left out.</summary>
     public void Set(string key, string value)

@@ -29,7 +29,7 @@ internal sealed class PullCommand : CtlCommand
             cancellationToken: cancellationToken);
         try
         {
-            await Streams.ReadAsync(invocation, call.ResponseStream, message =>
+            await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
             {
                 image = message.Image ?? image;
                 var amount = message.BytesTotal > 0 ? $" {Readable.Bytes(message.BytesDone)} of {Readable.Bytes(message.BytesTotal)}" : "";

@@ -37,7 +37,7 @@ internal sealed class ConsoleCommand : CtlCommand
         var send = SendAsync();
         try
         {
-            await Streams.ReadAsync(invocation, call.ResponseStream, message =>
+            await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
             {
                 environment.RawOut.Write(message.Data.Span);
                 environment.RawError.Write(message.ErrorData.Span);

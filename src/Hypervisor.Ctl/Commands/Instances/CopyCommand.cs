@@ -47,7 +47,7 @@ internal sealed class CopyCommand : CtlCommand
         using var writer = new LocalWriter(place, Path.GetFileName(from.Path.TrimEnd('/')) is { Length: > 0 } name ? name : from.Instance);
         using var call = invocation.Compute.CopyFrom(
             new CopyFromRequest { Project = invocation.Project, Instance = from.Instance, Path = from.Path }, cancellationToken: cancellationToken);
-        await Streams.ReadAsync(invocation, call.ResponseStream, part =>
+        await OneStream.ReadAsync(invocation, call.ResponseStream, part =>
         {
             if (part.Entry is { } entry)
             {

@@ -39,7 +39,7 @@ internal sealed class LogsCommand : CtlCommand
         // Files and pipes get the bytes as they were written; a terminal would obey them.
         var printer = new LinePrinter(environment, environment.OutIsTerminal && !invocation.Get(_raw), invocation.Get(_timestamps));
         using var call = invocation.Compute.StreamLogs(Request(invocation), cancellationToken: cancellationToken);
-        await Streams.ReadAsync(invocation, call.ResponseStream, message =>
+        await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
         {
             if (message.LostLines > 0)
             {

@@ -49,7 +49,7 @@ internal sealed class StatsCommand : CtlCommand
         try
         {
             using var call = invocation.Compute.WatchInstanceStats(new() { Project = invocation.Project, Instance = name }, cancellationToken: cancellationToken);
-            await Streams.ReadAsync(invocation, call.ResponseStream, sample =>
+            await OneStream.ReadAsync(invocation, call.ResponseStream, sample =>
             {
                 view.Write(name, sample);
                 invocation.Environment.Out.Flush();

@@ -74,11 +74,21 @@ internal sealed class GetCommand : CtlCommand
             printer.WriteLine(runtime.Available
                 ? $"  {Layouts.Runtime(runtime)} {runtime.Version}"
                 : $"  {Layouts.Runtime(runtime)} unavailable: {runtime.Message}");
+            foreach (var warning in runtime.Warnings)
+            {
+                printer.WriteLine($"    warning: {warning.Message}");
+            }
+        }
+
+        if (status.Unclaimed.Count > 0)
+        {
+            printer.WriteLine($"  to settle: hypervisor-ctl node adopt {metadata.Name} INSTANCE, or node purge {metadata.Name} INSTANCE");
         }
 
         foreach (var unclaimed in status.Unclaimed)
         {
-            printer.WriteLine($"  unclaimed: {Readable.Type(unclaimed.Type)} {unclaimed.Project}/{unclaimed.Name} ({unclaimed.Uid})");
+            printer.WriteLine(
+                $"  unclaimed: {Readable.Type(unclaimed.Type)} {Layouts.UnclaimedName(unclaimed)} ({unclaimed.Uid}) {Layouts.UnclaimedState(unclaimed)}");
         }
     }
 }

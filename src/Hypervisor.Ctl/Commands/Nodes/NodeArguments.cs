@@ -9,4 +9,12 @@ internal static class NodeArguments
         Description = "Name, id or unique beginning of an id",
         Arity = ArgumentArity.OneOrMore,
     };
+
+    public static Argument<string> One() => new("node") { Description = "Name, id or unique beginning of an id" };
+
+    public static Argument<string[]> Unclaimed() => new("instance")
+    {
+        Description = "Among the node's unclaimed: id, unique beginning of an id, PROJECT/NAME or name",
+        Arity = ArgumentArity.OneOrMore,
+    };
 }

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Validation;

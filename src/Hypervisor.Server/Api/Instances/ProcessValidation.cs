@@ -1,4 +1,5 @@
 using System.Text;
+using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Validation;

@@ -1,3 +1,4 @@
+using Hypervisor.Protocol;
 using Hypervisor.Server.Api.Validation;
 
 namespace Hypervisor.Server.Api.Lists;

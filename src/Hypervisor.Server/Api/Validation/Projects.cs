@@ -1,3 +1,4 @@
+using Hypervisor.Protocol;
 using Hypervisor.Server.Api.Errors;
 
 namespace Hypervisor.Server.Api.Validation;

@@ -11,15 +11,18 @@ internal sealed class SpooledArchive : IDisposable
     private readonly FileStream _file;
     private readonly Dictionary<string, TarEntry> _entries = new(StringComparer.Ordinal);
 
-    private SpooledArchive(FileStream file) => _file = file;
+    private readonly CancellationToken _cancellationToken;
+
+    private SpooledArchive(FileStream file, CancellationToken cancellationToken) => (_file, _cancellationToken) = (file, cancellationToken);
 
     /// <param name="maxUnpackedBytes">Of the decompressed archive.</param>
+    /// <param name="cancellationToken">Also ends every later read of the archive.</param>
     /// <exception cref="InvalidImageException"/>
     /// <exception cref="ImageStorageException"/>
     public static async Task<SpooledArchive> ReceiveAsync(
         UploadStream upload, BlobStore store, long maxUnpackedBytes, CancellationToken cancellationToken)
     {
-        var archive = new SpooledArchive(store.CreateSpool());
+        var archive = new SpooledArchive(store.CreateSpool(), cancellationToken);
         try
         {
             await archive.FillAsync(upload, maxUnpackedBytes, cancellationToken);
@@ -49,7 +52,7 @@ internal sealed class SpooledArchive : IDisposable
 
             if (entry.Kind == TarEntryKind.File)
             {
-                return new BoundedStream(_file, entry.DataOffset, entry.Size);
+                return new BoundedStream(_file, entry.DataOffset, entry.Size, _cancellationToken);
             }
 
             if (entry.Kind != TarEntryKind.SymbolicLink)
@@ -137,7 +140,7 @@ internal sealed class SpooledArchive : IDisposable
     private void Index()
     {
         _file.Position = 0;
-        using var whole = new BufferedStream(new BoundedStream(_file, 0, _file.Length), 64 * 1024);
+        using var whole = new BufferedStream(new BoundedStream(_file, 0, _file.Length, _cancellationToken), 64 * 1024);
         var walker = new TarWalker(whole, Limits.Images.ArchiveEntries, "The archive");
         while (walker.Next() is { } entry)
         {

@@ -25,12 +25,20 @@ internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
+        var since = time.GetTimestamp();
         while (_piece.Length == 0 && !_ended)
         {
             try
             {
+                // Counted from the last byte: a client that sends empty pieces keeps no place among the imports.
+                var left = Limits.Images.UploadSilence - time.GetElapsedTime(since);
+                if (left <= TimeSpan.Zero)
+                {
+                    throw new TimeoutException();
+                }
+
                 _next = pieces.MoveNextAsync().AsTask();
-                _ended = !await _next.WaitAsync(Limits.Images.UploadSilence, time, cancellationToken);
+                _ended = !await _next.WaitAsync(left, time, cancellationToken);
             }
             catch (TimeoutException exception)
             {

@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Xunit;
 
@@ -131,6 +132,50 @@ public sealed class ReconcilerTests : IDisposable
         Assert.Empty(_world.ControlPlane.Unclaimed!);
         Assert.DoesNotContain("remove ghost", _world.Effects);
         Assert.DoesNotContain("start ghost", _world.Effects);
+    }
+
+    [Fact]
+    public void What_nobody_names_is_told_with_what_it_was_made_from_and_adopted_without_a_new_process()
+    {
+        _world.Boot().Sync();
+        var assignment = AgentWorld.Assignment("a", epoch: 5);
+        assignment.Labels["tier"] = "front";
+        _world.Put(assignment);
+        var process = _world.Machine.Find(AgentWorld.Id("a"))!.ProcessId;
+
+        // The store was lost, and with it every assignment.
+        _world.ControlPlane.Disconnect();
+        _world.Advance(TimeSpan.FromSeconds(3));
+        _world.Sync();
+        _world.Advance(TimeSpan.FromSeconds(60));
+        var told = _world.ControlPlane.Unclaimed!.Single();
+        Assert.Equal((InstanceState.Running, 5), (told.State, told.Epoch));
+        Assert.Equal(assignment.Spec, told.Spec);
+        Assert.Equal("front", told.Labels["tier"]);
+
+        var adopted = assignment.Clone();
+        (adopted.Epoch, adopted.FirstEpoch) = (6, 5);
+        _world.Put(adopted);
+
+        Assert.Equal(["create a", "start a", "raise a"], _world.Effects);
+        Assert.Equal((process, new Epoch(6)), (_world.Machine.Find(AgentWorld.Id("a"))!.ProcessId, _world.Machine.Find(AgentWorld.Id("a"))!.Epoch));
+        Assert.Equal((InstanceState.Running, 6), (_world.Status("a").State, _world.Status("a").ObservedEpoch));
+        Assert.Equal(new Epoch(6), _world.Machine.AttachedUnder[AgentWorld.Id("a").Value]);
+        Assert.Empty(_world.ControlPlane.Unclaimed!);
+    }
+
+    [Fact]
+    public void A_removal_leaves_the_network_of_a_later_placement_and_is_complete()
+    {
+        _world.Boot().Sync();
+        _world.Put(AgentWorld.Assignment("a", epoch: 5));
+        _world.Machine.AttachedUnder[AgentWorld.Id("a").Value] = new Epoch(6);
+
+        _world.Remove("a", 5);
+
+        Assert.Empty(_world.Machine.Instances);
+        Assert.Single(_world.Machine.Attachments);
+        Assert.Equal(["a@5"], _world.ControlPlane.Removed);
     }
 
     [Fact]

@@ -100,6 +100,66 @@ public sealed class RunnerDecisionTests
         Assert.Equal((RunnerAction.Remove, new Epoch(2)), (decision.Action, decision.Epoch));
     }
 
+    [Theory]
+    [InlineData("the same", "RaiseEpoch")]
+    [InlineData("other wish", "RaiseEpoch")]
+    [InlineData("local disk", "RaiseEpoch")]
+    [InlineData("other image", "Remove")]
+    [InlineData("other name", "Remove")]
+    [InlineData("other project", "Remove")]
+    [InlineData("came back from elsewhere", "Remove")]
+    [InlineData("stay unknown", "Remove")]
+    [InlineData("record unknown", "Remove")]
+    [InlineData("half-made", "Remove")]
+    [InlineData("up to be removed", "Remove")]
+    public void A_copy_of_the_same_stay_and_content_goes_on_under_the_newer_epoch(string case_, string expected)
+    {
+        var desired = Want("running", epoch: 9);
+        (desired.FirstEpoch, desired.Name, desired.Project) = (4, "n", "default");
+        if (case_ == "local disk")
+        {
+            desired.Spec.Disks.Add(new Disk { Name = "root", Kind = DiskKind.Local });
+        }
+
+        var made = desired.Clone();
+        var found = Found("Running", epoch: 5)! with { MadeFrom = made };
+        var view = View(desired, found);
+        switch (case_)
+        {
+            case "other wish":
+                (made.Spec.DesiredState, made.Spec.RestartGeneration) = (DesiredState.Paused, 7);
+                break;
+            case "other image":
+                made.Spec.Image = "other";
+                break;
+            case "other name":
+                made.Name = "other";
+                break;
+            case "other project":
+                made.Project = "other";
+                break;
+            case "came back from elsewhere":
+                desired.FirstEpoch = 6;
+                break;
+            case "stay unknown":
+                desired.FirstEpoch = 0;
+                break;
+            case "record unknown":
+                view = View(desired, found with { MadeFrom = null });
+                break;
+            case "half-made":
+                view = View(desired, found with { State = DriverState.Partial });
+                break;
+            case "up to be removed":
+                view = view with { RemoveUpTo = new Epoch(5) };
+                break;
+        }
+
+        var decision = RunnerDecision.Decide(view, Now);
+
+        Assert.Equal((expected, new Epoch(9)), (decision.Action.ToString(), decision.Epoch));
+    }
+
     [Fact]
     public void A_copy_that_holds_a_local_disk_is_never_replaced()
     {

@@ -12,14 +12,15 @@ public sealed class NetlinkTests
     [Fact]
     public void A_bridge_is_asked_for_as_ip_link_does()
     {
-        var message = Links.BridgeCreation("hv0", PhysicalAddress.Parse("02680A420001")).Seal(7);
+        var message = Links.BridgeCreation("hv0", PhysicalAddress.Parse("02680A420001"), 0x6876).Seal(7);
 
-        // Header (length, type, flags, sequence, port), ifinfomsg, IFLA_IFNAME, IFLA_ADDRESS, IFLA_LINKINFO { IFLA_INFO_KIND }.
+        // Header (length, type, flags, sequence, port), ifinfomsg, IFLA_IFNAME, IFLA_ADDRESS, IFLA_GROUP, IFLA_LINKINFO { IFLA_INFO_KIND }.
         Assert.Equal(
-            "44000000" + "1000" + "0506" + "07000000" + "00000000"
+            "4C000000" + "1000" + "0506" + "07000000" + "00000000"
             + "00000000" + "00000000" + "00000000" + "00000000"
             + "08000300" + "68763000"
             + "0A000100" + "02680A420001" + "0000"
+            + "08001B00" + "76680000"
             + "10001200" + "0B000100" + "62726964676500" + "00",
             Convert.ToHexString(message).Replace(" ", "", StringComparison.Ordinal));
     }
@@ -51,7 +52,7 @@ public sealed class NetlinkTests
     [Fact]
     public void A_finished_message_takes_no_second_number()
     {
-        var request = Links.BridgeCreation("hv0", PhysicalAddress.None);
+        var request = Links.BridgeCreation("hv0", PhysicalAddress.None, 0);
         request.Seal(1);
 
         Assert.Throws<InvalidOperationException>(() => request.Seal(2));

@@ -26,7 +26,7 @@ public sealed class RulesetTests
         Assert.Contains("elements = { 10.66.0.0/24 }", rules, StringComparison.Ordinal);
         Assert.Contains("elements = { tcp . 8080 : 10.66.0.2 . 80 }", rules, StringComparison.Ordinal);
         Assert.Contains("elements = { 127.0.0.1 . udp . 53 : 10.66.0.2 . 5353 }", rules, StringComparison.Ordinal);
-        Assert.StartsWith("add table inet hypervisor_hv0\ndelete table inet hypervisor_hv0\ntable inet hypervisor_hv0 {", rules, StringComparison.Ordinal);
+        Assert.StartsWith(Ruleset.Delete("hypervisor_hv0") + "\ntable inet hypervisor_hv0 {", rules, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -35,8 +35,33 @@ public sealed class RulesetTests
         var rules = Ruleset.Replace(new("hypervisor_hv0", "hv0", [Subnet], []));
 
         Assert.Single(rules.Split("elements =")[1..]);
+        Assert.DoesNotContain("group", rules, StringComparison.Ordinal);
         Assert.Equal(rules.Count(character => character == '{'), rules.Count(character => character == '}'));
     }
+
+    [Fact]
+    public void An_instance_may_speak_from_its_own_port_under_its_own_addresses_only()
+    {
+        var instance = Instance(2);
+        const string Sender = "\"hv-0a420002\" . 02:68:0a:42:00:02 . 10.66.0.2";
+
+        var rules = Ruleset.Replace(new("t", "hv0", [Subnet], [instance]));
+
+        Assert.Contains("elements = { \"hv-0a420002\" }", rules, StringComparison.Ordinal);
+        Assert.Contains($"elements = {{ {Sender} }}", rules, StringComparison.Ordinal);
+        Assert.Equal(
+            ["add element bridge t ports { \"hv-0a420002\" }", $"add element bridge t senders {{ {Sender} }}"],
+            Ruleset.Change("t", null, instance).Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.Equal(
+            ["delete element bridge t ports { \"hv-0a420002\" }", $"delete element bridge t senders {{ {Sender} }}"],
+            Ruleset.Change("t", instance, null).Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public void A_host_that_forwarded_nothing_before_forwards_for_instances_only() => Assert.Contains(
+        "meta nfproto ipv4 iifgroup != 26742 oifgroup != 26742 drop",
+        Ruleset.Replace(new("t", "hv0", [Subnet], [], ConfinesForwarding: true)),
+        StringComparison.Ordinal);
 
     [Fact]
     public void A_change_deletes_before_it_adds_and_leaves_the_rest_alone()
@@ -99,7 +124,7 @@ public sealed class RulesetTests
         Gen.Select(Gen.Int[1, 65535], Gen.Int[1, 65535], Gen.UInt, Gen.Bool).Array[0, 20].Sample(ports =>
         {
             var instance = Instance(2, [.. ports.Select(port => new Publication(port.Item4 ? PortProtocol.Udp : PortProtocol.Tcp, port.Item3.ToAddress(), port.Item1, port.Item2))]);
-            foreach (var line in Ruleset.Change("t", null, instance).Split('\n', StringSplitOptions.RemoveEmptyEntries))
+            foreach (var line in Ruleset.Change("t", Instance(2), instance).Split('\n', StringSplitOptions.RemoveEmptyEntries))
             {
                 Assert.Matches(@"^add element inet t published(_at)? \{ ([0-9.]+ \. )?(tcp|udp) \. [0-9]+ : 10\.66\.0\.2 \. [0-9]+ \}$", line);
             }

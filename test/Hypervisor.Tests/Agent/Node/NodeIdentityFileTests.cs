@@ -42,7 +42,7 @@ public sealed class NodeIdentityFileTests : IDisposable
         File.WriteAllText(canary, "untouched");
         File.SetUnixFileMode(canary, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         File.CreateSymbolicLink(Target, canary);
-        File.CreateSymbolicLink(Path.Combine(Path.GetDirectoryName(Target)!, ".node.json.new"), canary);
+        File.CreateSymbolicLink(Path.Combine(Path.GetDirectoryName(Target)!, "node.json.new"), canary);
 
         Assert.Throws<InvalidDataException>(file.Load);
         file.Save(Identity);

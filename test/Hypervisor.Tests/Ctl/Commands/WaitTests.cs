@@ -84,7 +84,7 @@ public sealed class WaitTests
 
         var running = run.RunAsync(server, "instance", "create", "web", "--timeout", "5s");
         await watching.Task.WaitAsync(TestContext.Current.CancellationToken);
-        run.Time.Advance(TimeSpan.FromSeconds(5));
+        await run.Time.AdvanceUntilAsync(running, TimeSpan.FromSeconds(5));
 
         Assert.Equal(4, await running);
         Assert.Contains("web is not RUNNING after 5 s: it is PENDING (NoNode).", run.Error, StringComparison.Ordinal);

@@ -16,7 +16,8 @@ public sealed class ServerConfigurationTests
         var configuration = Parse("");
 
         Assert.Equal(new ServerConfiguration(), configuration);
-        Assert.Equal((TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(5)), (configuration.Heartbeat.Interval, configuration.Heartbeat.Timeout));
+        Assert.Equal(
+            (TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(5)), (configuration.Heartbeat.Interval, configuration.Heartbeat.Timeout));
     }
 
     [Fact]
@@ -36,7 +37,8 @@ public sealed class ServerConfigurationTests
             """);
 
         Assert.Equal(new HostPort("", 50051), configuration.GrpcAddress);
-        Assert.Equal((TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(30)), (configuration.Heartbeat.Interval, configuration.Heartbeat.Timeout));
+        Assert.Equal(
+            (TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(30)), (configuration.Heartbeat.Interval, configuration.Heartbeat.Timeout));
         Assert.Equal("172.16.0.0/12", configuration.Network.NodeSubnets.ToString());
         Assert.Equal(26, configuration.Network.NodePrefixLength);
         Assert.Equal(PlacementStrategy.Binpack, configuration.SchedulerStrategy);
@@ -60,12 +62,14 @@ public sealed class ServerConfigurationTests
     [InlineData("etcd:\n  dial_timeout: 5s\n", "s.yaml:1: etcd: is missing")]
     [InlineData("etcd:\n  password_file: /does/not/exist\n", "s.yaml:2: etcd.password_file: cannot be read")]
     public void What_is_wrong_is_said_with_its_line(string yaml, string expected) =>
-        Assert.Contains(Assert.Throws<ConfigurationException>(() => Parse(yaml)).Errors, error => error.StartsWith(expected, StringComparison.Ordinal));
+        Assert.Contains(
+            Assert.Throws<ConfigurationException>(() => Parse(yaml)).Errors, error => error.StartsWith(expected, StringComparison.Ordinal));
 
     [Fact]
     public void A_planted_password_is_in_no_message()
     {
-        var exception = Assert.Throws<ConfigurationException>(() => Parse("etcd:\n  endpoints: [http://x:2379]\n  username: u\n  password: hunter2\n"));
+        var exception = Assert.Throws<ConfigurationException>(
+            () => Parse("etcd:\n  endpoints: [http://x:2379]\n  username: u\n  password: hunter2\n"));
         var configuration = new EtcdConfiguration { Password = new Secret("hunter2") };
 
         Assert.DoesNotContain("hunter2", exception.ToString());

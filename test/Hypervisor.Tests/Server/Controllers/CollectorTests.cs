@@ -71,6 +71,7 @@ public sealed class CollectorTests
         Assert.Equal(first, await compactor.CompactAsync(Token));
 
         await plane.Store.RangeAsync(RangeQuery.Prefix("nodes/", first), Token);
-        await Assert.ThrowsAsync<RevisionCompactedException>(async () => await plane.Store.RangeAsync(RangeQuery.Prefix("nodes/", first - 1), Token));
+        await Assert.ThrowsAsync<RevisionCompactedException>(
+            async () => await plane.Store.RangeAsync(RangeQuery.Prefix("nodes/", first - 1), Token));
     }
 }

@@ -8,7 +8,10 @@ using Xunit;
 
 namespace Hypervisor.Tests.Server.Controllers;
 
-/// <summary>Protects: every instance that can be placed is, once, within capacity (CapacitySafe) and by the leader only (StaleLeaderInert).</summary>
+/// <summary>
+/// Protects: every instance that can be placed is, once, within capacity (CapacitySafe) and by the leader only
+/// (StaleLeaderInert).
+/// </summary>
 public sealed class PlacementControllerTests
 {
     private static CancellationToken Token => TestContext.Current.CancellationToken;

@@ -8,7 +8,9 @@ using Xunit;
 
 namespace Hypervisor.Tests.Server.Images;
 
-/// <summary>Protects: only wholly verified images enter the store, and no archive makes the server write outside it (HostConfined).</summary>
+/// <summary>
+/// Protects: only wholly verified images enter the store, and no archive makes the server write outside it (HostConfined).
+/// </summary>
 public sealed class ArchiveImporterTests : IDisposable
 {
     private readonly DirectoryInfo _parent = Directory.CreateTempSubdirectory("images-");
@@ -38,6 +40,44 @@ public sealed class ArchiveImporterTests : IDisposable
         Assert.Equal(image.SizeBytes, image.Blobs.Sum(digest => _blobs.SizeOf(digest)));
         // The same image has the same manifest, from wherever it comes.
         Assert.Equal(image.Digest, (await Import(ImageArchives.Oci(ImageArchives.Layer, compression: layer))).Digest);
+    }
+
+    [Fact]
+    public async Task An_upload_of_empty_pieces_is_given_up_like_a_silent_one()
+    {
+        var time = new FakeTimeProvider();
+        await using var upload = new UploadStream(EmptyPieces(time).GetAsyncEnumerator(TestContext.Current.CancellationToken), 1024, time);
+
+        var refused = await Assert.ThrowsAsync<InvalidImageException>(async () =>
+            await upload.ReadExactlyAsync(new byte[16], TestContext.Current.CancellationToken));
+
+        Assert.Contains("nothing arrived", refused.Message, StringComparison.Ordinal);
+
+        static async IAsyncEnumerable<ReadOnlyMemory<byte>> EmptyPieces(FakeTimeProvider time)
+        {
+            while (true)
+            {
+                await Task.CompletedTask;
+                time.Advance(TimeSpan.FromSeconds(1));
+                yield return ReadOnlyMemory<byte>.Empty;
+            }
+        }
+    }
+
+    [Fact]
+    public void A_layer_is_checked_no_further_once_the_import_is_cancelled()
+    {
+        var path = Path.Combine(_parent.FullName, "layer");
+        File.WriteAllBytes(path, ImageArchives.Layer);
+        using var file = File.OpenRead(path);
+        using var cancelled = new CancellationTokenSource();
+        using var layer = new BoundedStream(file, 0, file.Length, cancelled.Token);
+        var allowance = long.MaxValue;
+        LayerChecker.Check(layer, CompressionKind.None, "The layer", ref allowance);
+        layer.Rewind();
+        cancelled.Cancel();
+
+        Assert.Throws<OperationCanceledException>(() => LayerChecker.Check(layer, CompressionKind.None, "The layer", ref allowance));
     }
 
     [Fact]
@@ -110,7 +150,8 @@ public sealed class ArchiveImporterTests : IDisposable
 
     [Theory]
     [MemberData(nameof(HostileArchives))]
-    public async Task A_hostile_archive_is_refused_and_leaves_nothing(string name, byte[] archive, string expected) => await Refused(name, archive, expected);
+    public async Task A_hostile_archive_is_refused_and_leaves_nothing(string name, byte[] archive, string expected) =>
+        await Refused(name, archive, expected);
 
     public static TheoryData<string, byte[], string> HostileLayers => new()
     {
@@ -144,7 +185,8 @@ public sealed class ArchiveImporterTests : IDisposable
     [InlineData("""{"ExposedPorts":{"99999/tcp":{}}}""", "ExposedPorts has the entry")]
     [InlineData("""{"Cmd":["a"],"Cmd":["b"]}""", "cannot be read")]
     public async Task A_hostile_configuration_is_refused(string process, string expected) =>
-        await Refused(process, ImageArchives.DockerSave(ImageArchives.Layer, ImageArchives.Config(ImageArchives.Layer, process: process)), expected);
+        await Refused(
+            process, ImageArchives.DockerSave(ImageArchives.Layer, ImageArchives.Config(ImageArchives.Layer, process: process)), expected);
 
     [Fact]
     public async Task Content_that_is_not_what_its_digest_says_is_refused()
@@ -192,7 +234,7 @@ public sealed class ArchiveImporterTests : IDisposable
         var time = new FakeTimeProvider();
         using var lease = _blobs.Lease();
         var import = new ArchiveImporter(_blobs, new ImagesConfiguration(), time).ImportAsync(Stalled(), null, lease, CancellationToken.None);
-        time.Advance(TimeSpan.FromSeconds(61));
+        await time.AdvanceUntilAsync(import, TimeSpan.FromSeconds(61));
 
         Assert.Contains("The upload stopped", (await Assert.ThrowsAsync<InvalidImageException>(() => import)).Message);
 

@@ -12,7 +12,10 @@ using Xunit;
 
 namespace Hypervisor.Tests.Server.Images;
 
-/// <summary>Protects: an image that a record or an instance names can be fetched; what nobody names is removed (NoOrphans, IdempotentOnce).</summary>
+/// <summary>
+/// Protects: an image that a record or an instance names can be fetched; what nobody names is removed (NoOrphans,
+/// IdempotentOnce).
+/// </summary>
 public sealed class ImageCatalogueTests : IAsyncLifetime
 {
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("catalogue-");
@@ -170,13 +173,15 @@ public sealed class ImageCatalogueTests : IAsyncLifetime
     [InlineData("a/b")]
     [InlineData("Box")]
     [InlineData("--x")]
-    public async Task A_bad_name_is_a_field_violation(string name) => Assert.Equal(StatusCode.InvalidArgument, await Refusal(() => Import(name, "")));
+    public async Task A_bad_name_is_a_field_violation(string name) =>
+        Assert.Equal(StatusCode.InvalidArgument, await Refusal(() => Import(name, "")));
 
     [Fact]
     public async Task A_bad_archive_is_a_field_violation_that_says_why()
     {
         var pieces = ArchiveImporterTests.Pieces(new TarBuilder().File("../x", "").ToArray());
-        var exception = await Assert.ThrowsAsync<RpcException>(() => _catalogue.ImportAsync(new ImportImageHeader { Name = "box" }, pieces, CancellationToken.None));
+        var exception = await Assert.ThrowsAsync<RpcException>(
+            () => _catalogue.ImportAsync(new ImportImageHeader { Name = "box" }, pieces, CancellationToken.None));
 
         Assert.Equal(StatusCode.InvalidArgument, exception.StatusCode);
         Assert.Contains("../x", exception.Status.Detail);
@@ -203,7 +208,8 @@ public sealed class ImageCatalogueTests : IAsyncLifetime
             Metadata = new ObjectMeta { Uid = "u-" + name, Name = name, Project = "default", Generation = 1 },
             Spec = new InstanceSpec { Image = image, ImageDigest = digest },
         };
-        var written = await _plane.Writer.WriteAsync(new([], [new StoreOperation.Put(Keys.Spec(new("u-" + name)), record.ToByteArray())]), CancellationToken.None);
+        var written = await _plane.Writer.WriteAsync(
+            new([], [new StoreOperation.Put(Keys.Spec(new("u-" + name)), record.ToByteArray())]), CancellationToken.None);
         await _plane.Reads.IncludingAsync(written.Revision, CancellationToken.None);
     }
 

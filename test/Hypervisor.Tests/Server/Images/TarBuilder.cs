@@ -18,7 +18,8 @@ internal sealed class TarBuilder
     public TarBuilder Device(string name, char type, int major, int minor) => Entry(name, type, major: major, minor: minor);
 
     /// <param name="size">What the header claims; by default the content's length.</param>
-    public TarBuilder Entry(string name, char type, byte[]? content = null, string link = "", int major = 0, int minor = 0, long? size = null)
+    public TarBuilder Entry(
+        string name, char type, byte[]? content = null, string link = "", int major = 0, int minor = 0, long? size = null)
     {
         content ??= [];
         var header = new byte[512];

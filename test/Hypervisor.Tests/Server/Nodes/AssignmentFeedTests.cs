@@ -7,7 +7,9 @@ using Xunit;
 
 namespace Hypervisor.Tests.Server.Nodes;
 
-/// <summary>Protects: NoGhostKill: an agent is told to remove exactly what the store says is over, by uid and epoch, and nothing else.</summary>
+/// <summary>
+/// Protects: NoGhostKill: an agent is told to remove exactly what the store says is over, by uid and epoch, and nothing else.
+/// </summary>
 public sealed class AssignmentFeedTests
 {
     private static CancellationToken Token => TestContext.Current.CancellationToken;

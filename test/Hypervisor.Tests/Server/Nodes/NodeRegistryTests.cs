@@ -1,11 +1,18 @@
 using Grpc.Core;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Nodes;
+using Hypervisor.Server.Stores;
+using Hypervisor.Tests.Server.State;
+using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
 namespace Hypervisor.Tests.Server.Nodes;
 
-/// <summary>Protects: a name, a secret and a subnet belong to one machine; a node leaves only when nothing is on it or it is fenced.</summary>
+/// <summary>
+/// Protects: a name, a secret and a subnet belong to one machine; a node leaves only when nothing is on it or it is fenced.
+/// </summary>
 public sealed class NodeRegistryTests
 {
     private static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -32,7 +39,8 @@ public sealed class NodeRegistryTests
     {
         await using var plane = await ControlPlane.StartAsync(Token);
 
-        var all = await Task.WhenAll(Enumerable.Range(0, 6).Select(i => plane.Registry.RegisterAsync(ControlPlane.Registration($"n{i}"), Token)));
+        var all = await Task.WhenAll(
+            Enumerable.Range(0, 6).Select(i => plane.Registry.RegisterAsync(ControlPlane.Registration($"n{i}"), Token)));
 
         Assert.Equal(6, all.Select(response => response.Node.Status.Subnet).Distinct().Count());
     }
@@ -56,7 +64,8 @@ public sealed class NodeRegistryTests
         await using var plane = await ControlPlane.StartAsync(Token);
         var first = await plane.Registry.RegisterAsync(ControlPlane.Registration("a"), Token);
 
-        var again = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", memoryBytes: 1 << 30, credential: first.Credential), Token);
+        var again = await plane.Registry.RegisterAsync(
+            ControlPlane.Registration("a", memoryBytes: 1 << 30, credential: first.Credential), Token);
 
         Assert.Equal(1 << 30, again.Node.Status.Inventory.Capacity.MemoryBytes);
         Assert.Equal(first.Node.Metadata.Uid, again.Node.Metadata.Uid);
@@ -83,9 +92,11 @@ public sealed class NodeRegistryTests
         await using var plane = await ControlPlane.StartAsync(Token);
         var old = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", registrationId: "chosen"), Token);
         await plane.Registry.DeregisterAsync("a", fenced: true, Token);
-        var first = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
+        var first = await plane.Registry.RegisterAsync(
+            ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
 
-        var again = await plane.Registry.RegisterAsync(ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
+        var again = await plane.Registry.RegisterAsync(
+            ControlPlane.Registration("a", credential: old.Credential, registrationId: "chosen"), Token);
 
         Assert.Equal(first, again);
         Assert.NotEqual(old.Node.Metadata.Uid, again.Node.Metadata.Uid);
@@ -152,6 +163,28 @@ public sealed class NodeRegistryTests
         Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
         Assert.Contains("and 2 more", error.Status.Detail, StringComparison.Ordinal);
         Assert.Contains("hypervisor-ctl node delete a --fenced", error.Status.Detail, StringComparison.Ordinal);
+        Assert.Equal(NodeScheduling.Schedulable, (await plane.ViewAsync(Token)).Node(node)!.Scheduling);
+    }
+
+    [Fact]
+    public async Task A_deregistration_that_an_instance_overtakes_leaves_the_node_schedulable()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var node = await plane.ReadyNodeAsync("a", Token);
+        var placed = new TaskCompletionSource();
+        var store = new FaultyStore(plane.Store) { WritesHeld = placed.Task };
+        await using var writer = new StoreWriter(store);
+        var registry = new NodeRegistry(
+            plane.Reads, writer, plane.Incarnations, plane.Beats, ControlPlane.Terms, new ServerNetworkConfiguration(), plane.Random, plane.Time,
+            NullLogger<NodeRegistry>.Instance);
+
+        var deregistering = registry.DeregisterAsync("a", fenced: false, Token);
+        await store.WriteArrived;
+        await plane.PlacedAsync("i", node, Token);
+        placed.SetResult();
+        var error = await Assert.ThrowsAsync<RpcException>(() => deregistering);
+
+        Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
         Assert.Equal(NodeScheduling.Schedulable, (await plane.ViewAsync(Token)).Node(node)!.Scheduling);
     }
 

@@ -85,7 +85,8 @@ public sealed class StatusIntakeTests
         await using var plane = await ControlPlane.StartAsync(Token);
         var node = await plane.ReadyNodeAsync("a", Token);
         var many = new ReportStatusRequest();
-        many.Reports.AddRange(Enumerable.Range(0, 257).Select(i => new StatusReport { Uid = $"i{i}", Status = new() { State = InstanceState.Running } }));
+        many.Reports.AddRange(
+            Enumerable.Range(0, 257).Select(i => new StatusReport { Uid = $"i{i}", Status = new() { State = InstanceState.Running } }));
         var pending = Report(new("i"), new(1));
         pending.Reports[0].Status.State = InstanceState.Pending;
 

@@ -20,5 +20,6 @@ public sealed class SubnetAllocatorTests
     [InlineData("10.0.0.0/24", 25, "10.0.0.0/25 10.0.0.128/25", null)]
     [InlineData("255.255.255.0/24", 25, "255.255.255.0/25 255.255.255.128/25", null)]
     public void The_lowest_free_piece_is_handed_out(string cluster, int length, string used, string? expected) =>
-        Assert.Equal(expected, SubnetAllocator.Next(IPNetwork.Parse(cluster), length, used.Split(' ', StringSplitOptions.RemoveEmptyEntries)));
+        Assert.Equal(
+            expected, SubnetAllocator.Next(IPNetwork.Parse(cluster), length, used.Split(' ', StringSplitOptions.RemoveEmptyEntries)));
 }

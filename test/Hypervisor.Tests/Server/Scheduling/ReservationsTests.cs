@@ -75,7 +75,8 @@ public sealed class ReservationsTests
                 switch (step)
                 {
                     case Step.Decide:
-                        var nodes = reservations.Overlay(view, [.. empty.Select(node => node with { Allocated = Sum(committed, node.Id, view) })]);
+                        var nodes = reservations.Overlay(
+                            view, [.. empty.Select(node => node with { Allocated = Sum(committed, node.Id, view) })]);
                         var request = Request($"i{next++}", cpu: amount, memory: amount,
                             strategy: pick % 2 == 0 ? PlacementStrategy.Spread : PlacementStrategy.Binpack);
                         if (Decide(request, [.. nodes]).Node is { } node)

@@ -56,11 +56,7 @@ public sealed class ClusterStateTests
         store.BreakWatches(new StoreUnavailableException("cut"));
         var written = await store.TransactAsync(
             new([], [new StoreOperation.Put(Keys.Spec(new("i1")), Spec("i1").ToByteArray())]), Cancellation);
-        while (replica.State.Revision < written.Revision)
-        {
-            replica.Time.Advance(Limits.State.RetryMaximum);
-            await Task.Yield();
-        }
+        await replica.Time.AdvanceUntilAsync(() => replica.State.Revision >= written.Revision, Limits.State.RetryMaximum);
 
         Assert.Equal(FeedReadKind.Change, feed.Read().Kind);
         var second = feed.Read();
@@ -177,7 +173,8 @@ public sealed class ClusterStateTests
         2 => [Replica.Report(instance, 1, InstanceState.Running)],
         3 =>
         [
-            new StoreOperation.Put(Keys.NodeSpec(new(node)), new NodeSpecRecord { Metadata = new() { Name = "name-" + node, Uid = node } }.ToByteArray()),
+            new StoreOperation.Put(
+                Keys.NodeSpec(new(node)), new NodeSpecRecord { Metadata = new() { Name = "name-" + node, Uid = node } }.ToByteArray()),
             Replica.Health(node, NodeLiveness.Ready),
         ],
         4 => [Replica.Health(node, NodeLiveness.Down)],

@@ -16,9 +16,6 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
     /// <summary>Applies the write, then loses the answer.</summary>
     public bool LoseAnswers { get; set; }
 
-    /// <summary>Writes take a turn of the scheduler, as one that waits for a disk does.</summary>
-    public bool SlowWrites { get; set; }
-
     /// <summary>Writes that have arrived stay unapplied until this ends.</summary>
     public Task WritesHeld { get; set; } = Task.CompletedTask;
 
@@ -37,7 +34,8 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
     public ValueTask<long> GetRevisionAsync(CancellationToken cancellationToken) =>
         FailRevision is { } failure ? throw failure : inner.GetRevisionAsync(cancellationToken);
 
-    public ValueTask<RangeResult> RangeAsync(RangeQuery query, CancellationToken cancellationToken) => inner.RangeAsync(query, cancellationToken);
+    public ValueTask<RangeResult> RangeAsync(RangeQuery query, CancellationToken cancellationToken) =>
+        inner.RangeAsync(query, cancellationToken);
 
     public async ValueTask<TransactionResult> TransactAsync(StoreTransaction transaction, CancellationToken cancellationToken)
     {
@@ -48,11 +46,6 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
 
         _arrived.TrySetResult();
         await WritesHeld;
-        if (SlowWrites)
-        {
-            await Task.Yield();
-        }
-
         var result = await inner.TransactAsync(transaction, cancellationToken);
         return LoseAnswers ? throw new StoreUnavailableException("The answer was lost.") : result;
     }
@@ -80,7 +73,8 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
 
     public ValueTask CompactAsync(long revision, CancellationToken cancellationToken) => inner.CompactAsync(revision, cancellationToken);
 
-    public Task<ILeadership> CampaignAsync(string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken) =>
+    public Task<ILeadership> CampaignAsync(
+        string election, string candidate, TimeSpan leaseDuration, CancellationToken cancellationToken) =>
         inner.CampaignAsync(election, candidate, leaseDuration, cancellationToken);
 
     public ValueTask DisposeAsync() => inner.DisposeAsync();

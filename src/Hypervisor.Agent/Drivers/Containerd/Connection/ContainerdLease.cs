@@ -26,15 +26,17 @@ internal sealed class ContainerdLease : IAsyncDisposable
         var create = new CreateRequest { Id = id };
         create.Labels["containerd.io/gc.expire"] =
             (now + ContainerdLimits.LeaseLife).ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+        cancellationToken.ThrowIfCancellationRequested();
         try
         {
-            await client.Leases.CreateAsync(create, client.Call(cancellationToken));
+            // Not cancelled with the caller, who would not learn that there is a lease to delete.
+            await client.Leases.CreateAsync(create, client.Call(CancellationToken.None));
         }
         catch (RpcException error) when (error.StatusCode is StatusCode.NotFound or StatusCode.FailedPrecondition)
         {
             // A lease is the first thing made in a namespace, which may not exist yet.
             await EnsureNamespaceAsync(client, cancellationToken);
-            await client.Leases.CreateAsync(create, client.Call(cancellationToken));
+            await client.Leases.CreateAsync(create, client.Call(CancellationToken.None));
         }
 
         return new ContainerdLease(client, id);

@@ -5,6 +5,9 @@ namespace Hypervisor.Agent.Drivers.Containerd.Kernel;
 /// <summary>The control groups of our containers: what they count, and how everything in one is ended for certain.</summary>
 internal sealed class Cgroups(string parent, TimeProvider time, string root = Cgroups.DefaultRoot)
 {
+    /// <summary>A reason.</summary>
+    public const string CpuLimitFailed = "CpuLimitFailed";
+
     public const string DefaultRoot = "/sys/fs/cgroup";
 
     private readonly string _parent = parent.Trim('/');
@@ -69,7 +72,7 @@ internal sealed class Cgroups(string parent, TimeProvider time, string root = Cg
         throw Failed("the kernel offers no CPU controller there", null);
 
         DriverException Failed(string why, Exception? inner) => new(
-            "CpuLimitFailed", $"the CPU limit cannot be set on the cgroup {PathOf(id)}: {why}", permanent: false, inner);
+            CpuLimitFailed, $"the CPU limit cannot be set on the cgroup {PathOf(id)}: {why}", permanent: false, inner);
     }
 
     /// <summary>Whether the kernel killed a process of it for want of memory. False when the group is gone.</summary>

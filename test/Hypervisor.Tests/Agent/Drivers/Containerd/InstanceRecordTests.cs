@@ -33,15 +33,6 @@ public sealed class InstanceRecordTests
     [Fact]
     public void A_run_that_ended_well_was_not_out_of_memory() => Assert.False(new RecordedExit(0, OutOfMemory: true, null).ToStatus().OutOfMemory);
 
-    [Theory]
-    [InlineData("1.1.5+ds1", true)]
-    [InlineData("1.1.5+ds1-1", true)]
-    [InlineData("1.1.5+ds1-1+deb12u1", false)]
-    [InlineData("1.1.11", true)]
-    [InlineData("1.1.12", false)]
-    [InlineData("1.2.0-rc.1", false)]
-    public void Old_runcs_are_flagged(string version, bool vulnerable) => Assert.Equal(vulnerable, ContainerdProbe.IsVulnerable(version));
-
     [Fact]
     public void A_shim_is_shared_by_few_of_one_project_and_its_name_is_never_used_again()
     {

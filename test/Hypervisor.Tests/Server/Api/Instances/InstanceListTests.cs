@@ -100,7 +100,8 @@ public sealed class InstanceListTests
     [Fact]
     public void Failures_reach_clients_as_statuses_that_say_what_to_do()
     {
-        var errors = new ErrorTranslation(new SeededRandom(1), Microsoft.Extensions.Logging.Abstractions.NullLogger<ErrorTranslation>.Instance);
+        var errors = new ErrorTranslation(
+            new SeededRandom(1), Microsoft.Extensions.Logging.Abstractions.NullLogger<ErrorTranslation>.Instance);
         RpcException Of(Exception exception, bool cancelled = false) => errors.Translate(exception, "Test", cancelled);
 
         Assert.Equal(StatusCode.Unavailable, Of(new StoreUnavailableException("secret path")).StatusCode);

@@ -6,7 +6,9 @@ using Xunit;
 
 namespace Hypervisor.Tests.Server.Api.Instances;
 
-/// <summary>Protects: changes of what an instance should do happen once, on the version the caller meant, and delete nothing by half.</summary>
+/// <summary>
+/// Protects: changes of what an instance should do happen once, on the version the caller meant, and delete nothing by half.
+/// </summary>
 public sealed class InstanceMutationTests
 {
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
@@ -70,10 +72,13 @@ public sealed class InstanceMutationTests
         await using var replica = await Replica.StartAsync();
         await replica.CreateAsync("web");
 
-        Assert.Equal(DesiredState.Paused, (await replica.Instances.Power.PauseAsync(new() { Instance = "web" }, Cancellation)).Spec.DesiredState);
-        Assert.Equal(DesiredState.Running, (await replica.Instances.Power.ResumeAsync(new() { Instance = "web" }, Cancellation)).Spec.DesiredState);
+        Assert.Equal(
+            DesiredState.Paused, (await replica.Instances.Power.PauseAsync(new() { Instance = "web" }, Cancellation)).Spec.DesiredState);
+        Assert.Equal(
+            DesiredState.Running, (await replica.Instances.Power.ResumeAsync(new() { Instance = "web" }, Cancellation)).Spec.DesiredState);
         await Stop(replica);
-        var error = await Assert.ThrowsAsync<RpcException>(() => replica.Instances.Power.ResumeAsync(new() { Instance = "web" }, Cancellation));
+        var error = await Assert.ThrowsAsync<RpcException>(
+            () => replica.Instances.Power.ResumeAsync(new() { Instance = "web" }, Cancellation));
         Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
     }
 

@@ -40,7 +40,8 @@ public sealed class LabelSelectorTests
     [InlineData("in in (x)", false)]
     [InlineData("notin", false)]
     [InlineData("app=web,tier=back", false)]
-    public void It_selects_by_its_grammar(string selector, bool matches) => Assert.Equal(matches, LabelSelector.Parse(selector).Matches(Labels));
+    public void It_selects_by_its_grammar(string selector, bool matches) =>
+        Assert.Equal(matches, LabelSelector.Parse(selector).Matches(Labels));
 
     [Theory]
     [InlineData(",", 1, "a label key")]

@@ -123,11 +123,7 @@ public sealed class InstanceWatchTests
         await replica.AddNodeAsync("n1", "alpha");
 
         var next = watch.MoveNextAsync().AsTask();
-        while (!next.IsCompleted)
-        {
-            replica.Time.Advance(Limits.Api.WatchBookmarkInterval);
-            await Task.Yield();
-        }
+        await replica.Time.AdvanceUntilAsync(next, Limits.Api.WatchBookmarkInterval);
 
         Assert.True(await next);
         Assert.Equal(WatchEventType.Bookmark, watch.Current.Type);
@@ -151,11 +147,7 @@ public sealed class InstanceWatchTests
         await using var replica = await Replica.StartAsync();
         var future = ResourceVersion.Of(Incarnation.First, replica.State.Revision + 1000).Value;
         var next = TakeAsync(replica, new() { ResourceVersion = future }, 1);
-        while (!next.IsCompleted)
-        {
-            replica.Time.Advance(Limits.Api.WatchFutureWait);
-            await Task.Yield();
-        }
+        await replica.Time.AdvanceUntilAsync(next, Limits.Api.WatchFutureWait);
 
         var error = await Assert.ThrowsAsync<RpcException>(() => next);
         Assert.Equal(StatusCode.OutOfRange, error.StatusCode);
@@ -198,12 +190,9 @@ public sealed class InstanceWatchTests
     private static async Task NextAsync(Replica replica, IAsyncEnumerator<WatchInstancesResponse> watch, WatchModel model)
     {
         var next = watch.MoveNextAsync().AsTask();
-        while (!next.IsCompleted)
-        {
-            // Nothing may match any more: then the bookmark tells how far the watch is.
-            replica.Time.Advance(Limits.Api.WatchBookmarkInterval);
-            await Task.Yield();
-        }
+
+        // Nothing may match any more: then the bookmark tells how far the watch is.
+        await replica.Time.AdvanceUntilAsync(next, Limits.Api.WatchBookmarkInterval);
 
         Assert.True(await next);
         model.Apply(watch.Current);

@@ -1,6 +1,6 @@
 using Hypervisor.Hosting.Randomness;
 
-namespace Hypervisor.Agent.Waiting;
+namespace Hypervisor.Hosting.Waiting;
 
 /// <summary>
 /// Growing waits between attempts, with "full jitter above half": of many that failed together no two come back together,
@@ -15,7 +15,10 @@ internal sealed class Backoff(TimeSpan minimum, TimeSpan maximum, TimeProvider t
     public Task WaitAsync(CancellationToken cancellationToken) =>
         Task.Delay(DelayAfter(++_attempts, minimum, maximum, random.NextUnit()), time, cancellationToken);
 
-    /// <summary>The wait after the given number of failures (from 1): between half and all of minimum × 2^(failures − 1), at most maximum.</summary>
+    /// <summary>
+    /// The wait after the given number of failures (from 1): between half and all of minimum × 2^(failures − 1), at most
+    /// maximum.
+    /// </summary>
     /// <param name="unit">Uniform in [0, 1).</param>
     public static TimeSpan DelayAfter(int failures, TimeSpan minimum, TimeSpan maximum, double unit)
     {

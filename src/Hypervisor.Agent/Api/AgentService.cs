@@ -7,7 +7,8 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Api;
 
 /// <summary>What the server asks of this agent.</summary>
-internal sealed class AgentServiceImpl(NodeState node, Reconciler reconciler, NodeProfile profile, InstanceStreams streams) : AgentService.AgentServiceBase
+internal sealed class AgentService(NodeState node, Reconciler reconciler, NodeProfile profile, InstanceStreams streams)
+    : Protocol.V1.AgentService.AgentServiceBase
 {
     public override Task<AgentInfo> GetAgentInfo(GetAgentInfoRequest request, ServerCallContext context) => Task.FromResult(new AgentInfo
     {

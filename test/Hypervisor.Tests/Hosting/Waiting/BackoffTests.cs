@@ -1,7 +1,7 @@
-using Hypervisor.Agent.Waiting;
+using Hypervisor.Hosting.Waiting;
 using Xunit;
 
-namespace Hypervisor.Tests.Agent.Waiting;
+namespace Hypervisor.Tests.Hosting.Waiting;
 
 /// <summary>Protects: NoStorm. Waits grow, are bounded, and never collapse to nothing.</summary>
 public sealed class BackoffTests

@@ -33,7 +33,10 @@ internal abstract class ForwardStream : Stream
 }
 
 /// <summary>A part of a file; several may read one file in turn. Leaves the file open.</summary>
-internal sealed class BoundedStream(FileStream file, long offset, long length) : ForwardStream
+/// <param name="cancellationToken">
+/// Looked at with each read: whoever unpacks, checks or copies what is read here ends soon after it, however large the part.
+/// </param>
+internal sealed class BoundedStream(FileStream file, long offset, long length, CancellationToken cancellationToken) : ForwardStream
 {
     private long _read;
 
@@ -44,6 +47,7 @@ internal sealed class BoundedStream(FileStream file, long offset, long length) :
 
     public override int Read(Span<byte> buffer)
     {
+        cancellationToken.ThrowIfCancellationRequested();
         var count = RandomAccess.Read(file.SafeFileHandle, buffer[..(int)Math.Min(buffer.Length, length - _read)], offset + _read);
         _read += count;
         return count;

@@ -5,7 +5,7 @@ using Hypervisor.Ctl.Errors;
 namespace Hypervisor.Ctl.Commands;
 
 /// <summary>Reads streams that are not resumed when they break.</summary>
-internal static class Streams
+internal static class OneStream
 {
     /// <exception cref="ServerUnreachableException">The server went away.</exception>
     public static async Task ReadAsync<T>(Invocation invocation, IAsyncStreamReader<T> stream, Action<T> act, CancellationToken cancellationToken)

@@ -1,10 +1,10 @@
-namespace Hypervisor.Server.Api.Validation;
+namespace Hypervisor.Protocol;
 
 /// <summary>
-/// What labels may look like, as in Kubernetes: keys are an optional DNS subdomain and '/', then a name of at most 63
-/// characters; values are empty or such a name.
+/// What names and labels may look like, as in Kubernetes: names are RFC 1123 labels; keys of labels are an optional DNS
+/// subdomain and '/', then a name of at most 63 characters; values are empty or such a name.
 /// </summary>
-internal static class LabelSyntax
+public static class LabelSyntax
 {
     private const int MaxName = 63;
     private const int MaxPrefix = 253;

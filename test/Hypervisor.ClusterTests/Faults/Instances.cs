@@ -1,0 +1,87 @@
+using Google.Protobuf.WellKnownTypes;
+using Grpc.Core;
+using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
+
+namespace Hypervisor.ClusterTests.Faults;
+
+/// <summary>What the tests of faults ask of a cluster's API, each call with a deadline.</summary>
+internal static class Instances
+{
+    public static CreateInstanceRequest Request(string name, string image, params string[] command) => new()
+    {
+        Name = name,
+        Spec = new InstanceSpec
+        {
+            Type = InstanceType.Container,
+            Image = image,
+            Resources = new Resources { CpuMillicores = 50, MemoryBytes = 32 << 20 },
+            Process = new ProcessSpec { Command = { command } },
+            Stop = new StopSpec { Signal = "SIGKILL", GracePeriod = Duration.FromTimeSpan(TimeSpan.FromSeconds(1)) },
+        },
+    };
+
+    public static async Task<Instance> CreateAsync(this LocalCluster cluster, CreateInstanceRequest request) =>
+        await cluster.Compute.CreateInstanceAsync(request, deadline: LocalCluster.Deadline(10));
+
+    public static async Task<Instance> RunAsync(this LocalCluster cluster, string name, params string[] command)
+    {
+        await cluster.CreateAsync(Request(name, "busybox", command));
+        return await cluster.RunningAsync(name);
+    }
+
+    public static Task<Instance> RunningAsync(this LocalCluster cluster, string name, double seconds = 30) =>
+        cluster.InstanceAsync(name, $"{name} runs", instance => Settled(instance, InstanceState.Running), seconds);
+
+    public static bool Settled(Instance instance, InstanceState state) =>
+        instance.Status.State == state && instance.Status.ObservedGeneration == instance.Metadata.Generation;
+
+    /// <summary>Until nothing of it is known any more.</summary>
+    public static async Task DeleteAsync(this LocalCluster cluster, string name)
+    {
+        await cluster.Compute.DeleteInstanceAsync(new DeleteInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(10));
+        await RealTime.UntilAsync($"{name} is gone", TimeSpan.FromSeconds(30), async () =>
+        {
+            try
+            {
+                await cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(5));
+                return false;
+            }
+            catch (RpcException exception) when (exception.StatusCode == StatusCode.NotFound)
+            {
+                return true;
+            }
+        });
+    }
+
+    /// <summary>Waits until the machine holds what it held before, and fails with the difference.</summary>
+    public static async Task LeavesAsync(this LocalCluster cluster, IReadOnlyList<string> baseline, string what)
+    {
+        IReadOnlyList<string> present = [];
+        try
+        {
+            await RealTime.UntilAsync($"{what} leaves nothing", TimeSpan.FromSeconds(15), async () =>
+                baseline.SequenceEqual(present = await new Leftovers(cluster).ListAsync()));
+        }
+        catch (TimeoutException exception)
+        {
+            var more = present.Except(baseline).Select(line => "+ " + line).Concat(baseline.Except(present).Select(line => "- " + line));
+            throw new TimeoutException($"{exception.Message}:\n{string.Join('\n', more)}\n{cluster.Agent.Log}", exception);
+        }
+    }
+
+    /// <summary>The main process of an instance: of all its processes the one whose parent is not among them.</summary>
+    public static int ProcessOf(this LocalCluster cluster, Instance instance)
+    {
+        var cgroup = $"/sys/fs/cgroup/pids{cluster.CgroupParent}/{instance.Metadata.Uid}";
+        var all = File.ReadAllLines($"{cgroup}/cgroup.procs").Select(int.Parse).ToHashSet();
+        return all.Single(pid => !all.Contains(ParentOf(pid)));
+
+        // proc(5): the fields after the name in brackets, which may hold anything.
+        static int ParentOf(int pid)
+        {
+            var stat = File.ReadAllText($"/proc/{pid}/stat");
+            return int.Parse(stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+using System.Globalization;
+
+namespace Hypervisor.ClusterTests.Spine;
+
+/// <summary>When the victim dies, from the moment at which the call is sent; negative: before it.</summary>
+internal readonly record struct KillPoint(string Phase, TimeSpan At)
+{
+    /// <summary>To repeat a failure, or to look for others: "7" or "1-50", in place of the seeds of every run.</summary>
+    public const string SeedsVariable = "HYPERVISOR_KILL_SEEDS";
+
+    /// <summary>The same in every run, so that a run can be compared with the one before.</summary>
+    public static IEnumerable<int> Seeds()
+    {
+        var range = (Environment.GetEnvironmentVariable(SeedsVariable) ?? "1-2").Split('-')
+            .Select(number => int.Parse(number, CultureInfo.InvariantCulture)).ToList();
+        return Enumerable.Range(range[0], range[^1] - range[0] + 1);
+    }
+
+    /// <summary>One point in each phase; the same for the same seed, victim, moment and length.</summary>
+    /// <param name="length">Of the undisturbed step, from the call to what is wanted of it.</param>
+    public static IReadOnlyList<KillPoint> Of(int seed, KillMatrix.Victim victim, KillMatrix.Moment moment, TimeSpan length)
+    {
+        // The seeded generator of .NET keeps its sequence between versions.
+        var random = new Random((((seed * 31) + (int)victim) * 31) + (int)moment);
+        return
+        [
+            new("before", -random.NextDouble() * length),
+            new("within", random.NextDouble() * length),
+            new("after", (1 + random.NextDouble()) * length),
+        ];
+    }
+
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Phase} the call at {At.TotalMilliseconds:F1} ms");
+}
