@@ -64,6 +64,15 @@ internal sealed class RunnerSet(RunnerServices services)
         }
     }
 
+    /// <summary>Null for an instance that has none.</summary>
+    public Runner? Find(string uid)
+    {
+        lock (_gate)
+        {
+            return _runners.GetValueOrDefault(uid);
+        }
+    }
+
     /// <summary>Gives the runner of an instance its wish; one that has just retired is followed by a new one.</summary>
     public Acceptance Tell(string uid, Func<Runner, Acceptance> wish)
     {

@@ -41,12 +41,13 @@ internal sealed class ExecCommand : CtlCommand
         invocation.Streaming = true;
         var environment = invocation.Environment;
         using var terminal = invocation.Get(_terminal) ? OpenTerminal() : null;
+        var first = First(invocation);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var call = invocation.Compute.Exec(cancellationToken: stop.Token);
         using var pump = new InputPump<ExecInput>(call.RequestStream, stop.Token);
         var signals = terminal is null ? PassSignals(pump) : [];
         terminal?.PassThrough(() => pump.Post(new ExecInput { Resize = SizeOfWindow() }));
-        var send = SendAsync(invocation, pump);
+        var send = SendAsync(environment, pump, first);
         try
         {
             ExitStatus? exit = null;
@@ -74,7 +75,16 @@ internal sealed class ExecCommand : CtlCommand
     internal static LocalTerminal OpenTerminal() =>
         LocalTerminal.Open() ?? throw CtlException.Usage("Standard input is not a terminal.", "Leave out -t.");
 
-    private async Task SendAsync(Invocation invocation, InputPump<ExecInput> pump)
+    private static async Task SendAsync(CtlEnvironment environment, InputPump<ExecInput> pump, ExecInput first)
+    {
+        await pump.SendAsync(first);
+        if (first.AttachStdin)
+        {
+            await pump.RunAsync(environment, bytes => new ExecInput { Stdin = bytes }, new ExecInput { CloseStdin = true });
+        }
+    }
+
+    private ExecInput First(Invocation invocation)
     {
         var first = new ExecInput
         {
@@ -95,11 +105,7 @@ internal sealed class ExecCommand : CtlCommand
                 : throw CtlException.Usage($"--env: '{variable}' is not NAME=VALUE."));
         }
 
-        await pump.SendAsync(first);
-        if (first.AttachStdin)
-        {
-            await pump.RunAsync(invocation.Environment, bytes => new ExecInput { Stdin = bytes }, new ExecInput { CloseStdin = true });
-        }
+        return first;
     }
 
     /// <summary>Without a terminal an interrupt is passed on to the command; the second one ends this program.</summary>
