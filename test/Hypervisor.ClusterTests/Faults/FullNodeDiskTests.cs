@@ -53,7 +53,8 @@ public sealed class FullNodeDiskTests
             await cluster.DeleteAsync(name);
         }
 
-        await cluster.LeavesAsync([], "everything");
+        // The disk itself is the cluster's.
+        await cluster.LeavesAsync([$"mount {cluster.NodeFolder}"], "everything");
     }
 
     private static string Ballast(LocalCluster cluster) => $"{cluster.NodeFolder}/ballast";
