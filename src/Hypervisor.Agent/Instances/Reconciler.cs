@@ -29,7 +29,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
 
     /// <summary>The copy of an instance that is held or wanted here, and its driver; null for one that is not known (yet).</summary>
     public (Epoch Epoch, IInstanceDriver Driver)? Find(string uid) =>
-        _runners.DesiredOf(uid) is { } desired && services.DriverOf(desired.Spec.Type) is { } driver ? (new Epoch(desired.Epoch), driver) : null;
+        _runners.Find(uid)?.Desired is { } desired && services.DriverOf(desired.Spec.Type) is { } driver ? (new Epoch(desired.Epoch), driver) : null;
 
     /// <summary>Until cancelled; the instances go on. Throws when a runner breaks, which is a bug.</summary>
     public async Task RunAsync(CancellationToken cancellationToken)

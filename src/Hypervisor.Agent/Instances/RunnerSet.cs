@@ -30,15 +30,6 @@ internal sealed class RunnerSet(RunnerServices services)
         }
     }
 
-    /// <summary>What is wanted of an instance here, or null.</summary>
-    public Assignment? DesiredOf(string uid)
-    {
-        lock (_gate)
-        {
-            return _runners.GetValueOrDefault(uid)?.Desired;
-        }
-    }
-
     /// <summary>
     /// Before the first wish, and until cancelled; then it ends the runners, and no instance. Throws when a runner breaks, which is
     /// a bug.
