@@ -14,6 +14,8 @@ namespace Hypervisor.Bench;
 /// </summary>
 internal static class PullBench
 {
+    private static readonly string[] _command = ["/busybox"];
+
     private const int Layers = 10;
     private const int BytesPerLayer = 50_000_000;
     private const int FilesPerLayer = 50;
@@ -151,7 +153,7 @@ internal static class PullBench
             {
                 architecture = "amd64",
                 os = "linux",
-                config = new { Cmd = new[] { "/busybox" } },
+                config = new { Cmd = _command },
                 rootfs = new { type = "layers", diff_ids = diffIds },
             }));
             var manifest = await PutAsync(folder, JsonSerializer.SerializeToUtf8Bytes(new

@@ -61,5 +61,5 @@ internal sealed class CutNetwork : IAsyncDisposable
         await Shell.TryRunAsync("ip", ["link", "delete", _id]);
     }
 
-    private Task NftAsync(string commands) => Shell.RunAsync("nsenter", $"--net={NamespacePath}", "--", "nft", commands);
+    private Task<string> NftAsync(string commands) => Shell.RunAsync("nsenter", $"--net={NamespacePath}", "--", "nft", commands);
 }

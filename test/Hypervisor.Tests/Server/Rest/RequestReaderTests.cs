@@ -138,13 +138,13 @@ public sealed class RequestReaderTests
 
     [Fact]
     public void What_agents_ask_has_none() =>
-        Assert.Empty(new[] { AssignmentService.Descriptor, AgentService.Descriptor }
-            .SelectMany(service => service.Methods)
-            .Where(method => HttpBinding.Of(method) is not null));
+        Assert.DoesNotContain(
+            new[] { AssignmentService.Descriptor, AgentService.Descriptor }.SelectMany(service => service.Methods),
+            method => HttpBinding.Of(method) is not null);
 
     [Fact]
     public void No_streamed_message_can_be_taken_for_the_error_that_ends_a_stream() =>
-        Assert.Empty(Routes.Methods.Where(method => method.Streams && method.Descriptor.OutputType.FindFieldByName("error") is not null));
+        Assert.DoesNotContain(Routes.Methods, method => method.Streams && method.Descriptor.OutputType.FindFieldByName("error") is not null);
 
     private static Google.Protobuf.IMessage Read(string verb, string path, string body = "", string query = "")
     {

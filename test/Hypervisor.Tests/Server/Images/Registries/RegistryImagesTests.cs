@@ -1,5 +1,4 @@
 using System.Text;
-using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Randomness;
@@ -10,10 +9,8 @@ using Hypervisor.Server.Images;
 using Hypervisor.Server.Images.Blobs;
 using Hypervisor.Server.Images.Registries;
 using Hypervisor.Server.State;
-using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
 using Hypervisor.Tests.Hosting.Registries;
-using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 
@@ -190,7 +187,7 @@ public sealed class RegistryImagesTests : IAsyncLifetime
     public async Task A_pull_shows_rising_progress_and_what_it_brought_needs_the_registry_no_more()
     {
         var content = new byte[3_000_000];
-        Random.Shared.NextBytes(content);
+        new SystemRandomSource().Fill(content);
         var tar = new TarBuilder().File("data", content).ToArray();
         var digest = AddLayer("library/app", "1", tar, ImageArchives.Gzip(tar));
         var arrived = new SemaphoreSlim(0);
@@ -249,7 +246,7 @@ public sealed class RegistryImagesTests : IAsyncLifetime
     {
         AddImage("library/app", "1");
         await Task.WhenAll(Enumerable.Range(0, 10).Select(_ => PullAsync("app:1")));
-        Assert.Single(_registry.Requests.Where(request => request.Path.EndsWith("/manifests/1", StringComparison.Ordinal)));
+        Assert.Single(_registry.Requests, request => request.Path.EndsWith("/manifests/1", StringComparison.Ordinal));
     }
 
     [Fact]

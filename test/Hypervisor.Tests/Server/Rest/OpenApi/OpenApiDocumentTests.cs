@@ -1,4 +1,3 @@
-using System.Text;
 using Google.Protobuf.Reflection;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Rest;
