@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Grpc.Net.Client;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 

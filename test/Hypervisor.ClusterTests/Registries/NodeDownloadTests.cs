@@ -156,7 +156,10 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
             {
                 Container = new()
                 {
-                    Id = "holder", Image = ImageStore.NameOf(digests[1]), Runtime = new() { Name = "io.containerd.runc.v2" }, Spec = new Any { TypeUrl = "x", Value = Google.Protobuf.ByteString.CopyFromUtf8("{}") },
+                    Id = "holder",
+                    Image = ImageStore.NameOf(digests[1]),
+                    Runtime = new() { Name = "io.containerd.runc.v2" },
+                    Spec = new Any { TypeUrl = "x", Value = Google.Protobuf.ByteString.CopyFromUtf8("{}") },
                 },
             },
             own.Client.Call(Cancel));

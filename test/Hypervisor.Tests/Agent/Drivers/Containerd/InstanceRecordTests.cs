@@ -1,7 +1,7 @@
 using Containerd.Services.Containers.V1;
+using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Hosting.Randomness;
-using Hypervisor.Agent.Drivers;
 using Hypervisor.Protocol;
 using Xunit;
 

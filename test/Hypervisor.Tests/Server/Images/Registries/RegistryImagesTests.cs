@@ -9,7 +9,6 @@ using Hypervisor.Server.Images;
 using Hypervisor.Server.Images.Blobs;
 using Hypervisor.Server.Images.Registries;
 using Hypervisor.Server.State;
-using Hypervisor.Server.Stores.Records;
 using Hypervisor.Tests.Hosting.Registries;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
