@@ -63,7 +63,10 @@ internal sealed class ObjectWatch<TEntry>(ClusterState state, ViewReads reads, T
         var lastSent = time.GetTimestamp();
         while (true)
         {
-            var read = await subscription.ReadAsync(Limits.Api.WatchBookmarkInterval, cancellationToken);
+            // Changes of other objects wake it too: counted from the last event, not from the last of these. In the timer's whole
+            // milliseconds, rounded up.
+            var due = Limits.Api.WatchBookmarkInterval - time.GetElapsedTime(lastSent);
+            var read = await subscription.ReadAsync(TimeSpan.FromMilliseconds(Math.Max(1, Math.Ceiling(due.TotalMilliseconds))), cancellationToken);
             if (read.Kind == FeedReadKind.Resync)
             {
                 yield return Resync(state.View.ResourceVersion);
