@@ -50,7 +50,7 @@ internal static class StatusRendering
         }
 
         var ready = status.State == InstanceState.Running ? ConditionStatus.True : ConditionStatus.False;
-        if (status.State == InstanceState.Running && desired.Spec.Health is not null)
+        if (status.State is InstanceState.Running or InstanceState.Stopping && desired.Spec.Health is not null)
         {
             var (healthy, reason, message) = Describe(view.Health);
             if (healthy == ConditionStatus.False && status.Reason.Length == 0)

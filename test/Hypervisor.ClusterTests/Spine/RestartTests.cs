@@ -47,9 +47,7 @@ public sealed class RestartTests(EndToEndTests.Embedded fixture) : IClassFixture
 
         File.Delete($"/proc/{process}/root/www/ready");
         await Cluster.InstanceAsync("server", "was started again", instance => instance.Status is { State: InstanceState.Running, Restarts: >= 1 });
-        Assert.NotEqual(process, Assert.Single(new Leftovers(Cluster).InstanceProcesses()));
-        var unhealthy = await Cluster.InstanceAsync("server", "is unhealthy", instance => Healthy(instance) == ConditionStatus.False);
-        Assert.Contains("404", unhealthy.Status.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(process, new Leftovers(Cluster).InstanceProcesses());
         await DeleteAsync("server");
     }
 

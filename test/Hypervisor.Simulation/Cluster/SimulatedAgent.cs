@@ -3,6 +3,7 @@ using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
 using Hypervisor.Hosting.Randomness;
@@ -49,6 +50,7 @@ internal sealed class SimulatedAgent
         services.AddSingleton(sabotage(new FakeDriver(host.Machine, faults)));
         services.AddSingleton<INodeNetwork>(new FakeNetwork(host.Machine, faults));
         services.AddSingleton<IImageProvider>(new FakeImages(faults));
+        services.AddSingleton<IHealthProbe>(new FakeHealth());
         _services = services.BuildServiceProvider();
     }
 
