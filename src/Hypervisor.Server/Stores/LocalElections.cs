@@ -153,101 +153,17 @@ internal sealed class LocalElections(IClusterStore store, TimeProvider time)
         public bool TryForfeit() => _forfeited = !_taken;
     }
 
-    private sealed class Lease : ILeadership
+    private sealed class Lease(LocalElections elections, string election, Compare guard, TimeSpan duration)
+        : LeasedLeadership(guard, elections._time, duration, elections._time.GetTimestamp())
     {
-        private readonly LocalElections _elections;
-        private readonly string _election;
-        private readonly TimeSpan _duration;
-        private readonly CancellationTokenSource _lost = new();
-        private readonly Lock _gate = new();
-        private readonly ITimer _renewal;
-        private readonly ITimer _expiry;
-        private long _renewedAt;
-        private Task? _ended;
+        // Nobody else can take it: what runs out is the patience with a server that stands still.
+        protected override Task<Answer> KeepAsync() => Task.FromResult(Answer.Kept);
 
-        public Lease(LocalElections elections, string election, Compare guard, TimeSpan duration)
+        protected override async Task ReleaseAsync()
         {
-            (_elections, _election, _duration, Guard) = (elections, election, duration, guard);
-            Lost = _lost.Token;
-            _renewedAt = elections._time.GetTimestamp();
-            var context = SynchronizationContext.Current;
-            _expiry = elections._time.CreateTimer(_ => ExpireIfDue(), null, duration, Timeout.InfiniteTimeSpan);
-            _renewal = elections._time.CreateTimer(
-                _ =>
-                {
-                    if (context is null)
-                    {
-                        Renew();
-                    }
-                    else
-                    {
-                        context.Post(static lease => ((Lease)lease!).Renew(), this);
-                    }
-                },
-                null,
-                duration / 3,
-                duration / 3);
-        }
-
-        public Compare Guard { get; }
-
-        public CancellationToken Lost { get; }
-
-        public async ValueTask DisposeAsync() => await EndAsync();
-
-        private void Renew()
-        {
-            lock (_gate)
-            {
-                if (_ended is null && _elections._time.GetElapsedTime(_renewedAt) < _duration)
-                {
-                    _renewedAt = _elections._time.GetTimestamp();
-                    _expiry.Change(_duration, Timeout.InfiniteTimeSpan);
-                }
-            }
-        }
-
-        private void ExpireIfDue()
-        {
-            lock (_gate)
-            {
-                // A renewal may have come between the timer's firing and here.
-                if (_ended is not null || _elections._time.GetElapsedTime(_renewedAt) < _duration)
-                {
-                    return;
-                }
-            }
-
-            _ = EndAsync();
-        }
-
-        /// <summary>Ends the lease once; the successor takes the seat only after this holder knows and its guard is gone.</summary>
-        private Task EndAsync()
-        {
-            TaskCompletionSource ended;
-            lock (_gate)
-            {
-                if (_ended is not null)
-                {
-                    return _ended;
-                }
-
-                ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-                _ended = ended.Task;
-            }
-
-            return ResignAsync(ended);
-        }
-
-        private async Task ResignAsync(TaskCompletionSource ended)
-        {
-            _renewal.Dispose();
-            _expiry.Dispose();
             try
             {
-                // Not CancelAsync, which leaves for the thread pool.
-                _lost.Cancel();
-                await _elections._store.TransactAsync(
+                await elections._store.TransactAsync(
                     new StoreTransaction([Guard], [new StoreOperation.Delete(Guard.Key)]), CancellationToken.None);
             }
             catch (Exception exception) when (exception is StoreUnavailableException or ObjectDisposedException)
@@ -256,8 +172,7 @@ internal sealed class LocalElections(IClusterStore store, TimeProvider time)
             }
             finally
             {
-                _elections.LeaveSeat(_election);
-                ended.SetResult();
+                elections.LeaveSeat(election);
             }
         }
     }
