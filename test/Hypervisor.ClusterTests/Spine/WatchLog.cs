@@ -13,6 +13,7 @@ internal sealed class WatchLog : IAsyncDisposable
     private readonly LocalCluster _cluster;
     private readonly CancellationTokenSource _stop = new();
     private readonly Dictionary<string, Instance> _instances = [];
+    private readonly List<(long Version, List<(string, long)> Instances)> _states = [(0, [])];
     private readonly List<string> _violations = [];
     private readonly Task _loop;
     private long _version;
@@ -25,22 +26,32 @@ internal sealed class WatchLog : IAsyncDisposable
 
     public static WatchLog Start(LocalCluster cluster) => new(cluster);
 
-    /// <summary>Waits until the watch has reached the list, then compares.</summary>
+    /// <summary>Waits until the watch has reached the list's revision, and compares what both knew then.</summary>
     public async Task RequireEqualsListAsync(ListInstancesResponse list)
     {
-        await RealTime.UntilAsync("the watch reaches the list", TimeSpan.FromSeconds(15), () =>
+        var expected = list.Instances.Select(instance => (instance.Metadata.Uid, instance.Metadata.ResourceVersion)).Order().ToList();
+        List<(string, long)> watched = [];
+        try
         {
-            lock (_instances)
+            // A revision may come in several messages: when the first of them is there, the others may be on the way.
+            await RealTime.UntilAsync("the watch reaches the list", TimeSpan.FromSeconds(15), () =>
             {
-                return _version >= list.List.ResourceVersion;
-            }
-        });
+                lock (_instances)
+                {
+                    watched = _states.LastOrDefault(state => state.Version <= list.List.ResourceVersion).Instances;
+                    return _version >= list.List.ResourceVersion && (_violations.Count > 0 || expected.SequenceEqual(watched));
+                }
+            });
+        }
+        catch (TimeoutException)
+        {
+            Xunit.Assert.Equal(expected, watched);
+            throw;
+        }
+
         lock (_instances)
         {
             Xunit.Assert.Empty(_violations);
-            Xunit.Assert.Equal(
-                list.Instances.Select(instance => (instance.Metadata.Uid, instance.Metadata.ResourceVersion)).Order(),
-                _instances.Values.Select(instance => (instance.Metadata.Uid, instance.Metadata.ResourceVersion)).Order());
         }
     }
 
@@ -57,7 +68,8 @@ internal sealed class WatchLog : IAsyncDisposable
         {
             try
             {
-                using var call = _cluster.Compute.WatchInstances(new WatchInstancesRequest { Project = "-", ResourceVersion = _version }, cancellationToken: _stop.Token);
+                var request = new WatchInstancesRequest { Project = "-", ResourceVersion = _version };
+                using var call = _cluster.Compute.WatchInstances(request, cancellationToken: _stop.Token);
                 await foreach (var change in call.ResponseStream.ReadAllAsync(_stop.Token))
                 {
                     lock (_instances)
@@ -110,5 +122,6 @@ internal sealed class WatchLog : IAsyncDisposable
         }
 
         _version = Math.Max(_version, change.ResourceVersion);
+        _states.Add((_version, [.. _instances.Values.Select(instance => (instance.Metadata.Uid, instance.Metadata.ResourceVersion)).Order()]));
     }
 }
