@@ -4,7 +4,7 @@ using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Drivers.Containerd;
 
-/// <summary>Which known ways out of a container a runc still has, by the version it tells. Pure.</summary>
+/// <summary>Which known holes a runc still has, by the version it tells. Pure.</summary>
 /// <remarks>
 /// Facts, from https://github.com/opencontainers/runc/security/advisories and https://security-tracker.debian.org/tracker/CVE-2024-21626.
 /// A distribution repairs old versions, and most builds do not tell their package's revision ("1.1.5+ds1" may be either): then
@@ -14,10 +14,16 @@ internal static partial class RuncAdvisories
 {
     private static readonly Advisory[] Known =
     [
-        new("CVE-2024-21626", "1.1.12", [(1, 1, 12, 0)], DebianFixOf21626()),
+        new("escape", "CVE-2024-21626", "1.1.12", [(1, 1, 12, 0)], DebianFixOf21626()),
 
-        // Debian's revision with the fix is not known here: one that names its revision is asked about like the others.
-        new("CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881", "1.2.8, 1.3.3 and 1.4.0-rc.3", [(1, 2, 8, 0), (1, 3, 3, 0), (1, 4, 0, 3)], null),
+        // Of these, Debian's revision with the fix is not known here: one that names its revision is asked about like the others.
+        new("make empty files on the node", "CVE-2024-45310", "1.1.14 and 1.2.0-rc.3", [(1, 1, 14, 0), (1, 2, 0, 3)], null),
+        new(
+            "escape",
+            "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881",
+            "1.2.8, 1.3.3 and 1.4.0-rc.3",
+            [(1, 2, 8, 0), (1, 3, 3, 0), (1, 4, 0, 3)],
+            null),
     ];
 
     /// <param name="version">"1.1.12", "1.4.0-rc.2", "1.1.5+ds1", or with Debian's revision "1.1.5+ds1-1+deb12u1".</param>
@@ -38,13 +44,15 @@ internal static partial class RuncAdvisories
                 ? new RuntimeWarning
                 {
                     Reason = RuntimeWarnings.Vulnerable,
-                    Message = $"runc {version} lets containers escape ({advisory.Names}; fixed in {advisory.FixedIn}); upgrade the package runc",
+                    Message = $"runc {version} lets containers {advisory.Effect} ({advisory.Names}; fixed in {advisory.FixedIn}); "
+                        + "upgrade the package runc",
                 }
                 : new RuntimeWarning
                 {
                     Reason = RuntimeWarnings.PossiblyVulnerable,
-                    Message = $"runc {version} is older than the releases that keep containers from escaping ({advisory.Names}; fixed in {advisory.FixedIn}) "
-                        + "and does not tell whether its package has the fix; look there, or upgrade the package runc",
+                    Message = $"runc {version} is older than the releases that do not let containers {advisory.Effect} "
+                        + $"({advisory.Names}; fixed in {advisory.FixedIn}) and does not tell whether its package has the fix; "
+                        + "look there, or upgrade the package runc",
                 };
         }
     }
@@ -66,9 +74,11 @@ internal static partial class RuncAdvisories
     [GeneratedRegex("""^(1\.1\.5\+ds1-1\+deb12u[1-9]|1\.0\.0~rc93\+ds1-5\+deb11u([3-9]|\d\d))""", RegexOptions.CultureInvariant)]
     private static partial Regex DebianFixOf21626();
 
+    /// <param name="Effect">What a container can do, after "lets containers".</param>
     /// <param name="Fixed">The first fixed release of each line, with its candidate; the last line's fix is in all later lines.</param>
     /// <param name="Packaged">Packages of older versions that have the fix.</param>
-    private sealed record Advisory(string Names, string FixedIn, (int Major, int Minor, int Patch, int Candidate)[] Fixed, Regex? Packaged)
+    private sealed record Advisory(
+        string Effect, string Names, string FixedIn, (int Major, int Minor, int Patch, int Candidate)[] Fixed, Regex? Packaged)
     {
         public bool IsFixedUpstream((int Major, int Minor, int Patch, int Candidate) version)
         {

@@ -38,4 +38,17 @@ public sealed class RuncAdvisoriesTests
         Assert.Equal(maskedPaths, warnings.SingleOrDefault(warning => warning.Message.Contains("CVE-2025-31133", StringComparison.Ordinal))?.Reason);
         Assert.All(warnings, warning => Assert.Contains(version, warning.Message, StringComparison.Ordinal));
     }
+
+    [Theory]
+    [InlineData("1.1.13", Sure)]
+    [InlineData("1.1.14", null)]
+    [InlineData("1.2.0-rc.2", Sure)]
+    [InlineData("1.2.0-rc.3", null)]
+    [InlineData("1.3.0", null)]
+    [InlineData("1.1.5+ds1", Perhaps)]
+    public void A_runc_that_can_be_led_to_make_files_on_the_node_is_named(string version, string? reason) =>
+        Assert.Equal(
+            reason,
+            RuncAdvisories.For(version)
+                .SingleOrDefault(warning => warning.Message.Contains("make empty files on the node (CVE-2024-45310", StringComparison.Ordinal))?.Reason);
 }
