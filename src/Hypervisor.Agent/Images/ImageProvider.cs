@@ -17,7 +17,14 @@ namespace Hypervisor.Agent.Images;
 
 /// <summary>Images into containerd: fetched once, whoever waits, and unpacked while they arrive.</summary>
 internal sealed class ImageProvider(
-    ContainerdClient client, ImageStore store, ImageUse use, IControlPlane controlPlane, RegistryClient registries, TimeProvider time, IRandomSource random)
+    ContainerdClient client,
+    ImageStore store,
+    ImageUse use,
+    IControlPlane controlPlane,
+    RegistryClient registries,
+    IHostApplicationLifetime lifetime,
+    TimeProvider time,
+    IRandomSource random)
     : IImageProvider
 {
     private const string OciManifest = "application/vnd.oci.image.manifest.v1+json";
@@ -78,7 +85,16 @@ internal sealed class ImageProvider(
         try
         {
             await using var lease = await ContainerdLease.OpenAsync(client, random.NewUid(), time.GetUtcNow(), cancellationToken);
-            store.Remember(await FetchAndUnpackAsync(digest, origin, lease.Id, cancellationToken));
+            try
+            {
+                store.Remember(await FetchAndUnpackAsync(digest, origin, lease.Id, cancellationToken));
+            }
+            catch (Exception) when (lifetime.ApplicationStopping.IsCancellationRequested)
+            {
+                // Still wanted: the next agent goes on where this one ends.
+                lease.Keep();
+                throw;
+            }
         }
         catch (RpcException error)
         {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using Containerd.Services.Leases.V1;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Containerd;
@@ -10,6 +11,8 @@ using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Randomness;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Hosting.Internal;
 using Xunit;
 
 // Tests wait for real processes.
@@ -81,6 +84,17 @@ public sealed class ContainerdHost : IAsyncLifetime
         await Images.EnsureAsync("default", "busybox", "", default, TestContext.Current.CancellationToken);
     }
 
+    /// <summary>As when the agent is told to end: what it does then, it does knowing that.</summary>
+    internal void EndAgent() => _services!.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+
+    /// <summary>Nothing without an owner is there afterwards.</summary>
+    internal async Task CollectGarbageAsync()
+    {
+        var client = _services!.GetRequiredService<ContainerdClient>();
+        await client.Leases.CreateAsync(new CreateRequest { Id = "collect" }, client.Call(CancellationToken.None));
+        await client.Leases.DeleteAsync(new DeleteRequest { Id = "collect", Sync = true }, client.Call(CancellationToken.None));
+    }
+
     /// <summary>As after a restart of the agent: nothing is remembered.</summary>
     internal void ForgetEverything(Func<ContainerdOptions, ContainerdOptions>? change = null)
     {
@@ -90,6 +104,7 @@ public sealed class ContainerdHost : IAsyncLifetime
             .AddSingleton(TimeProvider.System)
             .AddSingleton<IRandomSource, SystemRandomSource>()
             .AddSingleton<IControlPlane>(ControlPlane)
+            .AddSingleton<IHostApplicationLifetime, ApplicationLifetime>()
             .AddContainerd(change?.Invoke(Options) ?? Options)
             .AddImages(0)
             .BuildServiceProvider();

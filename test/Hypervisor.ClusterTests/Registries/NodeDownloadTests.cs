@@ -81,8 +81,10 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
         await RealTime.UntilAsync("containerd has some of it", TimeSpan.FromSeconds(20), () =>
             Directory.EnumerateFiles($"{host.Root}/root/io.containerd.content.v1.content/ingest", "data", SearchOption.AllDirectories)
                 .Any(file => new FileInfo(file).Length > 1_000_000));
+        host.EndAgent();
         await agent.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => ensuring);
+        await host.CollectGarbageAsync();
 
         host.ForgetEverything();
         Assert.Equal(digest, await EnsureAsync("restart"));

@@ -9,6 +9,7 @@ namespace Hypervisor.Agent.Drivers.Containerd.Connection;
 internal sealed class ContainerdLease : IAsyncDisposable
 {
     private readonly ContainerdClient _client;
+    private bool _isKept;
 
     private ContainerdLease(ContainerdClient client, string id)
     {
@@ -42,8 +43,16 @@ internal sealed class ContainerdLease : IAsyncDisposable
         return new ContainerdLease(client, id);
     }
 
+    /// <summary>It expires by itself, and until then what was made under it is there to go on with.</summary>
+    public void Keep() => _isKept = true;
+
     public async ValueTask DisposeAsync()
     {
+        if (_isKept)
+        {
+            return;
+        }
+
         try
         {
             await _client.Leases.DeleteAsync(new DeleteRequest { Id = Id }, _client.Call(CancellationToken.None));
