@@ -43,6 +43,8 @@ internal sealed class NetworkLab : IAsyncDisposable
             route.SetUp(1);
             SetUp(route, NeighbourAddress);
         });
+        // New namespaces take it over from the machine, where something else may forward.
+        Sysctl("net/ipv4/ip_forward", "0");
         Network = NewNetwork();
     }
 
