@@ -12,6 +12,7 @@ namespace Hypervisor.ClusterTests.Software;
 /// port, follow its log, look into it, stop it without cutting a request off, and have it started again.
 /// </summary>
 [Collection(SoftwareCluster.Name)]
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class NginxTests(SoftwareCluster software)
 {
     private const int Port = 8090;
