@@ -31,6 +31,7 @@ internal sealed class LiveCommand : IAsyncDisposable
     private readonly StringBuilder _output = new();
     private readonly StringBuilder _error = new();
     private readonly Task _reading;
+    private bool _disposed;
 
     public LiveCommand(string program, IEnumerable<string> arguments)
     {
@@ -46,8 +47,6 @@ internal sealed class LiveCommand : IAsyncDisposable
     public string Output => Text(_output);
 
     public string Error => Text(_error);
-
-    public int Id => _process.Id;
 
     public bool HasEnded => _process.HasExited;
 
@@ -87,6 +86,12 @@ internal sealed class LiveCommand : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        if (_disposed)
+        {
+            return;
+        }
+
+        _disposed = true;
         if (!_process.HasExited)
         {
             _process.Kill(entireProcessTree: true);
