@@ -12,22 +12,26 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root
 
 # What packages depend on to be set up, and what no program in the image loads: an extended regular expression for package names.
-setup='debconf|adduser|passwd|dpkg|tar|init-system-helpers|.*perl.*|perl-.*|locales|libc-l10n|libc-bin|gcc-.*-base|lsb-base|sysvinit-utils|openssl'
+without='debconf|adduser|passwd|dpkg|tar|init-system-helpers|.*perl.*|locales|libc-l10n|libc-bin|gcc-.*-base|lsb-base|sysvinit-utils|openssl'
 case $name in
   nginx)
     packages=(nginx)
-    without="$setup|iproute2|libbpf1|libelf1|libdb5.3|libmnl0|libxtables12|libcap2|libcap2-bin|libtirpc.*|libbsd0|libmd0|libgssapi.*|libkrb5.*|libk5.*|libkeyutils1|libcom-err2|libselinux1"
+    # All of it comes with iproute2, which nginx-common's scripts call.
+    without+='|iproute2|libbpf1|libelf1|libdb5.3|libmnl0|libxtables12|libcap2|libcap2-bin|libtirpc.*|libbsd0|libmd0|libgssapi.*|libkrb5.*'
+    without+='|libk5.*|libkeyutils1|libcom-err2|libselinux1'
     programs=(/usr/sbin/nginx)
     # SIGQUIT lets requests under way end; SIGTERM, what would be sent otherwise, cuts them off.
-    run='{"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"Cmd":["nginx","-g","daemon off;"],"StopSignal":"SIGQUIT","ExposedPorts":{"80/tcp":{}}}'
+    run='"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"Cmd":["nginx","-g","daemon off;"],"StopSignal":"SIGQUIT","ExposedPorts":{"80/tcp":{}}'
     ;;
   postgresql)
     packages=(postgresql-15)
     # The code generator (libllvm) and its bitcode are four fifths of it, and are for long analytical queries.
-    without="$setup|postgresql-common|postgresql-client-common|ssl-cert|libllvm.*|libz3-4|libbsd0|libmd0|libedit2|netbase|ucf|sensible-utils|libpam-modules.*|libpam-runtime|libsemanage.*|libsepol2|libdb5.3|libgdbm.*|readline-common"
+    without+='|libllvm.*|libz3-4|libbsd0|libmd0|libedit2|postgresql-common|postgresql-client-common|ssl-cert|netbase|ucf|sensible-utils'
+    without+='|libpam-modules.*|libpam-runtime|libsemanage.*|libsepol2|libdb5.3|libgdbm.*|readline-common'
     programs=(/usr/lib/postgresql/15/bin/{postgres,initdb,psql})
     # SIGINT ends sessions and shuts down cleanly; SIGTERM waits for the clients to go.
-    run='{"User":"postgres","Env":["PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin","PGDATA=/var/lib/postgresql/data"],"Entrypoint":["/usr/bin/start-postgres"],"StopSignal":"SIGINT","ExposedPorts":{"5432/tcp":{}}}'
+    run='"Env":["PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin","PGDATA=/var/lib/postgresql/data"],"Entrypoint":["/usr/bin/start-postgres"]'
+    run+=',"User":"postgres","StopSignal":"SIGINT","ExposedPorts":{"5432/tcp":{}}'
     ;;
   *) die "'$name' is not known; write nginx or postgresql" ;;
 esac
@@ -35,7 +39,11 @@ esac
 # As if nothing were installed: everything that is needed is named, with its version and where it is.
 apt() { apt-get -q -o Dir::State::status="$work/status" -o Debug::NoLocking=1 -o APT::Sandbox::User=root "$@"; }
 : > "$work/status"
-resolve() { apt -q --no-install-recommends --print-uris -y install "${packages[@]}" 2> "$work/log" | sed -n "s/^'[^']*' \([^ ]*\.deb\) .*/\1/p" > "$work/files"; [ -s "$work/files" ]; }
+resolve() {
+  apt -q --no-install-recommends --print-uris -y install "${packages[@]}" 2> "$work/log" |
+    sed -n "s/^'[^']*' \([^ ]*\.deb\) .*/\1/p" > "$work/files"
+  [ -s "$work/files" ]
+}
 fetch() {
   local file missing=()
   debs=()
@@ -54,7 +62,10 @@ fetch() {
 if ! { resolve && fetch; }; then
   need_root "updating apt's package lists" deps
   say "Updating the package lists"
-  apt-get -q update > "$work/log" 2>&1 && resolve && fetch || { tail -n 20 "$work/log" >&2; die "Debian's packages of $name could not be downloaded; is the network there?"; }
+  if ! { apt-get -q update > "$work/log" 2>&1 && resolve && fetch; }; then
+    tail -n 20 "$work/log" >&2
+    die "Debian's packages of $name could not be downloaded; is the network there?"
+  fi
 fi
 
 mkdir -p "$root"
@@ -108,7 +119,8 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   # An attempt that was cut off left something that is no database yet.
   rm -rf "$PGDATA" "$PGDATA.new"
   (umask 077 && printf '%s\n' "$POSTGRES_PASSWORD" > /tmp/password)
-  initdb --pgdata "$PGDATA.new" --username postgres --pwfile /tmp/password --auth-local trust --auth-host scram-sha-256 --no-locale --encoding UTF8
+  initdb --pgdata "$PGDATA.new" --username postgres --pwfile /tmp/password \
+    --auth-local trust --auth-host scram-sha-256 --no-locale --encoding UTF8
   rm /tmp/password
   printf "listen_addresses = '*'\njit = off\n" >> "$PGDATA.new/postgresql.conf"
   printf 'host all all all scram-sha-256\n' >> "$PGDATA.new/pg_hba.conf"
@@ -123,9 +135,10 @@ esac
 
 # A library that was left out is noticed here and not by whoever starts the image.
 for program in "${programs[@]}"; do
-  if "$root/lib64/ld-linux-x86-64.so.2" --inhibit-cache --library-path "$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu" --list "$root$program" | grep 'not found' >&2; then
-    die "$program lacks libraries: a package is missing"
-  fi
+  loaded=$("$root/lib64/ld-linux-x86-64.so.2" --inhibit-cache --library-path "$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu" \
+    --list "$root$program" 2>&1) || die "$program cannot be loaded: $loaded"
+  # The loader also looks in this machine's own folders.
+  ! elsewhere=$(grep ' => ' <<< "$loaded" | grep -v " => $root/") || die "$program lacks:$elsewhere"
 done
-IMAGE_COMPRESSION=1 pack_image "$root" "$name" "$run" "$out"
+IMAGE_COMPRESSION=1 pack_image "$root" "$name" "{$run}" "$out"
 say "$out: $(du -h "$out" | cut -f1)"

@@ -19,7 +19,7 @@ passed=0 failed=0 skipped=0 broken=0
 # run NAME REPORT ARGUMENTS...: one assembly, once.
 run() {
   local name=$1 report=$results/$2.trx code counters total pass fail; shift 2
-  (cd "test/$name/bin/Debug/net10.0" && timeout --kill-after=30s 20m "./$name" -noLogo -noColor -result-trx "$report" "$@")
+  (cd "test/$name/bin/Debug/net10.0" && timeout --kill-after=30s 30m "./$name" -noLogo -noColor -result-trx "$report" "$@")
   code=$?
   counters=$(grep -o '<Counters [^>]*>' "$report" 2> /dev/null)
   count() { sed -n "s/.* $1=\"\([0-9]*\)\".*/\1/p" <<< "$counters"; }

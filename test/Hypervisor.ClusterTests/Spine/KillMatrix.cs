@@ -76,8 +76,7 @@ public abstract class KillMatrix(KillMatrix.Victim victim, KillScene.Fixture fix
         Moment.Delete => 130,
         // Most of the registry's own time for the slow layer.
         Moment.Pull => SlowRegistry.Length.TotalMilliseconds,
-        // Of the copy; the other streams have no end of their own.
-        _ => 300,
+        _ => KillScene.CopyLength.TotalMilliseconds,
     });
 
     protected async Task SettlesAsync(Moment moment, int seed)

@@ -1,4 +1,6 @@
 using System.Globalization;
+using Google.Protobuf;
+using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 using Xunit;
@@ -11,17 +13,16 @@ public sealed partial class KillScene
 {
     private const string Ticking = "i=0; while :; do echo $i; i=$((i+1)); usleep 50000; done";
     private const string Marker = "beside-the-main-process";
-    private const int CopiedBytes = 96 << 20;
+    private const int CopiedParts = 20;
+    private const int CopiedPart = 32 << 10;
+    private static readonly TimeSpan CopiedPause = TimeSpan.FromMilliseconds(50);
+
+    /// <summary>Of an undisturbed copy; the other streams have no end of their own.</summary>
+    internal static TimeSpan CopyLength => CopiedPause * CopiedParts;
 
     private async Task StreamsLifeAsync(string name, KillPoint point)
     {
         var ctl = new CommandLine(_cluster);
-        var source = $"{_cluster.Folder}/copied";
-        using (var file = File.Create(source))
-        {
-            file.SetLength(CopiedBytes);
-        }
-
         await CreateAsync(name, name, 9001, script: Ticking);
         await _cluster.InstanceAsync(name, "runs", IsRunning);
         await using var following = ctl.Start("instance", "logs", name, "--follow");
@@ -30,20 +31,16 @@ public sealed partial class KillScene
         await command.UntilAsync("ready");
         await following.UntilAsync("\n");
 
-        LiveCommand? copying = null;
+        var copying = Task.FromResult(false);
         await WithKillAsync(
             () =>
             {
-                copying = ctl.Start("instance", "cp", source, $"{name}:/tmp");
+                copying = CopyAsync(name);
                 return Task.CompletedTask;
             },
             point);
-        await using (copying)
-        {
-            await CommandSettlesAsync(command);
-            await CopySettlesAsync(ctl, copying!, name);
-        }
-
+        await CommandSettlesAsync(command);
+        await CopySettlesAsync(ctl, await copying.WaitAsync(TimeSpan.FromSeconds(30), RealTime.Clock), name);
         await FollowerSettlesAsync(ctl, following, name);
         await command.DisposeAsync();
         await RealTime.UntilAsync("the command is gone with its client", TimeSpan.FromSeconds(20), () =>
@@ -70,13 +67,35 @@ public sealed partial class KillScene
         }
     }
 
-    private async Task CopySettlesAsync(CommandLine ctl, LiveCommand copying, string name)
+    /// <returns>Whether the copy was acknowledged; otherwise why not was said.</returns>
+    private async Task<bool> CopyAsync(string name)
     {
-        if (await copying.EndAsync() != 0)
+        using var call = _cluster.Compute.CopyTo(deadline: LocalCluster.Deadline(30));
+        try
         {
-            await EndedWithReasonAsync("cp", copying);
-        }
+            await call.RequestStream.WriteAsync(new CopyToRequest { Header = new CopyToHeader { Instance = name, Path = "/tmp/copied", Name = "copied" } });
+            await call.RequestStream.WriteAsync(new CopyToRequest { Entry = new FileEntry { Kind = FileKind.File, Mode = 0x1A4, SizeBytes = CopiedParts * CopiedPart } });
+            for (var part = 0; part < CopiedParts; part++)
+            {
+                await call.RequestStream.WriteAsync(new CopyToRequest { Data = ByteString.CopyFrom(new byte[CopiedPart]) });
+                await Task.Delay(CopiedPause, RealTime.Clock);
+            }
 
+            await call.RequestStream.CompleteAsync();
+            return (await call).Bytes == CopiedParts * CopiedPart;
+        }
+        catch (Exception failure) when (failure is RpcException or InvalidOperationException or IOException)
+        {
+            // Whatever writing into a broken stream throws, its answer says why.
+            var answer = await Assert.ThrowsAsync<RpcException>(async () => await call);
+            Assert.NotEqual(StatusCode.DeadlineExceeded, answer.StatusCode);
+            Assert.NotEqual("", answer.Status.Detail);
+            return false;
+        }
+    }
+
+    private async Task CopySettlesAsync(CommandLine ctl, bool acknowledged, string name)
+    {
         var instance = await _cluster.InstanceAsync(name, "is what it was, or has failed with its shim", instance =>
             IsRunning(instance) || (_victim is Victim.Shim or Victim.SharedShim && HasFailed(instance)));
         if (!IsRunning(instance))
@@ -88,8 +107,8 @@ public sealed partial class KillScene
         var listing = "";
         await RealTime.UntilAsync("the copy is whole or gone", TimeSpan.FromSeconds(20), async () =>
             (await ctl.TryRunAsync("instance", "exec", name, "--", "sh", "-c", "ls -A /tmp; wc -c < /tmp/copied 2> /dev/null || echo none")) is var (exitCode, output, _)
-            && exitCode == 0 && (listing = output) is "none\n" || listing == $"copied\n{CopiedBytes}\n");
-        Assert.Equal(await copying.EndAsync() == 0, listing != "none\n");
+            && exitCode == 0 && (listing = output) is "none\n" || listing == $"copied\n{CopiedParts * CopiedPart}\n");
+        Assert.True(!acknowledged || listing != "none\n", "what was acknowledged is there");
     }
 
     /// <summary>Each line once and in order, to the last that the log has; unless the follower has ended, with a reason.</summary>
