@@ -112,7 +112,7 @@ public sealed partial class KillScene
     }
 
     /// <summary>Each line once and in order, to the last that the log has; unless the follower has ended, with a reason.</summary>
-    private static async Task FollowerSettlesAsync(CommandLine ctl, LiveCommand following, string name)
+    private async Task FollowerSettlesAsync(CommandLine ctl, LiveCommand following, string name)
     {
         var last = "";
         await RealTime.UntilAsync("the log can be read", TimeSpan.FromSeconds(30), async () =>
@@ -125,7 +125,13 @@ public sealed partial class KillScene
         }
 
         var lines = following.Output[..(following.Output.LastIndexOf('\n') + 1)].Split('\n', StringSplitOptions.RemoveEmptyEntries);
-        Assert.Equal(Enumerable.Range(0, lines.Length).Select(number => number.ToString(CultureInfo.InvariantCulture)), lines);
+
+        // A node that lost an instance with its shim, and does not know how it ended, starts it once more as after a power cut.
+        var again = _victim is Victim.Shim or Victim.SharedShim ? Array.IndexOf(lines, "0", 1) : -1;
+        var first = again < 0 ? lines.Length : again;
+        Assert.Equal(
+            Enumerable.Range(0, first).Concat(Enumerable.Range(0, lines.Length - first)).Select(number => number.ToString(CultureInfo.InvariantCulture)),
+            lines);
     }
 
     private static async Task EndedWithReasonAsync(string what, LiveCommand command)
