@@ -58,7 +58,7 @@ internal sealed class ExamplesPage(LocalCluster cluster)
             : null;
     }
 
-    private IEnumerable<(string Command, List<string> Output)> Steps(string heading)
+    private List<(string Command, List<string> Output)> Steps(string heading)
     {
         const string Indent = "    ";
         var steps = new List<(string Command, List<string> Output)>();

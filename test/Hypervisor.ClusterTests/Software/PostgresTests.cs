@@ -1,4 +1,3 @@
-using Hypervisor.ClusterTests.Faults;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 using Xunit;
