@@ -8,7 +8,8 @@ set -euo pipefail
 name=$1 out=$2
 cache=${CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hypervisor}/debian
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+download=$work/download
+trap 'rm -rf "$work" "$download"' EXIT
 root=$work/root
 
 # What packages depend on to be set up, and what no program in the image loads: an extended regular expression for package names.
@@ -55,9 +56,12 @@ fetch() {
   done < "$work/files"
   [ ${#missing[@]} -gt 0 ] || return 0
   say "Downloading ${#missing[@]} packages of Debian for $name"
-  mkdir -p "$cache" "$work/download"
-  (cd "$work/download" && apt download "${missing[@]}") > "$work/log" 2>&1 || return 1
-  mv -f "$work"/download/*.deb "$cache/"
+  # On the file system of the cache: a package appears in it when all of it is there.
+  mkdir -p "$cache"
+  download=$(mktemp -d "$cache/.download.XXXXXX")
+  (cd "$download" && apt download "${missing[@]}") > "$work/log" 2>&1 || { rm -rf "$download"; return 1; }
+  mv -f "$download"/*.deb "$cache/"
+  rm -rf "$download"
 }
 if ! { resolve && fetch; }; then
   need_root "updating apt's package lists" deps
