@@ -40,7 +40,7 @@ run: ## start a one-machine cluster with a first container in it (as root); STOR
 stop: ## take down everything that `make run` started
 	@scripts/stop.sh
 
-test: ## build everything and run every test (as root)
+test: ## build everything and run every test (as root); STORE=etcd: every cluster on three members of etcd
 	@scripts/deps.sh build run test
 	@$(MAKE) --no-print-directory build
 	@scripts/test.sh

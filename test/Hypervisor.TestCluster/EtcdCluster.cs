@@ -68,11 +68,7 @@ internal sealed class EtcdCluster : IAsyncDisposable
         try
         {
             Directory.CreateDirectory(cluster.Folder);
-            foreach (var member in cluster.Members)
-            {
-                member.Start();
-            }
-
+            cluster.Start();
             await cluster.HealthyAsync();
             return cluster;
         }
@@ -115,6 +111,26 @@ internal sealed class EtcdCluster : IAsyncDisposable
 
     /// <summary>The member's id, in hexadecimal digits.</summary>
     public async Task<string> IdAsync(int member) => (await StatusAsync(member))[1];
+
+    public void Start()
+    {
+        foreach (var member in Members)
+        {
+            member.Start();
+        }
+    }
+
+    /// <summary>All members at once, as a power cut does.</summary>
+    public Task KillAsync() => Task.WhenAll(Members.Select(member => member.KillAsync()));
+
+    /// <summary>The members' disks are gone; none of them may be running.</summary>
+    public void Forget()
+    {
+        foreach (var member in Members)
+        {
+            Directory.Delete($"{Folder}/{member.Name}", recursive: true);
+        }
+    }
 
     public string Logs() => string.Concat(Members.Select(member => $"── {member.Name}\n{member.Log}\n"));
 

@@ -20,6 +20,7 @@ internal sealed class Leftovers(LocalCluster cluster)
         found.AddRange(Files($"{cluster.NodeFolder}/{tasks}").Select(file => $"work {file}"));
         found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/instances").Select(file => $"files {file}"));
         found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/mounts").Select(file => $"look {file}"));
+        found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/exec").Select(file => $"exec {file}"));
         found.AddRange(Files(RuncState).Select(file => $"runc {file}"));
         var links = await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "veth");
         // "8: hv-0a800007@if2: …": the name without the numbers, which are others after a repair.
@@ -171,7 +172,7 @@ internal sealed class Leftovers(LocalCluster cluster)
 
     private static IEnumerable<string> Files(string folder) => Directory.Exists(folder) ? Directory.EnumerateFileSystemEntries(folder) : [];
 
-    private static string CommandLine(int pid) => string.Concat(ReadLines($"/proc/{pid}/cmdline")).Replace('\0', ' ');
+    public static string CommandLine(int pid) => string.Concat(ReadLines($"/proc/{pid}/cmdline")).Replace('\0', ' ');
 
     private static string[] Lines(string text) => text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
 

@@ -130,9 +130,11 @@ internal sealed class LocalCluster : IAsyncDisposable
         var leftovers = new Leftovers(this);
         await Agent.KillAsync();
         await Server.KillAsync();
+        await (Etcd?.KillAsync() ?? Task.CompletedTask);
         await leftovers.LoseMemoryAsync();
         await MakeMemoryAsync();
         Containerd.Start();
+        Etcd?.Start();
         Server.Start();
         Agent.Start();
     }
@@ -196,6 +198,22 @@ internal sealed class LocalCluster : IAsyncDisposable
         }
 
         return last!;
+    }
+
+    /// <summary>Everything that the control plane knows is gone, and an empty one begins.</summary>
+    public async Task LoseStoreAsync()
+    {
+        await Server.StopAsync();
+        Directory.Delete($"{Folder}/server", recursive: true);
+        if (Etcd is { } etcd)
+        {
+            await etcd.KillAsync();
+            etcd.Forget();
+            etcd.Start();
+            await etcd.HealthyAsync();
+        }
+
+        Server.Start();
     }
 
     public static DateTime Deadline(double seconds) => RealTime.Clock.GetUtcNow().UtcDateTime.AddSeconds(seconds);
@@ -307,10 +325,18 @@ internal sealed class LocalCluster : IAsyncDisposable
 /// <summary>What differs between test clusters.</summary>
 internal sealed record LocalClusterOptions
 {
+    /// <summary>The store of every cluster whose test does not choose one itself.</summary>
+    public const string StoreVariable = "HYPERVISOR_TEST_STORE";
+
     public bool ShimGroup { get; init; } = true;
 
-    /// <summary>0 is the embedded store.</summary>
-    public int EtcdMembers { get; init; }
+    /// <summary>0 is the embedded store, which is the default unless <see cref="StoreVariable"/> says "etcd": then it is 3.</summary>
+    public int EtcdMembers { get; init; } = Environment.GetEnvironmentVariable(StoreVariable) switch
+    {
+        null or "" or "embedded" => 0,
+        "etcd" => 3,
+        var other => throw new InvalidOperationException($"{StoreVariable}={other}: write embedded or etcd"),
+    };
 
     /// <summary>Of the file system under containerd and the agent; null is that of the machine.</summary>
     public long? NodeDiskBytes { get; init; }

@@ -21,6 +21,7 @@ internal static unsafe partial class FileCalls
     public const int IsFolder = 21;
     public const int Again = 11;
     public const int Loop = 40;
+    public const int NotSupported = 95;
 
     public const ulong OReadOnly = 0;
     public const ulong OWriteOnly = 1;
@@ -39,10 +40,15 @@ internal static unsafe partial class FileCalls
     private const nint SysOpenAt2 = 437;
     private const int AtEmptyPath = 0x1000;
     private const int AtNoFollow = 0x100;
+    private const int AtFollow = 0x400;
+    private const int WorkingFolder = -100;
     private const uint StatxBasic = 0x7FF;
 
     // asm/fcntl.h: arm64 has other values than the generic header that x86-64 uses.
     public static ulong ODirectory { get; } = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x4000ul : 0x10000ul;
+
+    /// <summary>A file without a name, in the folder that is opened.</summary>
+    public static ulong OTemporary => 0x400000 | ODirectory;
 
     public static ulong ONoFollow { get; } = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x8000ul : 0x20000ul;
 
@@ -123,6 +129,9 @@ internal static unsafe partial class FileCalls
     [LibraryImport("libc", EntryPoint = "unlinkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int Unlink(int folder, string name, int flags);
 
+    /// <summary>For a file of <see cref="OTemporary"/>; by way of /proc, which asks for no capability.</summary>
+    public static int GiveName(int descriptor, int folder, string name) => LinkAt(WorkingFolder, $"/proc/self/fd/{descriptor}", folder, name, AtFollow);
+
     public static int Rename(int folder, string from, string to) => RenameAt(folder, from, folder, to);
 
     [LibraryImport("libc", EntryPoint = "fchown", SetLastError = true)]
@@ -142,6 +151,9 @@ internal static unsafe partial class FileCalls
 
     [LibraryImport("libc", EntryPoint = "renameat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int RenameAt(int fromFolder, string from, int toFolder, string to);
+
+    [LibraryImport("libc", EntryPoint = "linkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int LinkAt(int fromFolder, string from, int toFolder, string to, int flags);
 
     [LibraryImport("libc", EntryPoint = "fchownat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int ChangeOwnerAt(int folder, string name, uint user, uint group, int flags);

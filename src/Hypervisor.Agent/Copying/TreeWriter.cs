@@ -20,7 +20,7 @@ internal sealed class TreeWriter : IDisposable
     private readonly string _name;
     private readonly IRandomSource _random;
     private readonly List<(string Path, FileEntry Entry)> _folders = [];
-    private (SafeFileHandle Folder, SafeFileHandle File, string Temporary, string Name, FileEntry Entry)? _file;
+    private (SafeFileHandle Folder, SafeFileHandle File, string? Temporary, string Name, FileEntry Entry)? _file;
     private long _written;
 
     /// <param name="place">Absolute path in the instance; see <see cref="CopyToHeader"/>.</param>
@@ -135,7 +135,11 @@ internal sealed class TreeWriter : IDisposable
     {
         if (_file is { } file)
         {
-            _ = FileCalls.Unlink(Of(file.Folder), file.Temporary, 0);
+            if (file.Temporary is { } temporary)
+            {
+                _ = FileCalls.Unlink(Of(file.Folder), temporary, 0);
+            }
+
             file.File.Dispose();
             file.Folder.Dispose();
             _file = null;
@@ -226,9 +230,16 @@ internal sealed class TreeWriter : IDisposable
     private void Begin(SafeFileHandle parent, string name, FileEntry entry)
     {
         const ulong onlyOwner = 0x180;
-        var temporary = Temporary();
-        var descriptor = FileCalls.Open(
-            Of(parent), temporary, FileCalls.OWriteOnly | FileCalls.OCreate | FileCalls.OExclusive | FileCalls.ONoFollow, FileCalls.Beneath, onlyOwner);
+        // Without a name nothing stays behind of it, whenever the agent is killed; not every file system can (overlayfs since Linux 6.3).
+        string? temporary = null;
+        var descriptor = FileCalls.Open(Of(parent), ".", FileCalls.OWriteOnly | FileCalls.OTemporary, FileCalls.Beneath, onlyOwner);
+        if (descriptor < 0 && Marshal.GetLastPInvokeError() is FileCalls.NotSupported or FileCalls.IsFolder)
+        {
+            temporary = Temporary();
+            descriptor = FileCalls.Open(
+                Of(parent), temporary, FileCalls.OWriteOnly | FileCalls.OCreate | FileCalls.OExclusive | FileCalls.ONoFollow, FileCalls.Beneath, onlyOwner);
+        }
+
         if (descriptor < 0)
         {
             var failure = FileCalls.Failure($"create {RootDirectory.Shown(name)}");
@@ -253,6 +264,13 @@ internal sealed class TreeWriter : IDisposable
         }
 
         Apply(file.File, file.Entry);
+        if (file.Temporary is null)
+        {
+            file.Temporary = Temporary();
+            FileCalls.Check(FileCalls.GiveName(Of(file.File), Of(file.Folder), file.Temporary), $"link {RootDirectory.Shown(file.Name)}");
+            _file = file;
+        }
+
         FileCalls.Check(FileCalls.Rename(Of(file.Folder), file.Temporary, file.Name), $"rename to {RootDirectory.Shown(file.Name)}");
         file.File.Dispose();
         file.Folder.Dispose();

@@ -221,9 +221,9 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
         {
             // The server ended the call: reading tells why.
         }
-        catch (InvalidOperationException)
+        catch (Exception error) when (error is InvalidOperationException or IOException)
         {
-            // Likewise.
+            // Likewise: containerd was killed, for one.
         }
 
         return await write.ResponseStream.MoveNext(ended.Token)

@@ -1,46 +1,51 @@
+using System.Globalization;
+
 namespace Hypervisor.Agent.Instances;
 
 /// <summary>Names of Linux signals as on x86-64 and arm64; signal(7).</summary>
 internal static class SignalNames
 {
-    /// <summary>" (SIGKILL)", or nothing for a signal that has no common name.</summary>
-    public static string Suffix(int signal) => signal switch
-    {
-        1 => " (SIGHUP)",
-        2 => " (SIGINT)",
-        3 => " (SIGQUIT)",
-        4 => " (SIGILL)",
-        6 => " (SIGABRT)",
-        7 => " (SIGBUS)",
-        8 => " (SIGFPE)",
-        9 => " (SIGKILL)",
-        10 => " (SIGUSR1)",
-        11 => " (SIGSEGV)",
-        12 => " (SIGUSR2)",
-        13 => " (SIGPIPE)",
-        14 => " (SIGALRM)",
-        15 => " (SIGTERM)",
-        31 => " (SIGSYS)",
-        _ => "",
-    };
+    public const int Terminate = 15;
 
-    /// <summary>The number of "SIGTERM", "TERM" or "15"; null for what is none.</summary>
+    private const int Maximum = 64;
+
+    /// <summary>As glibc and musl have it: the kernel's first two real-time signals are their own.</summary>
+    private const int FirstRealTime = 34;
+
+    private static readonly string[] Names =
+    [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT",
+        "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+
+    /// <summary>" (SIGKILL)", or nothing for a signal that has no name.</summary>
+    public static string Suffix(int signal) => signal >= 1 && signal <= Names.Length ? $" (SIG{Names[signal - 1]})" : "";
+
+    /// <summary>The number of "SIGTERM", "TERM", "15", "SIGRTMIN+3" or "RTMAX-1"; null for what is none.</summary>
     public static int? Parse(string text)
     {
-        if (int.TryParse(text, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out var number))
+        if (Number(text) is { } number)
         {
-            return number is > 0 and < 65 ? number : null;
+            return number > 0 ? number : null;
         }
 
-        var name = text.StartsWith("SIG", StringComparison.Ordinal) ? text : "SIG" + text;
-        for (var signal = 1; signal < 32; signal++)
+        var name = text.StartsWith("SIG", StringComparison.Ordinal) ? text[3..] : text;
+        if (Array.IndexOf(Names, name) is >= 0 and var index)
         {
-            if (Suffix(signal) is { Length: > 0 } suffix && suffix.AsSpan(2, suffix.Length - 3).SequenceEqual(name))
-            {
-                return signal;
-            }
+            return index + 1;
         }
 
-        return null;
+        var signal = name switch
+        {
+            "RTMIN" => FirstRealTime,
+            "RTMAX" => Maximum,
+            _ when name.StartsWith("RTMIN+", StringComparison.Ordinal) => FirstRealTime + Number(name[6..]),
+            _ when name.StartsWith("RTMAX-", StringComparison.Ordinal) => Maximum - Number(name[6..]),
+            _ => null,
+        };
+        return signal is >= FirstRealTime and <= Maximum ? signal : null;
     }
+
+    private static int? Number(string text) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number <= Maximum ? number : null;
 }

@@ -105,6 +105,12 @@ internal sealed class ServerConnection : IDisposable
 
     public ServerUnreachableException Unreachable(RpcException exception)
     {
+        if (exception.Status is { DebugException: null, Detail.Length: > 0 })
+        {
+            // It was reached, and says itself what it is waiting for.
+            return new(exception.Status.Detail, Address.ToString(), Address.Source, exception) { Answered = true };
+        }
+
         var cause = InnermostSocketError(exception.Status.DebugException) is { } error
             ? error switch
             {

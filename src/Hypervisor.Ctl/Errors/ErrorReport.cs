@@ -22,8 +22,10 @@ internal static class ErrorReport
                 WriteError(
                     environment,
                     $"{prefix}{TerminalText.Clean(unreachable.Message)}",
-                    $"Is the server running? Try 'make run' or pass --server HOST:PORT (now {TerminalText.Clean(unreachable.Server)}, "
-                        + $"from {unreachable.ServerSource}).");
+                    unreachable.Answered
+                        ? "The server cannot do it now; try again later."
+                        : $"Is the server running? Try 'make run' or pass --server HOST:PORT (now {TerminalText.Clean(unreachable.Server)}, "
+                            + $"from {unreachable.ServerSource}).");
                 return ExitCode.Unreachable;
             case RpcException rpc:
                 return WriteRefusal(environment, rpc, prefix);

@@ -60,7 +60,7 @@ internal sealed class BusyboxImage
         {
             architecture = "amd64",
             os = "linux",
-            config = new { Cmd = new[] { "/bin/sleep", "1000" }, Env = new[] { "FROM_IMAGE=1", "PATH=/bin" }, WorkingDir = "/work" },
+            config = new { Cmd = new[] { "/bin/sleep", "1000" }, Env = new[] { "FROM_IMAGE=1", "PATH=/bin" }, WorkingDir = "/work", StopSignal = "SIGUSR1" },
             rootfs = new { type = "layers", diff_ids = diffIds },
         }));
         var manifest = Put(blobs, JsonSerializer.SerializeToUtf8Bytes(new

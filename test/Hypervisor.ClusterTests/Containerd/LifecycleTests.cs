@@ -76,6 +76,17 @@ public sealed class LifecycleTests(ContainerdHost host) : IClassFixture<Containe
     }
 
     [Fact]
+    public async Task Without_a_signal_of_its_own_an_instance_is_sent_its_images()
+    {
+        var definition = host.DefineShell("trap 'exit 4' USR1; touch /tmp/ready; while :; do sleep 0.05; done");
+        var running = await host.StartAsync(definition);
+        await ContainerdHost.UntilAsync(() => Task.FromResult(File.Exists($"/proc/{running.ProcessId}/root/tmp/ready")), "trap set");
+        host.ForgetEverything();
+        await host.Driver.StopAsync(definition.Id, First, new StopPolicy(0, ContainerdHost.Patience), Cancel);
+        Assert.Equal(4, (await host.Driver.GetAsync(definition.Id, Cancel))!.Exit!.Code);
+    }
+
+    [Fact]
     public async Task A_process_that_ignores_its_signal_is_killed_after_the_grace_period()
     {
         // Process 1 of a pid namespace ignores signals it has no handler for.

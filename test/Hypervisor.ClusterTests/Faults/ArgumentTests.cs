@@ -12,6 +12,7 @@ namespace Hypervisor.ClusterTests.Faults;
 /// with the path of its field; nothing on the way takes any of it for an option, a separator or a command.
 /// </summary>
 [Collection(OneCluster.Name)]
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class ArgumentTests(OneCluster fixture)
 {
     /// <summary>Hostile text, and whether it may be part of a path.</summary>

@@ -9,6 +9,7 @@ namespace Hypervisor.ClusterTests.Faults;
 /// learns what happened meanwhile, and nothing is started, stopped or lost because of it (NoGhostKill, NoStorm, Converges).
 /// </summary>
 [Collection(OneCluster.Name)]
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class AwayServerTests(OneCluster fixture)
 {
     private LocalCluster Cluster => fixture.Cluster;

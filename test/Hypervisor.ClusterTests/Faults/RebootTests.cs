@@ -8,6 +8,7 @@ namespace Hypervisor.ClusterTests.Faults;
 /// Protects: after the whole machine went off without a word, server included, what should run runs again, once, at its old
 /// address; what was stopped or had ended does not (Durable, Converges, IdempotentOnce, AddressUnique).
 /// </summary>
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class RebootTests
 {
     [Fact]

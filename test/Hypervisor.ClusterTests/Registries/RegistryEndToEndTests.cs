@@ -9,6 +9,7 @@ namespace Hypervisor.ClusterTests.Registries;
 /// Protects: an image that others' tools pushed to a real registry runs here, behind passwords over TLS and behind tokens, and
 /// a pulled one without the registry; no credential is left anywhere (SecretsSilent).
 /// </summary>
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class RegistryEndToEndTests
 {
     private const int WithPassword = 5000;

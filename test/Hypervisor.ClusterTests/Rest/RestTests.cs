@@ -11,6 +11,7 @@ using Xunit;
 namespace Hypervisor.ClusterTests.Rest;
 
 /// <summary>Protects: the shipped server's REST shows what the shipped command line shows, and what it changes happens to real processes.</summary>
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTests.Fixture>
 {
     private LocalCluster Cluster => fixture.Cluster;

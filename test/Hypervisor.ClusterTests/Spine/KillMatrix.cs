@@ -9,7 +9,7 @@ namespace Hypervisor.ClusterTests.Spine;
 /// </summary>
 /// <remarks>
 /// One row is one victim, one moment and one seed: three lives of an instance, in each of which the victim is killed once, at a
-/// moment that the seed draws from before the call, within the step, and after it. <c>HYPERVISOR_KILL_SEEDS</c> repeats a row.
+/// moment that the seed draws from before the call, within the step, and after it; of pulls and streams one life, within. <c>HYPERVISOR_KILL_SEEDS</c> repeats a row.
 /// </remarks>
 public abstract class KillMatrix(KillMatrix.Victim victim, KillScene.Fixture fixture) : IClassFixture<KillScene.Fixture>
 {
@@ -35,6 +35,12 @@ public abstract class KillMatrix(KillMatrix.Victim victim, KillScene.Fixture fix
         Start,
         Stop,
         Delete,
+
+        /// <summary>An instance's node and the server are downloading its image, slowly.</summary>
+        Pull,
+
+        /// <summary>A command runs in an instance, its log is followed and a file is being copied into it.</summary>
+        Streams,
     }
 
     public static TheoryData<int> Seeds => [.. KillPoint.Seeds()];
@@ -55,6 +61,10 @@ public abstract class KillMatrix(KillMatrix.Victim victim, KillScene.Fixture fix
     [MemberData(nameof(Seeds))]
     public Task A_delete_settles(int seed) => SettlesAsync(Moment.Delete, seed);
 
+    [Theory]
+    [MemberData(nameof(Seeds))]
+    public Task Open_streams_settle(int seed) => SettlesAsync(Moment.Streams, seed);
+
     // From the call until a client sees what it wanted, of which the answer takes 1-8 ms. Twelve of each on two cores, the fastest
     // and, with others at work there, the median: create 93 and 180, start 69 and 190, stop 58 and 160, delete (until nothing of it
     // is left on the node and in the store) 85 and 180 ms. A point is drawn from as long before, from within, and from as long after.
@@ -63,10 +73,13 @@ public abstract class KillMatrix(KillMatrix.Victim victim, KillScene.Fixture fix
         Moment.Create => 140,
         Moment.Start => 120,
         Moment.Stop => 100,
-        _ => 130,
+        Moment.Delete => 130,
+        // Most of the registry's own time for the slow layer.
+        Moment.Pull => SlowRegistry.Length.TotalMilliseconds,
+        _ => KillScene.CopyLength.TotalMilliseconds,
     });
 
-    private async Task SettlesAsync(Moment moment, int seed)
+    protected async Task SettlesAsync(Moment moment, int seed)
     {
         var scene = await fixture.TakeAsync(victim);
         foreach (var point in KillPoint.Of(seed, victim, moment, LengthOf(moment)))
@@ -89,28 +102,36 @@ public abstract class KillMatrix(KillMatrix.Victim victim, KillScene.Fixture fix
     }
 }
 
-public sealed class ServerKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(Victim.Server, fixture);
+/// <inheritdoc/>
+public abstract class PullKillMatrix(KillMatrix.Victim victim, KillScene.Fixture fixture) : KillMatrix(victim, fixture)
+{
+    [Theory]
+    [MemberData(nameof(Seeds))]
+    public Task A_pull_settles(int seed) => SettlesAsync(Moment.Pull, seed);
+}
 
-public sealed class AgentKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(Victim.Agent, fixture);
+public sealed class ServerKillMatrixTests(KillScene.Fixture fixture) : PullKillMatrix(Victim.Server, fixture);
 
-public sealed class ContainerdKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(Victim.Containerd, fixture);
+public sealed class AgentKillMatrixTests(KillScene.Fixture fixture) : PullKillMatrix(Victim.Agent, fixture);
+
+public sealed class ContainerdKillMatrixTests(KillScene.Fixture fixture) : PullKillMatrix(Victim.Containerd, fixture);
 
 public sealed class ShimKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(Victim.Shim, fixture);
 
-public sealed class SharedShimKillMatrixTests(KillScene.Fixture fixture) : KillMatrix(Victim.SharedShim, fixture);
+public sealed class SharedShimKillMatrixTests(KillScene.Fixture fixture) : PullKillMatrix(Victim.SharedShim, fixture);
 
 public sealed class EtcdServerKillMatrixTests(KillScene.OnEtcd fixture)
-    : KillMatrix(Victim.Server, fixture), IClassFixture<KillScene.OnEtcd>;
+    : PullKillMatrix(Victim.Server, fixture), IClassFixture<KillScene.OnEtcd>;
 
-public sealed class EtcdAgentKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Agent, fixture), IClassFixture<KillScene.OnEtcd>;
+public sealed class EtcdAgentKillMatrixTests(KillScene.OnEtcd fixture) : PullKillMatrix(Victim.Agent, fixture), IClassFixture<KillScene.OnEtcd>;
 
 public sealed class EtcdContainerdKillMatrixTests(KillScene.OnEtcd fixture)
-    : KillMatrix(Victim.Containerd, fixture), IClassFixture<KillScene.OnEtcd>;
+    : PullKillMatrix(Victim.Containerd, fixture), IClassFixture<KillScene.OnEtcd>;
 
 public sealed class EtcdShimKillMatrixTests(KillScene.OnEtcd fixture) : KillMatrix(Victim.Shim, fixture), IClassFixture<KillScene.OnEtcd>;
 
 public sealed class EtcdSharedShimKillMatrixTests(KillScene.OnEtcd fixture)
-    : KillMatrix(Victim.SharedShim, fixture), IClassFixture<KillScene.OnEtcd>;
+    : PullKillMatrix(Victim.SharedShim, fixture), IClassFixture<KillScene.OnEtcd>;
 
 public sealed class EtcdMemberKillMatrixTests(KillScene.OnEtcd fixture)
-    : KillMatrix(Victim.EtcdMember, fixture), IClassFixture<KillScene.OnEtcd>;
+    : PullKillMatrix(Victim.EtcdMember, fixture), IClassFixture<KillScene.OnEtcd>;

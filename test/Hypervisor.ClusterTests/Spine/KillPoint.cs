@@ -16,18 +16,19 @@ internal readonly record struct KillPoint(string Phase, TimeSpan At)
         return Enumerable.Range(range[0], range[^1] - range[0] + 1);
     }
 
-    /// <summary>One point in each phase; the same for the same seed, victim, moment and length.</summary>
+    /// <summary>One point in each phase, of a long step within it only; the same for the same seed, victim, moment and length.</summary>
     /// <param name="length">Of the undisturbed step, from the call to what is wanted of it.</param>
     public static IReadOnlyList<KillPoint> Of(int seed, KillMatrix.Victim victim, KillMatrix.Moment moment, TimeSpan length)
     {
         // The seeded generator of .NET keeps its sequence between versions.
         var random = new Random((((seed * 31) + (int)victim) * 31) + (int)moment);
-        return
+        List<KillPoint> points =
         [
             new("before", -random.NextDouble() * length),
             new("within", random.NextDouble() * length),
             new("after", (1 + random.NextDouble()) * length),
         ];
+        return moment is KillMatrix.Moment.Pull or KillMatrix.Moment.Streams ? points[1..2] : points;
     }
 
     public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Phase} the call at {At.TotalMilliseconds:F1} ms");

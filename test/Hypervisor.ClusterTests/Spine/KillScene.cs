@@ -9,7 +9,7 @@ using Victim = Hypervisor.ClusterTests.Spine.KillMatrix.Victim;
 namespace Hypervisor.ClusterTests.Spine;
 
 /// <summary>A cluster with a bystander, in which one kind of process is killed again and again.</summary>
-public sealed class KillScene : IAsyncDisposable
+public sealed partial class KillScene : IAsyncDisposable
 {
     /// <summary>A project of its own: instances of different projects never share a shim.</summary>
     private const string BystanderProject = "bystanders";
@@ -20,6 +20,7 @@ public sealed class KillScene : IAsyncDisposable
     private int _bystander;
     private IReadOnlyList<int> _bystanderShims = [];
     private IReadOnlyList<string> _baseline = [];
+    private SlowRegistry? _registry;
     private int _lives;
 
     private KillScene(LocalCluster cluster, Victim victim)
@@ -31,10 +32,11 @@ public sealed class KillScene : IAsyncDisposable
     private static async Task<KillScene> StartAsync(Victim victim, int etcdMembers)
     {
         var cluster = await LocalCluster.StartAsync(
-            new LocalClusterOptions { ShimGroup = victim != Victim.Shim, EtcdMembers = etcdMembers });
+            new LocalClusterOptions { ShimGroup = victim != Victim.Shim, EtcdMembers = etcdMembers, ServerYaml = SlowRegistry.ServerYaml });
         var scene = new KillScene(cluster, victim);
         try
         {
+            scene._registry = await SlowRegistry.StartAsync(cluster);
             await cluster.ImportBusyboxAsync();
             await cluster.ImportBusyboxAsync(BystanderProject);
 
@@ -72,14 +74,20 @@ public sealed class KillScene : IAsyncDisposable
             await etcd.HealthyAsync();
         }
 
-        var act = await BeforeAsync(moment, name);
-        await WithKillAsync(act, point);
+        if (moment is Moment.Pull or Moment.Streams)
+        {
+            await (moment == Moment.Pull ? PullLifeAsync(name, point) : StreamsLifeAsync(name, point));
+        }
+        else
+        {
+            await WithKillAsync(await BeforeAsync(moment, name), point);
+        }
 
         // A dead shim takes its instances with it: they may have failed, with a reason. Everything else must reach the wish.
         var shim = _victim is Victim.Shim or Victim.SharedShim;
         switch (moment)
         {
-            case Moment.Create or Moment.Start:
+            case Moment.Create or Moment.Start or Moment.Pull:
                 await _cluster.InstanceAsync(name, "runs", instance => IsRunning(instance) || (shim && HasFailed(instance)));
                 break;
             case Moment.Stop:
@@ -116,6 +124,7 @@ public sealed class KillScene : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _watch.DisposeAsync();
+        await (_registry?.DisposeAsync() ?? ValueTask.CompletedTask);
         await _cluster.DisposeAsync();
     }
 
@@ -207,11 +216,11 @@ public sealed class KillScene : IAsyncDisposable
     private static bool HasFailed(Instance instance) =>
         Instances.Settled(instance, InstanceState.Failed) && instance.Status.Reason.Length > 0;
 
-    private Task CreateAsync(string name, string requestId, int port, string project = "")
+    private Task CreateAsync(string name, string requestId, int port, string project = "", string image = "busybox", string script = "exec sleep 3600")
     {
-        var request = Instances.Request(name, "busybox", "sleep", "3600");
+        var request = Instances.Request(name, image, "sh", "-c", script);
         (request.Project, request.RequestId) = (project, requestId);
-        request.Spec.Resources = new Resources { CpuMillicores = 10, MemoryBytes = 16 << 20 };
+        request.Spec.Resources = new Resources { CpuMillicores = script == Ticking ? 300 : 10, MemoryBytes = 16 << 20 };
         request.Spec.Network = new NetworkSpec { Ports = { new PublishedPort { HostPort = port, InstancePort = 80 } } };
         return UntilAcknowledgedAsync(deadline => _cluster.Compute.CreateInstanceAsync(request, deadline: deadline).ResponseAsync);
     }

@@ -6,6 +6,7 @@ using Xunit;
 namespace Hypervisor.ClusterTests.Spine;
 
 /// <summary>Protects, with real processes: what ended or does not work is started again as asked, in the same container.</summary>
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class RestartTests(EndToEndTests.Embedded fixture) : IClassFixture<EndToEndTests.Embedded>
 {
     private LocalCluster Cluster => fixture.Cluster;

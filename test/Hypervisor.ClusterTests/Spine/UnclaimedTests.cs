@@ -9,6 +9,7 @@ namespace Hypervisor.ClusterTests.Spine;
 /// Protects: a control plane that lost its memory destroys nothing (NoGhostKill); what runs is taken in again as it runs, or
 /// purged by a person's word, and then nothing of it is left (NoOrphans).
 /// </summary>
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class UnclaimedTests
 {
     [Fact]
@@ -23,9 +24,7 @@ public sealed class UnclaimedTests
         var processes = new Leftovers(cluster).InstanceProcesses().Order().ToList();
         Assert.Equal(2, processes.Count);
 
-        await cluster.Server.StopAsync();
-        Directory.Delete($"{cluster.Folder}/server", recursive: true);
-        cluster.Server.Start();
+        await cluster.LoseStoreAsync();
         await cluster.NodeReadyAsync();
         await UnclaimedAsync(cluster, 2);
         Assert.Equal(processes, new Leftovers(cluster).InstanceProcesses().Order());

@@ -9,6 +9,7 @@ using Xunit;
 namespace Hypervisor.ClusterTests.Streams;
 
 /// <summary>Protects: the shipped command line reaches into an instance through server and agent, with pipes and with a terminal.</summary>
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed partial class EndToEndTests(StreamsCluster streams) : IClassFixture<StreamsCluster>
 {
     private readonly LocalCluster _cluster = streams.Cluster;

@@ -116,7 +116,7 @@ public sealed class ExecTests(ContainerdHost host) : IClassFixture<ContainerdHos
             () => Task.FromResult(!host.Cgroups.Processes(definition.Id.Value).Any(pid => CommandLine(pid).Contains("424", StringComparison.Ordinal))),
             "the processes of the exec are gone");
         Assert.Single(host.Cgroups.Processes(definition.Id.Value));
-        Assert.Empty(Directory.EnumerateDirectories(host.Run + "/driver/exec/" + definition.Id.Value));
+        Assert.False(Directory.Exists(host.Run + "/driver/exec/" + definition.Id.Value));
     }
 
     [Fact]
@@ -155,6 +155,17 @@ public sealed class ExecTests(ContainerdHost host) : IClassFixture<ContainerdHos
         await host.StartAsync(definition);
         var request = new ExecInput { Command = { command }, User = user, WorkingDir = directory };
         Assert.Equal(reason, (await Assert.ThrowsAsync<DriverException>(() => host.Access.ExecAsync(definition.Id, First, request, Cancel))).Reason);
+    }
+
+    [Fact]
+    public async Task A_paused_instance_is_named_as_such()
+    {
+        var definition = host.Define();
+        await host.StartAsync(definition);
+        await host.Driver.PauseAsync(definition.Id, First, Cancel);
+        Assert.Equal("Paused", (await Assert.ThrowsAsync<DriverException>(() => host.Access.ExecAsync(definition.Id, First, Shell("true"), Cancel))).Reason);
+        await host.Driver.ResumeAsync(definition.Id, First, Cancel);
+        Assert.Equal(0, (await RunAsync(definition, Shell("true"))).Exit.Code);
     }
 
     [Fact]

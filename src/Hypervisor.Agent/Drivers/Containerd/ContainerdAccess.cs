@@ -9,6 +9,7 @@ using Hypervisor.Agent.Drivers.Containerd.Streams;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using TaskStatus = Containerd.Types.Tasks.Status;
 
 namespace Hypervisor.Agent.Drivers.Containerd;
 
@@ -27,7 +28,7 @@ internal sealed class ContainerdAccess(
 
     public async Task<IInstanceProcess> ExecAsync(InstanceId id, Epoch epoch, ExecInput request, CancellationToken cancellationToken)
     {
-        var (container, _, processId) = await FindAsync(id, epoch, cancellationToken);
+        var (container, _, processId) = await FindAsync(id, epoch, cancellationToken, paused: false);
         var main = RuntimeSpec.Parse(container.Spec.Value.Span).Process;
         ProcessIdentity? identity = null;
         if (request.User.Length > 0)
@@ -79,7 +80,7 @@ internal sealed class ContainerdAccess(
         new("NotRunning", $"no process of instance {id} runs; start it first", permanent: false);
 
     private async Task<(Container Container, InstanceRecord Record, int ProcessId)> FindAsync(
-        InstanceId id, Epoch epoch, CancellationToken cancellationToken) => await GuardAsync(
+        InstanceId id, Epoch epoch, CancellationToken cancellationToken, bool paused = true) => await GuardAsync(
         async () =>
         {
             var container = await definitions.FindContainerAsync(id.Value, cancellationToken) ?? throw NotRunning(id);
@@ -90,6 +91,11 @@ internal sealed class ContainerdAccess(
             }
 
             var task = await tasks.FindAsync(id.Value, cancellationToken);
+            if (!paused && task?.Status is TaskStatus.Paused or TaskStatus.Pausing)
+            {
+                throw new DriverException("Paused", "it is paused; resume it first", permanent: false);
+            }
+
             return ContainerTasks.IsAlive(task) ? (container, record, (int)task!.Pid) : throw NotRunning(id);
         },
         cancellationToken);

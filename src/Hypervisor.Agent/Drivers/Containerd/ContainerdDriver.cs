@@ -6,6 +6,7 @@ using Containerd.Services.Snapshots.V1;
 using Containerd.Services.Tasks.V1;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
@@ -159,7 +160,9 @@ internal sealed class ContainerdDriver(
             var task = await tasks.FindAsync(id.Value, cancellationToken);
             if (task is not null && task.Status is not (TaskStatus.Stopped or TaskStatus.Unknown))
             {
-                task = await tasks.StopAsync(id.Value, task, policy, cancellationToken);
+                // Signal 0 would be sent as it is: it asks for nothing, and the process would be killed after its grace period.
+                var signal = policy.Signal != 0 ? policy.Signal : record is { StopSignal: not 0 } ? record.StopSignal : SignalNames.Terminate;
+                task = await tasks.StopAsync(id.Value, task, policy with { Signal = signal }, cancellationToken);
             }
 
             await SettleAsync(id.Value, record, task, cancellationToken);

@@ -11,6 +11,7 @@ using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Containerd.Seccomp;
 using Hypervisor.Agent.Drivers.Containerd.Spec;
 using Hypervisor.Agent.Images;
+using Hypervisor.Agent.Instances;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using DiskKind = Hypervisor.Protocol.V1.DiskKind;
@@ -329,7 +330,7 @@ internal sealed class InstanceDefinitions(
             container.Runtime.Options = new Any { TypeUrl = Options.Descriptor.FullName, Value = new Options { Root = options.RuncRoot }.ToByteString() };
         }
 
-        InstanceRecord.Of(definition).WriteTo(container.Labels);
+        (InstanceRecord.Of(definition) with { StopSignal = SignalNames.Parse(image.Defaults.StopSignal) ?? 0 }).WriteTo(container.Labels);
         container.Extensions[InstanceRecord.AssignmentExtension] = InstanceRecord.Pack(assignment);
         return container;
     }

@@ -27,6 +27,9 @@ internal sealed record InstanceRecord(
     /// <summary>In force; null in the record of an agent that did not note them.</summary>
     public InstanceLimits? Limits { get; init; }
 
+    /// <summary>The image's, for a stop that names none; 0 where it names none either.</summary>
+    public int StopSignal { get; init; }
+
     public const string UidLabel = Prefix + "uid";
     public const string EpochLabel = Prefix + "epoch";
     public const string ExitLabel = Prefix + "exit";
@@ -79,6 +82,7 @@ internal sealed record InstanceRecord(
             RecordedExit.Parse(labels.TryGetValue(ExitLabel, out var exit) ? exit : ""))
         {
             Limits = labels.ContainsKey(MemoryLabel) ? new(Number("cpu-millicores"), Number("memory-bytes"), Number("pids-limit")) : null,
+            StopSignal = (int)Number("stop-signal"),
         };
 
         string Text(string name) => labels.TryGetValue(Prefix + name, out var value) ? value : "";
@@ -103,6 +107,11 @@ internal sealed record InstanceRecord(
         {
             labels[MemoryLabel] = limits.MemoryBytes.ToString(CultureInfo.InvariantCulture);
             labels[PidsLabel] = limits.Pids.ToString(CultureInfo.InvariantCulture);
+        }
+
+        if (StopSignal != 0)
+        {
+            labels[Prefix + "stop-signal"] = StopSignal.ToString(CultureInfo.InvariantCulture);
         }
 
         if (Exit is not null)

@@ -30,7 +30,7 @@ internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<Err
         return ApiErrors.Unavailable(
             exception.Refused
                 ? $"The store refused the request; nothing happened. {exception.Message}"
-                : "The store did not take or answer the request, whose outcome is unknown; repeat it with the same request_id.",
+                : "The store does not answer. Whether a change was made is unknown; repeat it with the same request_id.",
             Limits.Api.RetryUnavailable);
     }
 

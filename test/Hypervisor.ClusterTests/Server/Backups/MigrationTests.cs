@@ -13,7 +13,7 @@ public sealed class MigrationTests
     [Fact(Timeout = 300_000)]
     public async Task An_instance_runs_on_from_the_embedded_store_into_etcd()
     {
-        await using var cluster = await LocalCluster.StartAsync();
+        await using var cluster = await LocalCluster.StartAsync(new LocalClusterOptions { EtcdMembers = 0 });
         await cluster.ImportBusyboxAsync();
         await CreateAsync(cluster, "stays");
         var before = await cluster.InstanceAsync("stays", "runs", instance => instance.Status.State == InstanceState.Running);

@@ -87,6 +87,19 @@ public sealed class ExitCodeTests
         Assert.Single(server.Compute.Requests.Cast<CreateInstanceRequest>().Select(r => r.RequestId).Distinct());
     }
 
+    [Fact]
+    public async Task What_a_server_that_answers_is_waiting_for_is_said_as_it_says_it()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnCreate = _ => throw new RpcException(new(StatusCode.Unavailable, "Registry docker.io cannot be reached."));
+        var run = new CtlRun { Clock = new ImpatientTime() };
+
+        Assert.Equal(3, await run.RunAsync(server, "instance", "create", "web", "--no-wait"));
+
+        Assert.Contains("error: Registry docker.io cannot be reached.\nThe server cannot do it now", run.Error.ReplaceLineEndings("\n"), StringComparison.Ordinal);
+        Assert.DoesNotContain("make run", run.Error, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("instance create --bogus")]
     [InlineData("instance")]

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Hypervisor.Hosting.Registries;
@@ -35,7 +36,8 @@ internal sealed class FakeRegistry : IAsyncDisposable
 
     public RegistryHost Host => new(Name) { Trusted = true, PlainHttp = true };
 
-    public static async Task<FakeRegistry> StartAsync(X509Certificate2? certificate = null)
+    /// <param name="socket">Where it listens, in whatever network namespace; null is a port of its own on loopback.</param>
+    public static async Task<FakeRegistry> StartAsync(X509Certificate2? certificate = null, Socket? socket = null)
     {
         var builder = WebApplication.CreateEmptyBuilder(new());
         builder.WebHost.UseKestrelCore();
@@ -44,18 +46,27 @@ internal sealed class FakeRegistry : IAsyncDisposable
             builder.WebHost.UseKestrelHttpsConfiguration();
         }
 
-        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(System.Net.IPAddress.Loopback, 0, listen =>
+        builder.WebHost.ConfigureKestrel(kestrel =>
         {
-            if (certificate is not null)
+            if (socket is not null)
             {
-                listen.UseHttps(certificate);
+                kestrel.ListenHandle((ulong)socket.Handle);
+                return;
             }
-        }));
+
+            kestrel.Listen(System.Net.IPAddress.Loopback, 0, listen =>
+            {
+                if (certificate is not null)
+                {
+                    listen.UseHttps(certificate);
+                }
+            });
+        });
         var app = builder.Build();
         var registry = new FakeRegistry(app);
         app.Run(registry.AnswerAsync);
         await app.StartAsync();
-        registry.Name = new Uri(app.Urls.First()).Authority;
+        registry.Name = socket?.LocalEndPoint?.ToString() ?? new Uri(app.Urls.First()).Authority;
         return registry;
     }
 

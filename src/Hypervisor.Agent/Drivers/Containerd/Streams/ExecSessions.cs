@@ -86,13 +86,20 @@ internal sealed class ExecSessions(ContainerdClient client, ContainerdOptions op
 /// <summary>The pipes of one process, open at our side.</summary>
 internal sealed class ExecPipes : IDisposable
 {
+    /// <summary>The folder of an instance goes with its last process, and comes with the next.</summary>
+    private static readonly Lock Folders = new();
+
     private readonly string _directory;
     private readonly List<IDisposable> _holds = [];
 
     public ExecPipes(string directory, bool stdin, bool terminal)
     {
         _directory = directory;
-        Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        lock (Folders)
+        {
+            Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        }
+
         OutputPath = Make("out");
         Output = Pipes.OpenForReading(OutputPath);
         _holds.Add(Pipes.Hold(OutputPath));
@@ -143,7 +150,15 @@ internal sealed class ExecPipes : IDisposable
         CloseInput();
         Output.Dispose();
         Error?.Dispose();
-        Directory.Delete(_directory, recursive: true);
+        lock (Folders)
+        {
+            Directory.Delete(_directory, recursive: true);
+            var instance = Path.GetDirectoryName(_directory)!;
+            if (!Directory.EnumerateFileSystemEntries(instance).Any())
+            {
+                Directory.Delete(instance);
+            }
+        }
     }
 
     private string Make(string name)

@@ -16,7 +16,10 @@ public sealed class InstanceRecordTests
         var exit = new RecordedExit(137, OutOfMemory: true, DateTimeOffset.FromUnixTimeMilliseconds(1_700_000_000_123));
         var record = new InstanceRecord(
             "uid", new Epoch(5), "web", "default", 3, 4, "sha256:x", 250, new RestartCount(9, 2),
-            new RunSettings(Stdin: true, Terminal: false, 65536, 3), exit);
+            new RunSettings(Stdin: true, Terminal: false, 65536, 3), exit)
+        {
+            StopSignal = 3,
+        };
         var container = new Container { Id = "uid" };
         record.WriteTo(container.Labels);
         Assert.Equal(record, InstanceRecord.Read(container));
