@@ -12,6 +12,14 @@ internal static class ServerLogging
         logging.AddFilter("Microsoft", level > LogLevel.Warning ? level : LogLevel.Warning);
         logging.AddFilter("Grpc", level > LogLevel.Warning ? level : LogLevel.Warning);
 
+        // How a client misuses its own connection ends that connection and is nobody else's concern. Kestrel calls it critical, and
+        // says it twenty times for one: a flood of stream resets would be a flood of these lines too.
+        logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel.Http2", LogLevel.None);
+
+        // ErrorInterceptor tells what goes wrong in a method. What is left here are requests that are no protobuf, each an error with
+        // its stack trace: the same flood by other means.
+        logging.AddFilter("Grpc.AspNetCore.Server.ServerCallHandler", LogLevel.None);
+
         // What keeps the host from starting is told in one line by ServerRun.
         logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.Critical);
 

@@ -1,3 +1,4 @@
+using Google.Protobuf;
 using Google.Rpc;
 using Grpc.Core;
 using Hypervisor.Hosting.Randomness;
@@ -21,6 +22,10 @@ internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<Err
         ViewBehindException => ApiErrors.Unavailable(exception.Message, Limits.Api.RetryUnavailable),
         OperationCanceledException or IOException when cancelled =>
             ApiErrors.Error(Code.Cancelled, "The call was cancelled or its deadline passed; what it asked for may still take effect."),
+
+        // Of a stream: what records of the store throw is a CorruptRecordException.
+        InvalidProtocolBufferException => ApiErrors.Error(
+            Code.InvalidArgument, "A message of the stream is no protobuf message of this method; check the client and what lies between."),
         _ => Unexpected(method, exception),
     };
 
