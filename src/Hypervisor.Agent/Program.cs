@@ -102,7 +102,7 @@ else
         Logs = configuration.Logs,
     });
     builder.Services.AddImages(configuration.ImageCacheBytes);
-    builder.Services.AddSingleton<IHealthProbe, NetworkHealthProbe>();
+    builder.Services.AddHealthProbes();
     if (configuration.Network.Enabled)
     {
         builder.Services.AddNetworking(new NetworkOptions

@@ -61,7 +61,7 @@ internal sealed partial class Runner
         _services = services;
         _logger = services.Logger;
         _steps = new RunnerSteps(id, services);
-        _health = new HealthMonitor(services.Health, services.Time, _signal.Set);
+        _health = new HealthMonitor(services.Health, services.ExecChecks, services.Time, _signal.Set);
         _origin = services.Time.GetTimestamp();
     }
 
@@ -311,7 +311,7 @@ internal sealed partial class Runner
         return _restart.At;
     }
 
-    /// <summary>Only a run under the present epoch, and only once it has an address, can be asked anything.</summary>
+    /// <summary>Only a run under the present epoch can be asked anything, and over the network only once it has an address.</summary>
     private void WatchHealth()
     {
         HealthTarget? target = null;
@@ -326,9 +326,9 @@ internal sealed partial class Runner
             if (_desired is { Spec.Health: { } check } desired
                 && _observed.Instance is { State: DriverState.Running } running
                 && running.Epoch.Value == desired.Epoch
-                && _steps.Address.Length > 0)
+                && (_steps.Address.Length > 0 || check.CheckCase == HealthCheck.CheckOneofCase.Exec))
             {
-                target = new HealthTarget(check, _steps.Address, running.StartedAt);
+                target = new HealthTarget(check, Id, running.Epoch, running.StartedAt, _steps.Address, _services.DriverOf(desired.Spec.Type)?.Access);
             }
         }
 
