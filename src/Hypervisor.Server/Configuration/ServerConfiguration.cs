@@ -13,6 +13,9 @@ internal sealed record ServerConfiguration
     /// <summary><c>http_addr</c>: REST, its description, health and metrics.</summary>
     public HostPort HttpAddress { get; init; } = new("127.0.0.1", 8080);
 
+    /// <summary><c>allowed_origins</c>: of other pages than the server's own that may call <c>http_addr</c> from a browser.</summary>
+    public IReadOnlyList<Uri> AllowedOrigins { get; init; } = [];
+
     /// <summary><c>data_dir</c>: the embedded store and the images.</summary>
     public string DataDirectory { get; init; } = "/var/lib/hypervisor/server";
 
@@ -41,20 +44,10 @@ internal sealed record ServerConfiguration
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
     /// <summary><c>log.format</c></summary>
-    public LogFormat LogFormat { get; init; } = LogFormat.Text;
+    public LogStyle LogFormat { get; init; } = LogStyle.Text;
 
     /// <summary><c>telemetry</c></summary>
     public TelemetryConfiguration Telemetry { get; init; } = new();
-}
-
-/// <summary>How log messages are written.</summary>
-internal enum LogFormat
-{
-    /// <summary>One line for people, or for systemd's journal.</summary>
-    Text,
-
-    /// <summary>One JSON object per line, with the message's parts and the trace it belongs to.</summary>
-    Json,
 }
 
 /// <summary>Where traces go.</summary>
