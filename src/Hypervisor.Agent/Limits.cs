@@ -21,6 +21,15 @@ internal static class Limits
     /// <summary>Between two statuses that differ only in what a failing check said: some say the time.</summary>
     public static readonly TimeSpan HealthMessageInterval = TimeSpan.FromMinutes(1);
 
+    /// <summary>Spans that wait to be sent: a thousand starts in one interval; more are dropped, as OpenTelemetry's own exporters do.</summary>
+    public const int WaitingSpans = 4096;
+
+    /// <summary>Between two exports of spans.</summary>
+    public static readonly TimeSpan SpanInterval = TimeSpan.FromSeconds(2);
+
+    /// <summary>Of one export; also how much longer the agent takes to end when its collector is away.</summary>
+    public static readonly TimeSpan SpanDeadline = TimeSpan.FromSeconds(3);
+
     /// <summary>Above it the list is cut: a node that holds this many unknown instances has one cause, not a thousand.</summary>
     public const int UnclaimedReported = 1000;
 

@@ -1,5 +1,6 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Instances.Health;
+using Hypervisor.Agent.Telemetry;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
@@ -383,7 +384,7 @@ internal sealed partial class Runner
 
     private async Task PerformAsync(RunnerView view, Decision decision, CancellationToken cancellationToken)
     {
-        using var trace = RunnerTrace.Begin(decision.Action, view.Desired);
+        using var trace = AgentTraces.Begin($"instance {decision.Action}", view.Desired?.TraceParent, Id.Value);
         var interrupt = new CancellationTokenSource();
         using var deadline = new CancellationTokenSource(RunnerSteps.DeadlineOf(decision.Action, view.Desired), _services.Time);
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, interrupt.Token, deadline.Token);
