@@ -10,6 +10,12 @@ internal sealed record ServerConfiguration
     /// <summary><c>grpc_addr</c>: where clients and agents call.</summary>
     public HostPort GrpcAddress { get; init; } = new("127.0.0.1", 50051);
 
+    /// <summary><c>advertise_addr</c>: what other servers of the cluster call; null is <c>grpc_addr</c>, with the machine's name where that is every address.</summary>
+    public HostPort? AdvertiseAddress { get; init; }
+
+    public HostPort AdvertisedAddress =>
+        AdvertiseAddress ?? (GrpcAddress.IsAny ? GrpcAddress with { Host = Environment.MachineName } : GrpcAddress);
+
     /// <summary><c>http_addr</c>: REST, its description, health and metrics.</summary>
     public HostPort HttpAddress { get; init; } = new("127.0.0.1", 8080);
 

@@ -33,6 +33,7 @@ internal static class ServerConfigurationLoader
         var configuration = new ServerConfiguration
         {
             GrpcAddress = reader.Value<HostPort>("grpc_addr", defaults.GrpcAddress, Values.ListenAddress),
+            AdvertiseAddress = reader.Value<HostPort?>("advertise_addr", null, AdvertiseAddress),
             HttpAddress = reader.Value<HostPort>("http_addr", defaults.HttpAddress, Values.ListenAddress),
             AllowedOrigins = reader.List<Uri>("allowed_origins", defaults.AllowedOrigins, maxItems: 32, Origin),
             DataDirectory = reader.Value("data_dir", defaults.DataDirectory, Values.AbsolutePath()),
@@ -184,6 +185,13 @@ internal static class ServerConfigurationLoader
     }
 
     private static Complaint? Path(string text, out string? value) => Values.AbsolutePath()(text, out value!);
+
+    private static Complaint? AdvertiseAddress(string text, out HostPort? value)
+    {
+        var complaint = Values.PeerAddress(text, out var address);
+        value = complaint is null ? address : null;
+        return complaint;
+    }
 
     private static Complaint? Origin(string text, out Uri value)
     {

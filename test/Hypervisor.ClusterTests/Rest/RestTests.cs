@@ -112,6 +112,27 @@ public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTes
     }
 
     [Fact]
+    public async Task One_trace_leads_from_the_call_to_the_drivers_call_and_the_agent_counts_it()
+    {
+        const string Trace = "2af7651916cd43dd8448eb211c80319e";
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/projects/default/instances")
+        {
+            Content = new StringContent(Create("traced", 32), Encoding.UTF8, new MediaTypeHeaderValue("application/json")),
+            Headers = { { "traceparent", $"00-{Trace}-b7ad6b7169203331-01" } },
+        };
+        using var answer = await fixture.Http.SendAsync(request);
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        var uid = (await Cluster.InstanceAsync("traced", "runs", instance => instance.Status.State == InstanceState.Running)).Metadata.Uid;
+
+        await RealTime.UntilAsync("the agent's log tells of the start", TimeSpan.FromSeconds(20), () => Cluster.Agent.Log.Split('\n').Any(line =>
+            line.StartsWith('{') && line.Contains(Trace, StringComparison.Ordinal) && line.Contains($"containerd start of {uid}: ok", StringComparison.Ordinal)));
+        var metrics = await fixture.Http.GetStringAsync(new Uri("http://agent/metrics"));
+        Assert.Contains("hypervisor_agent_driver_call_duration_seconds_count{driver=\"containerd\",call=\"start\",outcome=\"ok\"} ", metrics, StringComparison.Ordinal);
+        Assert.Contains("hypervisor_agent_instances ", metrics, StringComparison.Ordinal);
+        await SendAsync(HttpMethod.Delete, "/v1/projects/default/instances/traced", null, HttpStatusCode.OK);
+    }
+
+    [Fact]
     public async Task A_browser_runs_a_command_in_a_real_instance()
     {
         using var socket = await OpenAsync("steady:exec?command=sh&command=-c&command=stty%20size%3B%20read%20x%3B%20stty%20size%3B%20cat%3B%20exit%209"
@@ -230,17 +251,19 @@ public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTes
 
     public sealed class Fixture : IAsyncLifetime
     {
+        private const int AgentMetrics = 9952;
+
         internal LocalCluster Cluster { get; private set; } = null!;
 
         internal HttpClient Http { get; private set; } = null!;
 
         public async ValueTask InitializeAsync()
         {
-            Cluster = await LocalCluster.StartAsync();
+            Cluster = await LocalCluster.StartAsync(new LocalClusterOptions { AgentYaml = $"metrics_addr: 127.0.0.1:{AgentMetrics}\nlog:\n  level: debug\n  format: json\n" });
             Http = new HttpClient(new SocketsHttpHandler
             {
-                ConnectCallback = async (_, _) => new NetworkStream(
-                    await Cluster.ConnectAsync(new IPEndPoint(IPAddress.Loopback, 8080)), ownsSocket: true),
+                ConnectCallback = async (asked, _) => new NetworkStream(
+                    await Cluster.ConnectAsync(new IPEndPoint(IPAddress.Loopback, asked.DnsEndPoint.Host == "agent" ? AgentMetrics : 8080)), ownsSocket: true),
             })
             {
                 BaseAddress = new Uri("http://server"),

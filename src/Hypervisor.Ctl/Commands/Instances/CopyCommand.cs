@@ -82,23 +82,18 @@ internal sealed class CopyCommand : CtlCommand
         }
     }
 
-    private static async Task SendAsync(
-        IClientStreamWriter<CopyToRequest> stream, IEnumerable<CopyToRequest> requests, CopyToHeader header, CancellationToken cancellationToken)
-    {
-        try
-        {
-            await stream.WriteAsync(new CopyToRequest { Header = header }, cancellationToken);
-            foreach (var request in requests)
+    private static Task SendAsync(
+        IClientStreamWriter<CopyToRequest> stream, IEnumerable<CopyToRequest> requests, CopyToHeader header, CancellationToken cancellationToken) =>
+        OneStream.WriteAsync(
+            async () =>
             {
-                await stream.WriteAsync(request, cancellationToken);
-            }
+                await stream.WriteAsync(new CopyToRequest { Header = header }, cancellationToken);
+                foreach (var request in requests)
+                {
+                    await stream.WriteAsync(request, cancellationToken);
+                }
 
-            await stream.CompleteAsync();
-        }
-        catch (Exception exception) when (!cancellationToken.IsCancellationRequested
-            && exception is RpcException or InvalidOperationException or OperationCanceledException)
-        {
-            // The server answered before it had taken everything: its answer, awaited next, says why.
-        }
-    }
+                await stream.CompleteAsync();
+            },
+            cancellationToken);
 }
