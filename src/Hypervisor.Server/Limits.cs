@@ -127,12 +127,6 @@ internal static partial class Limits
         /// <summary>etcd's smallest lease is about 2 s; three renewals fit, so that one slow fsync deposes nobody.</summary>
         public static readonly TimeSpan LeaderLease = TimeSpan.FromSeconds(5);
 
-        /// <summary>How long a server that is gone is still listed: longer than its own restart takes.</summary>
-        public static readonly TimeSpan ReplicaLease = TimeSpan.FromSeconds(10);
-
-        /// <summary>For another server to say how far it is; one that needs longer is shown as not reached.</summary>
-        public static readonly TimeSpan ReplicaAnswer = TimeSpan.FromSeconds(2);
-
         /// <summary>Between two campaigns or two terms when the store is away or a controller failed.</summary>
         public static readonly TimeSpan CampaignRetry = TimeSpan.FromMilliseconds(500);
 

@@ -109,7 +109,8 @@ internal static class AgentConfigurationLoader
 
         if (metrics.Port == configuration.ListenAddress.Port)
         {
-            reader.Fail($"has the port that the server calls ({metrics.Port.ToString(CultureInfo.InvariantCulture)})", "give it a port of its own", "metrics_addr");
+            var port = metrics.Port.ToString(CultureInfo.InvariantCulture);
+            reader.Fail($"has the port that the server calls ({port})", "give it a port of its own", "metrics_addr");
         }
     }
 

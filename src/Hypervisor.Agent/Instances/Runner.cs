@@ -329,7 +329,8 @@ internal sealed partial class Runner
                 && running.Epoch.Value == desired.Epoch
                 && (_steps.Address.Length > 0 || check.CheckCase == HealthCheck.CheckOneofCase.Exec))
             {
-                target = new HealthTarget(check, Id, running.Epoch, running.StartedAt, _steps.Address, _services.DriverOf(desired.Spec.Type)?.Access);
+                var access = _services.DriverOf(desired.Spec.Type)?.Access;
+                target = new HealthTarget(check, Id, running.Epoch, running.StartedAt, _steps.Address, access);
             }
         }
 

@@ -9,7 +9,10 @@ internal static class AgentTraces
 
     private static readonly ActivitySource Source = new(SourceName);
 
-    /// <returns>Ends with the work; null when the wish came without a trace. It is there also when no collector is: logs and calls to the runtime carry its id.</returns>
+    /// <returns>
+    /// Ends with the work; null when the wish came without a trace. It is there also when no collector is: logs and calls to the runtime
+    /// carry its id.
+    /// </returns>
     public static Activity? Begin(string name, string? parent, string uid)
     {
         if (parent is not { Length: > 0 } || !ActivityContext.TryParse(parent, null, out var context))

@@ -6,7 +6,8 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Telemetry;
 
 /// <summary>Counts, times and traces every call of a driver.</summary>
-internal sealed partial class MeteredDriver(IInstanceDriver driver, AgentMetrics metrics, TimeProvider time, ILogger<MeteredDriver> logger) : IInstanceDriver
+internal sealed partial class MeteredDriver(
+    IInstanceDriver driver, AgentMetrics metrics, TimeProvider time, ILogger<MeteredDriver> logger) : IInstanceDriver
 {
     public InstanceType Type => driver.Type;
 
@@ -16,7 +17,8 @@ internal sealed partial class MeteredDriver(IInstanceDriver driver, AgentMetrics
 
     public IInstanceAccess? Access => driver.Access;
 
-    public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => MeasureAsync("probe", null, () => driver.ProbeAsync(cancellationToken));
+    public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) =>
+        MeasureAsync("probe", null, () => driver.ProbeAsync(cancellationToken));
 
     public Task<IReadOnlyList<DriverInstance>> ListAsync(CancellationToken cancellationToken) =>
         MeasureAsync("list", null, () => driver.ListAsync(cancellationToken));
@@ -50,7 +52,7 @@ internal sealed partial class MeteredDriver(IInstanceDriver driver, AgentMetrics
 
     public IAsyncEnumerable<InstanceId> WatchAsync(CancellationToken cancellationToken) => driver.WatchAsync(cancellationToken);
 
-    private Task MeasureAsync(string call, string uid, Func<Task> work) => MeasureAsync(call, uid, async () =>
+    private Task<bool> MeasureAsync(string call, string uid, Func<Task> work) => MeasureAsync(call, uid, async () =>
     {
         await work();
         return true;

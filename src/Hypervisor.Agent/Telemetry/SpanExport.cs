@@ -103,19 +103,18 @@ internal sealed partial class SpanExport : IDisposable
             return;
         }
 
+        var scope = new ScopeSpans { Scope = new Scope { Name = AgentTraces.SourceName }, Spans = { spans } };
         try
         {
             await new TraceService.TraceServiceClient(_channel).ExportAsync(
-                new ExportTraceServiceRequest
-                {
-                    ResourceSpans = { new ResourceSpans { Resource = _resource, ScopeSpans = { new ScopeSpans { Scope = new Scope { Name = AgentTraces.SourceName }, Spans = { spans } } } } },
-                },
+                new ExportTraceServiceRequest { ResourceSpans = { new ResourceSpans { Resource = _resource, ScopeSpans = { scope } } } },
                 deadline: _time.GetUtcNow().UtcDateTime + Limits.SpanDeadline,
                 cancellationToken: cancellationToken);
             if (_failing)
             {
                 _failing = false;
-                LogWorks(Interlocked.Exchange(ref _dropped, 0));
+                var dropped = Interlocked.Exchange(ref _dropped, 0);
+                LogWorks(dropped);
             }
         }
         catch (RpcException failure) when (!cancellationToken.IsCancellationRequested)
@@ -155,7 +154,8 @@ internal sealed partial class SpanExport : IDisposable
         return span;
     }
 
-    private static OpenTelemetry.Traces.V1.Attribute Attribute(string key, string value) => new() { Key = key, Value = new AttributeValue { StringValue = value } };
+    private static OpenTelemetry.Traces.V1.Attribute Attribute(string key, string value) =>
+        new() { Key = key, Value = new AttributeValue { StringValue = value } };
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The collector of traces does not take spans ({Code}: {Detail}); they are dropped until it does")]
     private partial void LogFails(StatusCode code, string detail);

@@ -10,9 +10,10 @@ internal sealed record ServerConfiguration
     /// <summary><c>grpc_addr</c>: where clients and agents call.</summary>
     public HostPort GrpcAddress { get; init; } = new("127.0.0.1", 50051);
 
-    /// <summary><c>advertise_addr</c>: what other servers of the cluster call; null is <c>grpc_addr</c>, with the machine's name where that is every address.</summary>
+    /// <summary><c>advertise_addr</c>: what other servers of the cluster call; null means that <c>grpc_addr</c> says it.</summary>
     public HostPort? AdvertiseAddress { get; init; }
 
+    /// <summary>With the machine's name where <c>grpc_addr</c> is every address.</summary>
     public HostPort AdvertisedAddress =>
         AdvertiseAddress ?? (GrpcAddress.IsAny ? GrpcAddress with { Host = Environment.MachineName } : GrpcAddress);
 

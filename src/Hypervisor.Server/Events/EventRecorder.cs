@@ -114,8 +114,8 @@ internal sealed partial class EventRecorder(
         }
     }
 
-    private static StoreOperation Progress(long told) =>
-        new StoreOperation.Put(Keys.EventsRecorded, new EventProgressRecord { Revision = told }.ToByteArray());
+    private static StoreOperation.Put Progress(long told) =>
+        new(Keys.EventsRecorded, new EventProgressRecord { Revision = told }.ToByteArray());
 
     private bool Take(FeedRead read, WaitingEvents waiting)
     {

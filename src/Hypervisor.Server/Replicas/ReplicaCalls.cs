@@ -27,13 +27,15 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
         var leader = (await directory.ListAsync(context.CancellationToken)).FirstOrDefault(replica => replica.Name == view.Leader?.Candidate);
         if (leader is null || leader == directory.Self)
         {
-            throw ApiErrors.Unavailable("No server leads at the moment, and what an instance holds of its node is the leader's to change; try again.", Limits.Api.RetryUnavailable);
+            throw ApiErrors.Unavailable(
+                "No server leads at the moment, and what an instance holds of its node is the leader's to change; try again.",
+                Limits.Api.RetryUnavailable);
         }
 
         try
         {
             var answer = await new ComputeService.ComputeServiceClient(Channel(leader.Address)).UpdateInstanceAsync(
-                request, Headers(context), time.GetUtcNow().UtcDateTime + Limits.Streams.Answer, context.CancellationToken);
+                request, Headers(context), time.GetUtcNow().UtcDateTime + Limits.Replicas.Forwarded, context.CancellationToken);
             if (!request.DryRun)
             {
                 await reads.IncludingAsync(new ResourceVersion(answer.Instance.Metadata.ResourceVersion).Revision, context.CancellationToken);
@@ -49,7 +51,8 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
         {
             context.CancellationToken.ThrowIfCancellationRequested();
             throw ApiErrors.Unavailable(
-                $"The leader '{leader.Name}' was not reached at {leader.Address} ({failure.StatusCode}); ask it directly, or try again.", Limits.Api.RetryUnavailable);
+                $"The leader '{leader.Name}' was not reached at {leader.Address} ({failure.StatusCode}); ask it directly, or try again.",
+                Limits.Api.RetryUnavailable);
         }
     }
 
@@ -80,7 +83,7 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
             var info = await new ClusterService.ClusterServiceClient(Channel(replica.Address)).GetClusterInfoAsync(
                 new GetClusterInfoRequest { Consistency = consistency },
                 new Metadata { { Forwarded, "1" } },
-                time.GetUtcNow().UtcDateTime + Limits.Control.ReplicaAnswer,
+                time.GetUtcNow().UtcDateTime + Limits.Replicas.Answer,
                 cancellationToken);
             return info.Replicas.Single();
         }
@@ -114,7 +117,7 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
                     {
                         UseProxy = false,
                         AllowAutoRedirect = false,
-                        ConnectTimeout = Limits.Control.ReplicaAnswer,
+                        ConnectTimeout = Limits.Replicas.Answer,
                         PooledConnectionIdleTimeout = Limits.Streams.Idle,
                     },
                     DisposeHttpClient = true,

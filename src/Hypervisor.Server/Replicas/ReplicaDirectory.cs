@@ -34,7 +34,7 @@ internal sealed partial class ReplicaDirectory(IClusterStore store, Replica self
             try
             {
                 await using var entry = await store.CampaignAsync(
-                    Keys.ReplicaElection + self.Name, self.Address, Limits.Control.ReplicaLease, cancellationToken);
+                    Keys.ReplicaElection + self.Name, self.Address, Limits.Replicas.Lease, cancellationToken);
                 using var held = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, entry.Lost);
                 await Task.Delay(Timeout.InfiniteTimeSpan, time, held.Token);
             }

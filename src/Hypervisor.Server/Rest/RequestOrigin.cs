@@ -27,7 +27,7 @@ internal static class RequestOrigin
         {
             throw ApiErrors.Error(
                 Google.Rpc.Code.PermissionDenied,
-                $"Pages of {Api.Validation.Printable.Quote(origin)} may not call this server; call it from a page that it serves, without Origin, or list the origin in allowed_origins.");
+                $"Pages of {Api.Validation.Printable.Quote(origin)} may not call this server; list the origin in allowed_origins if they should.");
         }
     }
 

@@ -19,7 +19,8 @@ internal sealed class ExecHealthProbe(TimeProvider time) : IHealthProbe
         IInstanceProcess process;
         try
         {
-            process = await access.ExecAsync(target.Id, target.Epoch, new ExecInput { Command = { target.Check.Exec.Command } }, cancellationToken);
+            var request = new ExecInput { Command = { target.Check.Exec.Command } };
+            process = await access.ExecAsync(target.Id, target.Epoch, request, cancellationToken);
         }
         catch (DriverException failure) when (failure.Reason is "NotRunning" or "EpochMismatch" or "RuntimeUnavailable")
         {
@@ -44,7 +45,8 @@ internal sealed class ExecHealthProbe(TimeProvider time) : IHealthProbe
     {
         var tail = new OutputTail(Limits.HealthOutputBytes);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var reading = Task.WhenAll(ReadAsync(process, LogStream.Stdout, tail, stop.Token), ReadAsync(process, LogStream.Stderr, tail, stop.Token));
+        var reading = Task.WhenAll(
+            ReadAsync(process, LogStream.Stdout, tail, stop.Token), ReadAsync(process, LogStream.Stderr, tail, stop.Token));
         var program = check.Exec.Command[0];
         try
         {
@@ -57,7 +59,7 @@ internal sealed class ExecHealthProbe(TimeProvider time) : IHealthProbe
             await Task.WhenAny(reading, Task.Delay(Limits.HealthOutputWait, time, stop.Token));
             return new HealthResult(false, $"{program} ended with {exit.Code}{tail}");
         }
-        catch (OperationCanceledException)
+        catch (Exception ended) when (ended is OperationCanceledException or RpcException { StatusCode: StatusCode.Cancelled })
         {
             return new HealthResult(false, $"{program} did not end within {check.Timeout.ToTimeSpan().TotalSeconds:0.###} s{tail}");
         }

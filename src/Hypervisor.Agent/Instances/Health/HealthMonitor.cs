@@ -8,7 +8,8 @@ namespace Hypervisor.Agent.Instances.Health;
 /// <summary>What is to be checked: this check, of this run.</summary>
 /// <param name="Address">On the node's network; empty without one.</param>
 /// <param name="Access">The way into it; null where its driver has none.</param>
-internal sealed record HealthTarget(HealthCheck Check, InstanceId Id, Epoch Epoch, DateTimeOffset? StartedAt, string Address, IInstanceAccess? Access);
+internal sealed record HealthTarget(
+    HealthCheck Check, InstanceId Id, Epoch Epoch, DateTimeOffset? StartedAt, string Address, IInstanceAccess? Access);
 
 /// <summary>Checks one instance while it runs. Its owner says what to check; it says when the verdict changes.</summary>
 /// <param name="commands">Holds the checks of all instances that start processes to a few at once.</param>

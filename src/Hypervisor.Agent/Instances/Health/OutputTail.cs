@@ -39,9 +39,7 @@ internal sealed class OutputTail(int bytes)
 
             foreach (var rune in Encoding.UTF8.GetString(kept).EnumerateRunes())
             {
-                var printable = Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.OtherNotAssigned
-                    or UnicodeCategory.PrivateUse or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator or UnicodeCategory.SpaceSeparator);
-                if (printable)
+                if (IsPrintable(Rune.GetUnicodeCategory(rune)))
                 {
                     text.Append(rune.ToString());
                 }
@@ -55,4 +53,8 @@ internal sealed class OutputTail(int bytes)
         var line = text.ToString().TrimEnd();
         return line.Length == 0 ? "" : _cut ? $": …{line}" : $": {line}";
     }
+
+    private static bool IsPrintable(UnicodeCategory category) => category is not (
+        UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.OtherNotAssigned or UnicodeCategory.PrivateUse
+        or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator or UnicodeCategory.SpaceSeparator);
 }

@@ -60,8 +60,7 @@ internal sealed class ImportCommand : CtlCommand
 
     private Task SendAsync(
         IClientStreamWriter<ImportImageRequest> requests, Invocation invocation, Stream input, Action<long> report, CancellationToken cancellationToken) =>
-        OneStream.WriteAsync(
-        async () =>
+        OneStream.WriteAsync(async () =>
         {
             await requests.WriteAsync(
                 new()
@@ -86,6 +85,5 @@ internal sealed class ImportCommand : CtlCommand
             }
 
             await requests.CompleteAsync();
-        },
-        cancellationToken);
+        }, cancellationToken);
 }

@@ -84,16 +84,14 @@ internal sealed class CopyCommand : CtlCommand
 
     private static Task SendAsync(
         IClientStreamWriter<CopyToRequest> stream, IEnumerable<CopyToRequest> requests, CopyToHeader header, CancellationToken cancellationToken) =>
-        OneStream.WriteAsync(
-            async () =>
+        OneStream.WriteAsync(async () =>
+        {
+            await stream.WriteAsync(new CopyToRequest { Header = header }, cancellationToken);
+            foreach (var request in requests)
             {
-                await stream.WriteAsync(new CopyToRequest { Header = header }, cancellationToken);
-                foreach (var request in requests)
-                {
-                    await stream.WriteAsync(request, cancellationToken);
-                }
+                await stream.WriteAsync(request, cancellationToken);
+            }
 
-                await stream.CompleteAsync();
-            },
-            cancellationToken);
+            await stream.CompleteAsync();
+        }, cancellationToken);
 }

@@ -2,7 +2,6 @@ using System.Net.WebSockets;
 using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Api;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Streams;
 using Hypervisor.Server.Api.Validation;

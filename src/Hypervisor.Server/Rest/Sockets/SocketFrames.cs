@@ -58,7 +58,8 @@ internal sealed class SocketFrames(WebSocket socket, CancellationTokenSource end
     public IAsyncStreamReader<T> Requests<T>(T first, Func<ByteString?, SocketControl?, T> make)
         where T : class => new Reader<T>(this, first, make);
 
-    public IServerStreamWriter<T> Answers<T>(Func<T, IEnumerable<(byte Channel, ByteString Data, SocketNotice? Notice)>> split) => new Writer<T>(this, split);
+    public IServerStreamWriter<T> Answers<T>(Func<T, IEnumerable<(byte Channel, ByteString Data, SocketNotice? Notice)>> split) =>
+        new Writer<T>(this, split);
 
     /// <summary>Says why, when there is a reason, and closes.</summary>
     /// <param name="reading">What <see cref="ReadAsync"/> returned.</param>
@@ -145,7 +146,8 @@ internal sealed class SocketFrames(WebSocket socket, CancellationTokenSource end
             var most = part.MessageType == WebSocketMessageType.Text ? Limits.Sockets.ControlBytes : Limits.Sockets.InputBytes + 1;
             if (length > most || (length == most && !part.EndOfMessage))
             {
-                throw ApiErrors.OutOfRange("FRAME_TOO_LARGE", $"A {part.MessageType.ToString().ToLowerInvariant()} message of more than {most} bytes; send less at once.");
+                var kind = part.MessageType == WebSocketMessageType.Text ? "text" : "binary";
+                throw ApiErrors.OutOfRange("FRAME_TOO_LARGE", $"A {kind} message of more than {most} bytes; send less at once.");
             }
 
             if (part.EndOfMessage)
@@ -173,6 +175,11 @@ internal sealed class SocketFrames(WebSocket socket, CancellationTokenSource end
 
     private ValueTask SendTextAsync(string text, CancellationToken cancellationToken) =>
         socket.SendAsync(Encoding.UTF8.GetBytes(text).AsMemory(), WebSocketMessageType.Text, endOfMessage: true, cancellationToken);
+
+    private ValueTask SendAsync(ReadOnlyMemory<byte> frame, CancellationToken cancellationToken) =>
+        socket.SendAsync(frame, WebSocketMessageType.Binary, endOfMessage: true, cancellationToken);
+
+    private Task EndEarlyAsync() => ending.CancelAsync();
 
     private sealed class Reader<T>(SocketFrames frames, T first, Func<ByteString?, SocketControl?, T> make) : IAsyncStreamReader<T>
         where T : class
@@ -202,8 +209,6 @@ internal sealed class SocketFrames(WebSocket socket, CancellationTokenSource end
             }
         }
     }
-
-    private Task EndEarlyAsync() => ending.CancelAsync();
 
     private sealed class Writer<T>(SocketFrames frames, Func<T, IEnumerable<(byte Channel, ByteString Data, SocketNotice? Notice)>> split)
         : IServerStreamWriter<T>
@@ -238,7 +243,4 @@ internal sealed class SocketFrames(WebSocket socket, CancellationTokenSource end
             }
         }
     }
-
-    private ValueTask SendAsync(ReadOnlyMemory<byte> frame, CancellationToken cancellationToken) =>
-        socket.SendAsync(frame, WebSocketMessageType.Binary, endOfMessage: true, cancellationToken);
 }

@@ -16,7 +16,7 @@ public sealed class AgentMetricsTests
     {
         var time = new FakeTimeProvider();
         var (metrics, faults) = (new AgentMetrics(), new FakeFaults(time));
-        IInstanceDriver driver = new MeteredDriver(new FakeDriver(new FakeMachine(time), faults), metrics, time, NullLogger<MeteredDriver>.Instance);
+        var driver = new MeteredDriver(new FakeDriver(new FakeMachine(time), faults), metrics, time, NullLogger<MeteredDriver>.Instance);
         var definition = new InstanceDefinition(AgentWorld.Assignment(AgentWorld.Id("a").Value), "sha256:0", null);
 
         await driver.CreateAsync(definition, CancellationToken.None);

@@ -96,8 +96,15 @@ public sealed class InstanceSocketsTests : IAsyncLifetime
         Assert.Equal(
             new ExecInput
             {
-                Instance = "box", Project = "default", Command = { "sh", "-c", "cat" }, AttachStdin = true, Terminal = true, User = "app", WorkingDir = "/tmp",
-                Env = { new EnvVar { Name = "A", Value = "b=c" } }, Resize = new TerminalSize { Columns = 80, Rows = 24 },
+                Instance = "box",
+                Project = "default",
+                Command = { "sh", "-c", "cat" },
+                AttachStdin = true,
+                Terminal = true,
+                User = "app",
+                WorkingDir = "/tmp",
+                Env = { new EnvVar { Name = "A", Value = "b=c" } },
+                Resize = new TerminalSize { Columns = 80, Rows = 24 },
             },
             _agent.Asked);
     }
