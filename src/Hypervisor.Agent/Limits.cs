@@ -9,6 +9,27 @@ internal static class Limits
     /// <summary>Of an instance's answer to a health check: 64 KiB would be kept for each of a thousand.</summary>
     public const int HealthHeaderKibibytes = 16;
 
+    /// <summary>Commands of health checks at once; more wait, which counts for no check. Each makes the runtime start a process.</summary>
+    public const int ConcurrentExecChecks = 8;
+
+    /// <summary>Of the end of what a health check's command wrote, in bytes: a sentence for the status.</summary>
+    public const int HealthOutputBytes = 256;
+
+    /// <summary>How long output may lag behind the end of a health check's command; its own children may hold it for ever.</summary>
+    public static readonly TimeSpan HealthOutputWait = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>Between two statuses that differ only in what a failing check said: some say the time.</summary>
+    public static readonly TimeSpan HealthMessageInterval = TimeSpan.FromMinutes(1);
+
+    /// <summary>Spans that wait to be sent: a thousand starts in one interval; more are dropped, as OpenTelemetry's own exporters do.</summary>
+    public const int WaitingSpans = 4096;
+
+    /// <summary>Between two exports of spans.</summary>
+    public static readonly TimeSpan SpanInterval = TimeSpan.FromSeconds(2);
+
+    /// <summary>Of one export; also how much longer the agent takes to end when its collector is away.</summary>
+    public static readonly TimeSpan SpanDeadline = TimeSpan.FromSeconds(3);
+
     /// <summary>Above it the list is cut: a node that holds this many unknown instances has one cause, not a thousand.</summary>
     public const int UnclaimedReported = 1000;
 

@@ -7,13 +7,12 @@ using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
-using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Agent.Native;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
+using Hypervisor.Agent.Telemetry;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Randomness;
-using Microsoft.Extensions.Logging.Console;
 
 const int Failed = 1;
 const int Usage = 2;
@@ -53,20 +52,12 @@ catch (ConfigurationException exception)
 
 // Empty: no file or variable but the agent's own configures it, and nothing is loaded that it does not use.
 var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ApplicationName = "hypervisor-agent" });
-builder.Logging.SetMinimumLevel(configuration.LogLevel)
-    .AddFilter("Microsoft", LogLevel.Warning)
-    .AddFilter("Grpc", LogLevel.Warning)
-    .AddFilter("Microsoft.Extensions.Hosting", LogLevel.None) // What keeps the host from starting is said below, without a stack trace.
-    .Configure(options => options.ActivityTrackingOptions = ActivityTrackingOptions.TraceId)
-    .AddSimpleConsole(options =>
-    {
-        options.SingleLine = true;
-        options.IncludeScopes = true; // The trace of the API call, where there is one.
-        options.UseUtcTimestamp = true;
-        options.TimestampFormat = "yyyy-MM-ddTHH:mm:ss.fffZ ";
-        options.ColorBehavior = LoggerColorBehavior.Disabled;
-    });
-builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenOn(configuration.ListenAddress));
+builder.Logging.AddAgentLogging(configuration.LogLevel, configuration.LogFormat);
+builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
+{
+    kestrel.ListenOn(configuration.ListenAddress);
+    kestrel.ListenForMetrics(configuration.MetricsAddress);
+});
 builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = Limits.ShutdownTimeout);
 builder.Services.AddRoutingCore();
 
@@ -79,6 +70,7 @@ builder.Services.AddControlPlane(configuration);
 builder.Services.AddNode(configuration, version);
 builder.Services.AddInstances();
 builder.Services.AddApi();
+builder.Services.AddTelemetry(configuration, version);
 builder.Services.AddHostedService<IdleMemory>();
 if (commandLine.FakeDriver)
 {
@@ -102,7 +94,7 @@ else
         Logs = configuration.Logs,
     });
     builder.Services.AddImages(configuration.ImageCacheBytes);
-    builder.Services.AddSingleton<IHealthProbe, NetworkHealthProbe>();
+    builder.Services.AddHealthProbes();
     if (configuration.Network.Enabled)
     {
         builder.Services.AddNetworking(new NetworkOptions
@@ -123,6 +115,7 @@ try
         return await NetworkTearDown.RunAsync(app.Services);
     }
 
+    app.MapMetrics(configuration.MetricsAddress);
     app.MapApi();
     Log.Starting(app.Logger, version, configuration.Hostname, configuration.ListenAddress, configuration.ServerAddress);
     if (configuration.Insecure)

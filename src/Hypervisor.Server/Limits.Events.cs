@@ -17,6 +17,11 @@ internal static partial class Limits
         /// <summary>How long events are collected before they are written: what happens again within it costs nothing more.</summary>
         public static readonly TimeSpan Collected = TimeSpan.FromSeconds(1);
 
+        /// <summary>
+        /// So many revisions without an event are noted as looked at: far fewer than the log of changes holds, from which the next leader goes on.
+        /// </summary>
+        public const int ProgressRevisions = 1000;
+
         /// <summary>Events of one write; several such writes share a commit.</summary>
         public const int PerWrite = 32;
 

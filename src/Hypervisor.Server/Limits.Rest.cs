@@ -13,5 +13,27 @@ internal static partial class Limits
 
         /// <summary>A list has some ten fields, some of which repeat.</summary>
         public const int QueryParameters = 128;
+
+        /// <summary>A command may have 1,024 words; Kestrel takes 8 KiB of request line before that.</summary>
+        public const int SocketQueryParameters = 2048;
+    }
+
+    /// <summary>Bounds of WebSockets into instances; how many there are is bounded by the agents, as for gRPC.</summary>
+    internal static class Sockets
+    {
+        /// <summary>Input in one frame, without its channel: what an agent takes at once.</summary>
+        public const int InputBytes = 64 * 1024;
+
+        /// <summary>A text frame of a client: three fields.</summary>
+        public const int ControlBytes = 1024;
+
+        /// <summary>Proxies give up on connections that are silent for a minute.</summary>
+        public static readonly TimeSpan Ping = TimeSpan.FromSeconds(20);
+
+        /// <summary>A browser answers by itself, also for a page that is busy; one that does not is gone, or its page takes nothing.</summary>
+        public static readonly TimeSpan Pong = TimeSpan.FromSeconds(60);
+
+        /// <summary>For a client to take the last words and answer our close.</summary>
+        public static readonly TimeSpan Farewell = TimeSpan.FromSeconds(5);
     }
 }

@@ -387,6 +387,9 @@ internal static partial class Limits
 
         public static readonly TimeSpan HealthTimeout = TimeSpan.FromSeconds(2);
 
+        /// <summary>A process has to be started for it: 50 ms when the node is idle, seconds when it is not.</summary>
+        public static readonly TimeSpan ExecCheckTimeout = TimeSpan.FromSeconds(5);
+
         /// <summary>Below, not even a static binary starts.</summary>
         public const long MinMemoryBytes = 4L << 20;
 

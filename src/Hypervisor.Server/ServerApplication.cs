@@ -7,6 +7,7 @@ using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Images;
 using Hypervisor.Server.Nodes;
+using Hypervisor.Server.Replicas;
 using Hypervisor.Server.Rest;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Telemetry;
@@ -34,6 +35,7 @@ internal static class ServerApplication
         builder.Services.AddImages();
         builder.Services.AddNodes(configuration);
         builder.Services.AddControllers(replica, configuration.SchedulerStrategy);
+        builder.Services.AddReplicas(replica, configuration.AdvertisedAddress.ToString());
         builder.Services.AddApi(replica, configuration.GrpcAddress.ToString());
         builder.Services.AddRest();
         builder.Services.AddRouting();
@@ -41,6 +43,7 @@ internal static class ServerApplication
         // Stopped in the opposite order: first the calls, then leadership, then the view; the store is closed last.
         builder.Services.AddHostedTask("state", provider => provider.GetRequiredService<ClusterState>().RunAsync);
         builder.Services.AddHostedTask("images", provider => provider.GetRequiredService<ImageCollector>().RunAsync);
+        builder.Services.AddHostedTask("replicas", provider => provider.GetRequiredService<ReplicaDirectory>().RunAsync);
         builder.Services.AddHostedTask("leadership", provider => provider.GetRequiredService<LeadershipHost>().RunAsync);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = Limits.Server.ShutdownDeadline);
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenOn(configuration));

@@ -1,4 +1,4 @@
-using Hypervisor.Server.Configuration;
+using Hypervisor.Hosting.Configuration;
 using Microsoft.Extensions.Logging.Console;
 
 namespace Hypervisor.Server;
@@ -6,7 +6,7 @@ namespace Hypervisor.Server;
 internal static class ServerLogging
 {
     /// <summary>One line per message: for systemd's journal with its priorities, else with time and level for people.</summary>
-    public static IServiceCollection AddServerLogging(this IServiceCollection services, LogLevel level, LogFormat format) => services.AddLogging(logging =>
+    public static IServiceCollection AddServerLogging(this IServiceCollection services, LogLevel level, LogStyle format) => services.AddLogging(logging =>
     {
         logging.SetMinimumLevel(level);
         logging.AddFilter("Microsoft", level > LogLevel.Warning ? level : LogLevel.Warning);
@@ -25,7 +25,7 @@ internal static class ServerLogging
 
         // What belongs to one call can be found by its trace, from here to the node.
         logging.Configure(options => options.ActivityTrackingOptions = ActivityTrackingOptions.TraceId);
-        if (format == LogFormat.Json)
+        if (format == LogStyle.Json)
         {
             logging.AddJsonConsole(options =>
             {

@@ -318,6 +318,7 @@ internal sealed class LocalCluster : IAsyncDisposable
               cgroup_parent: {CgroupParent}
               shim_group: {(Options.ShimGroup ? "true" : "false")}
             {(Options.ForeignArchitectures is { } foreign ? $"  foreign_architectures: {(foreign ? "true" : "false")}" : "")}
+            {Options.AgentYaml}
             """);
     }
 }
@@ -343,6 +344,9 @@ internal sealed record LocalClusterOptions
 
     /// <summary>Null is the agent's own default.</summary>
     public bool? ForeignArchitectures { get; init; }
+
+    /// <summary>More of the agent's configuration.</summary>
+    public string AgentYaml { get; init; } = "";
 
     /// <summary>More of the server's configuration.</summary>
     public string ServerYaml { get; init; } = "";

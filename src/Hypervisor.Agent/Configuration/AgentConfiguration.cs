@@ -61,6 +61,15 @@ internal sealed record AgentConfiguration
 
     /// <summary><c>log.level</c></summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
+
+    /// <summary><c>log.format</c></summary>
+    public LogStyle LogFormat { get; init; } = LogStyle.Text;
+
+    /// <summary><c>metrics_addr</c>: where /metrics is served; null means nowhere.</summary>
+    public HostPort? MetricsAddress { get; init; }
+
+    /// <summary><c>telemetry.otlp_endpoint</c>: an OTLP collector over gRPC for traces; null means nowhere.</summary>
+    public Uri? OtlpEndpoint { get; init; }
 }
 
 /// <summary>The runtime behind containers.</summary>

@@ -70,6 +70,9 @@ internal static class AgentConfigurationLoader
                 reader.Value("logs.max_files", defaults.Logs.Files, Values.WholeNumber(LogLimits.FewestFiles, LogLimits.MostFiles))),
             ImageCacheBytes = reader.Value("images.cache_bytes", defaults.ImageCacheBytes, Values.Size(0, 1L << 50)),
             LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),
+            LogFormat = reader.Value("log.format", defaults.LogFormat, Values.OneOf(("text", LogStyle.Text), ("json", LogStyle.Json))),
+            MetricsAddress = reader.Value<HostPort?>("metrics_addr", null, MetricsAddress),
+            OtlpEndpoint = reader.Value<Uri?>("telemetry.otlp_endpoint", null, Values.OtlpEndpoint),
         };
 
         if (configuration.SupportedInstanceTypes.Count == 0)
@@ -85,8 +88,37 @@ internal static class AgentConfigurationLoader
                 "listen_addr");
         }
 
+        if (configuration.MetricsAddress is { } metrics)
+        {
+            CheckMetrics(reader, configuration, metrics);
+        }
+
         reader.ThrowIfInvalid();
         return configuration;
+    }
+
+    private static void CheckMetrics(ConfigurationReader reader, AgentConfiguration configuration, HostPort metrics)
+    {
+        if (!configuration.Insecure && !metrics.IsLoopback)
+        {
+            reader.Fail(
+                $"can be read from other machines while nobody is authenticated ({metrics})",
+                $"use 127.0.0.1:{metrics.Port.ToString(CultureInfo.InvariantCulture)}, or set insecure: true in a network you trust",
+                "metrics_addr");
+        }
+
+        if (metrics.Port == configuration.ListenAddress.Port)
+        {
+            var port = metrics.Port.ToString(CultureInfo.InvariantCulture);
+            reader.Fail($"has the port that the server calls ({port})", "give it a port of its own", "metrics_addr");
+        }
+    }
+
+    private static Complaint? MetricsAddress(string text, out HostPort? value)
+    {
+        var complaint = Values.ListenAddress(text, out var address);
+        value = complaint is null ? address : null;
+        return complaint ?? (address.Port == 0 ? new("has no port", "write 127.0.0.1:9952, for example") : null);
     }
 
     private static ValueParser<LogLevel> LogLevels { get; } = Values.OneOf(

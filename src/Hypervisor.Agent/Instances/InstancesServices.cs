@@ -20,4 +20,10 @@ internal static class InstancesServices
             provider.GetRequiredService<IRandomSource>(),
             provider.GetRequiredService<ILogger<Runner>>()))
         .AddSingleton<Reconciler>();
+
+    /// <summary>Health checks of real instances.</summary>
+    public static IServiceCollection AddHealthProbes(this IServiceCollection services) => services
+        .AddSingleton<NetworkHealthProbe>()
+        .AddSingleton<ExecHealthProbe>()
+        .AddSingleton<IHealthProbe, HealthProbes>();
 }

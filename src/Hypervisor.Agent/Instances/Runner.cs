@@ -1,5 +1,6 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Instances.Health;
+using Hypervisor.Agent.Telemetry;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
@@ -61,7 +62,7 @@ internal sealed partial class Runner
         _services = services;
         _logger = services.Logger;
         _steps = new RunnerSteps(id, services);
-        _health = new HealthMonitor(services.Health, services.Time, _signal.Set);
+        _health = new HealthMonitor(services.Health, services.ExecChecks, services.Time, _signal.Set);
         _origin = services.Time.GetTimestamp();
     }
 
@@ -311,7 +312,7 @@ internal sealed partial class Runner
         return _restart.At;
     }
 
-    /// <summary>Only a run under the present epoch, and only once it has an address, can be asked anything.</summary>
+    /// <summary>Only a run under the present epoch can be asked anything, and over the network only once it has an address.</summary>
     private void WatchHealth()
     {
         HealthTarget? target = null;
@@ -326,9 +327,10 @@ internal sealed partial class Runner
             if (_desired is { Spec.Health: { } check } desired
                 && _observed.Instance is { State: DriverState.Running } running
                 && running.Epoch.Value == desired.Epoch
-                && _steps.Address.Length > 0)
+                && (_steps.Address.Length > 0 || check.CheckCase == HealthCheck.CheckOneofCase.Exec))
             {
-                target = new HealthTarget(check, _steps.Address, running.StartedAt);
+                var access = _services.DriverOf(desired.Spec.Type)?.Access;
+                target = new HealthTarget(check, Id, running.Epoch, running.StartedAt, _steps.Address, access);
             }
         }
 
@@ -383,7 +385,7 @@ internal sealed partial class Runner
 
     private async Task PerformAsync(RunnerView view, Decision decision, CancellationToken cancellationToken)
     {
-        using var trace = RunnerTrace.Begin(decision.Action, view.Desired);
+        using var trace = AgentTraces.Begin($"instance {decision.Action}", view.Desired?.TraceParent, Id.Value);
         var interrupt = new CancellationTokenSource();
         using var deadline = new CancellationTokenSource(RunnerSteps.DeadlineOf(decision.Action, view.Desired), _services.Time);
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, interrupt.Token, deadline.Token);

@@ -23,5 +23,8 @@ internal sealed record RunnerServices(
     /// <summary>Holds creates and starts of all runners to <see cref="Limits.ConcurrentStarts"/> at once.</summary>
     public AdmissionGate Starts { get; } = new(Limits.ConcurrentStarts);
 
+    /// <summary>Likewise commands of health checks to <see cref="Limits.ConcurrentExecChecks"/>.</summary>
+    public AdmissionGate ExecChecks { get; } = new(Limits.ConcurrentExecChecks);
+
     public IInstanceDriver? DriverOf(InstanceType type) => Drivers.FirstOrDefault(driver => driver.Type == type);
 }

@@ -1,3 +1,5 @@
+using Grpc.Core;
+
 namespace Hypervisor.Agent.Node;
 
 /// <summary>Runs the agent within the host; the only place that leaves the caller's context.</summary>
@@ -18,9 +20,10 @@ internal sealed partial class NodeAgentHost(NodeAgent agent, IHostApplicationLif
 
             await agent.RunAsync(stoppingToken);
         }
-        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        catch (Exception asked) when (stoppingToken.IsCancellationRequested
+            && asked is OperationCanceledException or RpcException { StatusCode: StatusCode.Cancelled })
         {
-            // Asked to stop.
+            // To stop; a stream that is read then ends by its own kind of cancellation.
         }
         catch (Exception failure)
         {

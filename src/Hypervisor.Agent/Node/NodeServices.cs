@@ -1,6 +1,7 @@
 using Hypervisor.Agent.Configuration;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Networking;
+using Hypervisor.Agent.Telemetry;
 using Hypervisor.Hosting.Randomness;
 
 namespace Hypervisor.Agent.Node;
@@ -23,7 +24,13 @@ internal static class NodeServices
         .AddSingleton<ILeaseClock, BootTimeClock>()
         .AddSingleton<NodeState>()
         .AddSingleton<IReadOnlyList<IInstanceDriver>>(provider => [.. provider.GetServices<IInstanceDriver>()
-            .Where(driver => configuration.SupportedInstanceTypes.Contains(driver.Type))])
+            .Where(driver => configuration.SupportedInstanceTypes.Contains(driver.Type))
+            .Select(driver => new MeteredDriver(
+                driver,
+                provider.GetRequiredService<AgentMetrics>(),
+                provider.GetRequiredService<TimeProvider>(),
+                provider.GetRequiredService<ILogger<MeteredDriver>>()))])
+        .AddSingleton<AgentMetrics>()
         .AddSingleton<Registration>()
         .AddSingleton<Heartbeats>()
         .AddSingleton(provider => new NodeAgent(

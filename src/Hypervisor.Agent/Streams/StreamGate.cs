@@ -9,6 +9,18 @@ internal sealed class StreamGate(int perInstance = StreamLimits.PerInstance, int
     private readonly Dictionary<string, int> _open = new(StringComparer.Ordinal);
     private int _all;
 
+    /// <summary>Open now.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _all;
+            }
+        }
+    }
+
     /// <returns>To be disposed of at the stream's end; null when there are too many.</returns>
     public IDisposable? TryEnter(InstanceId id)
     {

@@ -8,6 +8,7 @@ namespace Hypervisor.Ctl.Commands;
 internal sealed class EventsCommand : CtlCommand
 {
     private readonly Option<OutputFormat> _output = CommonOptions.Output();
+    private readonly Freshness _freshness = new();
     private readonly Option<bool> _watch = CommonOptions.Watch();
     private readonly Option<bool> _all = CommonOptions.AllProjects();
     private readonly Option<string> _instance = new("--instance") { Description = "Only of this instance", HelpName = "NAME" };
@@ -19,6 +20,7 @@ internal sealed class EventsCommand : CtlCommand
         command.Add(_node);
         command.Add(_all);
         command.Add(_watch);
+        command.Add(_freshness.Option);
         command.Add(_output);
     }
 
@@ -26,6 +28,7 @@ internal sealed class EventsCommand : CtlCommand
     {
         invocation.Streaming = invocation.Get(_watch);
         var project = invocation.Get(_all) ? "-" : invocation.Project;
+        var consistency = _freshness.Of(invocation);
         var uid = await ObjectUidAsync(invocation, cancellationToken);
         var printer = invocation.Printer(_output);
         var layout = Layouts.Events(invocation.Environment.Time.GetUtcNow(), printer.Format == OutputFormat.Wide);
@@ -39,11 +42,12 @@ internal sealed class EventsCommand : CtlCommand
 
         var answer = await Pages.ReadAsync(
             (token, options) => invocation.Cluster.ListEventsAsync(
-                new() { Project = project, ObjectUid = uid, PageSize = Limits.PageSize, PageToken = token }, options),
+                new() { Project = project, ObjectUid = uid, PageSize = Limits.PageSize, PageToken = token, Consistency = consistency }, options),
             page => page.List,
             static (all, page) => all.Events.Add(page.Events),
             invocation,
             cancellationToken);
+        _freshness.Tell(invocation, answer.List);
         return ListOutput.Write(invocation, printer, answer, answer.Events, layout, e => e.Uid, "No events.");
     }
 
@@ -52,14 +56,14 @@ internal sealed class EventsCommand : CtlCommand
         if (invocation.Get(_instance) is { } instance)
         {
             var found = await invocation.CallAsync(
-                options => invocation.Compute.GetInstanceAsync(new() { Project = invocation.Project, Instance = instance }, options),
+                options => invocation.Compute.GetInstanceAsync(new() { Project = invocation.Project, Instance = instance, Consistency = _freshness.Of(invocation) }, options),
                 cancellationToken);
             return found.Metadata.Uid;
         }
 
         if (invocation.Get(_node) is { } node)
         {
-            var found = await invocation.CallAsync(options => invocation.Cluster.GetNodeAsync(new() { Node = node }, options), cancellationToken);
+            var found = await invocation.CallAsync(options => invocation.Cluster.GetNodeAsync(new() { Node = node, Consistency = _freshness.Of(invocation) }, options), cancellationToken);
             return found.Metadata.Uid;
         }
 

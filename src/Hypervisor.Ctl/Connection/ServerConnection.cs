@@ -63,7 +63,8 @@ internal sealed class ServerConnection : IDisposable
     /// <summary>Makes a unary call, again and again with growing pauses while the server is unavailable.</summary>
     /// <exception cref="RpcException">The server said no.</exception>
     /// <exception cref="ServerUnreachableException">No connection, or no answer in time.</exception>
-    public async Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellationToken)
+    public async Task<T> CallAsync<T>(
+        Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellationToken, Action<Metadata>? headers = null)
     {
         var started = _time.GetTimestamp();
         for (var attempt = 0; ; attempt++)
@@ -74,6 +75,7 @@ internal sealed class ServerConnection : IDisposable
             {
                 using var active = call(new CallOptions(cancellationToken: either.Token));
                 var answer = await active.ResponseAsync;
+                headers?.Invoke(await active.ResponseHeadersAsync);
                 _connected = true;
                 return answer;
             }

@@ -93,6 +93,14 @@ public static class Values
     public static Complaint? PeerAddress(string text, out HostPort value) =>
         HostPort.TryParse(text, out value) && !value.IsAny && value.Port != 0 ? null : new("is not an address to call", "write host:port with a port from 1 to 65535");
 
+    /// <summary>A collector of telemetry that speaks OTLP over gRPC.</summary>
+    public static Complaint? OtlpEndpoint(string text, out Uri? value)
+    {
+        var valid = Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" && uri.UserInfo.Length == 0 && uri.Host.Length > 0;
+        value = valid ? uri : null;
+        return valid ? null : new("is not the address of a collector", "write http://host:4317");
+    }
+
     /// <summary>An IPv4 or IPv6 address.</summary>
     public static Complaint? IpAddress(string text, out IPAddress value)
     {

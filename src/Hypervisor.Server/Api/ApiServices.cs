@@ -6,6 +6,7 @@ using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Streams;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Backups;
+using Hypervisor.Server.Replicas;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Telemetry;
@@ -30,7 +31,12 @@ internal static class ApiServices
         services.AddSingleton<InstanceAdoption>();
         services.AddSingleton<InstancePurge>();
         services.AddSingleton(provider => new ClusterSummary(
-            provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<IClusterStore>(), provider.GetRequiredService<TimeProvider>(), replica, address));
+            provider.GetRequiredService<ViewReads>(),
+            provider.GetRequiredService<IClusterStore>(),
+            provider.GetRequiredService<ReplicaCalls>(),
+            provider.GetRequiredService<TimeProvider>(),
+            replica,
+            address));
 
         // Services hold no state of a call; one of each spares an allocation tree per call.
         services.AddSingleton<ClusterService>();

@@ -6,6 +6,7 @@ using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Backups;
 using Hypervisor.Server.Nodes;
+using Hypervisor.Server.Replicas;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Api;
@@ -65,7 +66,8 @@ internal sealed class ClusterService(
     }
 
     public override Task<ClusterInfo> GetClusterInfo(GetClusterInfoRequest request, ServerCallContext context) =>
-        summary.GetAsync(context.CancellationToken);
+        ViewAge.TellAsync(context, request.Consistency, views, () => summary.GetAsync(
+            request.Consistency, ReplicaCalls.IsForwarded(context), context.CancellationToken));
 
     public override async Task BackupCluster(
         BackupClusterRequest request, IServerStreamWriter<BackupClusterResponse> responseStream, ServerCallContext context)

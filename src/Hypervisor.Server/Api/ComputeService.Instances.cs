@@ -1,6 +1,8 @@
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Api.Watches;
+using Hypervisor.Server.Replicas;
 
 namespace Hypervisor.Server.Api;
 
@@ -45,6 +47,15 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<PlacementReceipt> ExplainInstance(ExplainInstanceRequest request, ServerCallContext context) =>
         instances.Queries.ExplainAsync(request, context.CancellationToken);
 
-    public override Task<UpdateInstanceResponse> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) =>
-        instances.Updates.UpdateAsync(request, context.CancellationToken);
+    public override async Task<UpdateInstanceResponse> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context)
+    {
+        try
+        {
+            return await instances.Updates.UpdateAsync(request, context.CancellationToken);
+        }
+        catch (NotLeadingException) when (!ReplicaCalls.IsForwarded(context))
+        {
+            return await replicas.UpdateAsync(request, context);
+        }
+    }
 }

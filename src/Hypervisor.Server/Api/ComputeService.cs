@@ -2,10 +2,12 @@ using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Streams;
 using Hypervisor.Server.Images;
 using Hypervisor.Server.Images.Registries;
+using Hypervisor.Server.Replicas;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Api;
 
 // What the parts of the service (ComputeService.Instances.cs, ComputeService.Images.cs, ComputeService.Streams.cs) are made of.
 internal sealed partial class ComputeService(
-    InstanceOperations instances, ImageCatalogue images, ImagePulls pulls, InstanceStreams streams, LogStreams logs, ViewReads reads, TimeProvider time);
+    InstanceOperations instances, ImageCatalogue images, ImagePulls pulls, InstanceStreams streams, LogStreams logs, ReplicaCalls replicas,
+    ViewReads reads, TimeProvider time);

@@ -26,7 +26,7 @@ internal sealed class BackupFile : IDisposable
 
     /// <summary>Whether the key is the cluster's and not its servers' (leadership) or its store's.</summary>
     public static bool IsOfTheCluster(string key) =>
-        key is not (Keys.ClusterIdentity or Keys.WatchMarker or Keys.Restore) && !key.StartsWith(Keys.Leaders, StringComparison.Ordinal);
+        key is not (Keys.ClusterIdentity or Keys.WatchMarker or Keys.Restore or Keys.EventsRecorded) && !key.StartsWith(Keys.Leaders, StringComparison.Ordinal);
 
     /// <exception cref="InvalidBackupException">It cannot be read, or is not a whole and unchanged backup that we understand.</exception>
     public static BackupFile Open(string path)

@@ -10,8 +10,18 @@ internal sealed record ServerConfiguration
     /// <summary><c>grpc_addr</c>: where clients and agents call.</summary>
     public HostPort GrpcAddress { get; init; } = new("127.0.0.1", 50051);
 
+    /// <summary><c>advertise_addr</c>: what other servers of the cluster call; null means that <c>grpc_addr</c> says it.</summary>
+    public HostPort? AdvertiseAddress { get; init; }
+
+    /// <summary>With the machine's name where <c>grpc_addr</c> is every address.</summary>
+    public HostPort AdvertisedAddress =>
+        AdvertiseAddress ?? (GrpcAddress.IsAny ? GrpcAddress with { Host = Environment.MachineName } : GrpcAddress);
+
     /// <summary><c>http_addr</c>: REST, its description, health and metrics.</summary>
     public HostPort HttpAddress { get; init; } = new("127.0.0.1", 8080);
+
+    /// <summary><c>allowed_origins</c>: of other pages than the server's own that may call <c>http_addr</c> from a browser.</summary>
+    public IReadOnlyList<Uri> AllowedOrigins { get; init; } = [];
 
     /// <summary><c>data_dir</c>: the embedded store and the images.</summary>
     public string DataDirectory { get; init; } = "/var/lib/hypervisor/server";
@@ -41,20 +51,10 @@ internal sealed record ServerConfiguration
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
     /// <summary><c>log.format</c></summary>
-    public LogFormat LogFormat { get; init; } = LogFormat.Text;
+    public LogStyle LogFormat { get; init; } = LogStyle.Text;
 
     /// <summary><c>telemetry</c></summary>
     public TelemetryConfiguration Telemetry { get; init; } = new();
-}
-
-/// <summary>How log messages are written.</summary>
-internal enum LogFormat
-{
-    /// <summary>One line for people, or for systemd's journal.</summary>
-    Text,
-
-    /// <summary>One JSON object per line, with the message's parts and the trace it belongs to.</summary>
-    Json,
 }
 
 /// <summary>Where traces go.</summary>

@@ -33,7 +33,9 @@ internal static class ServerConfigurationLoader
         var configuration = new ServerConfiguration
         {
             GrpcAddress = reader.Value<HostPort>("grpc_addr", defaults.GrpcAddress, Values.ListenAddress),
+            AdvertiseAddress = reader.Value<HostPort?>("advertise_addr", null, AdvertiseAddress),
             HttpAddress = reader.Value<HostPort>("http_addr", defaults.HttpAddress, Values.ListenAddress),
+            AllowedOrigins = reader.List<Uri>("allowed_origins", defaults.AllowedOrigins, maxItems: 32, Origin),
             DataDirectory = reader.Value("data_dir", defaults.DataDirectory, Values.AbsolutePath()),
             Insecure = reader.Value<bool>("insecure", defaults.Insecure, Values.Bool),
             Heartbeat = Heartbeat(reader, defaults.Heartbeat),
@@ -44,8 +46,8 @@ internal static class ServerConfigurationLoader
             Images = Images(reader, defaults.Images),
             Registries = RegistriesLoader.Read(reader),
             LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),
-            LogFormat = reader.Value("log.format", defaults.LogFormat, Values.OneOf(("text", LogFormat.Text), ("json", LogFormat.Json))),
-            Telemetry = new() { OtlpEndpoint = reader.Value<Uri?>("telemetry.otlp_endpoint", null, OtlpEndpoint) },
+            LogFormat = reader.Value("log.format", defaults.LogFormat, Values.OneOf(("text", LogStyle.Text), ("json", LogStyle.Json))),
+            Telemetry = new() { OtlpEndpoint = reader.Value<Uri?>("telemetry.otlp_endpoint", null, Values.OtlpEndpoint) },
         };
 
         RequireLoopback(reader, configuration.Insecure, "grpc_addr", configuration.GrpcAddress);
@@ -184,11 +186,19 @@ internal static class ServerConfigurationLoader
 
     private static Complaint? Path(string text, out string? value) => Values.AbsolutePath()(text, out value!);
 
-    private static Complaint? OtlpEndpoint(string text, out Uri? value)
+    private static Complaint? AdvertiseAddress(string text, out HostPort? value)
     {
-        var valid = Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" && uri.UserInfo.Length == 0 && uri.Host.Length > 0;
-        value = valid ? uri : null;
-        return valid ? null : new("is not the address of a collector", "write http://host:4317");
+        var complaint = Values.PeerAddress(text, out var address);
+        value = complaint is null ? address : null;
+        return complaint;
+    }
+
+    private static Complaint? Origin(string text, out Uri value)
+    {
+        var valid = Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" && uri.UserInfo.Length == 0
+            && uri.Host.Length > 0 && uri.PathAndQuery == "/" && uri.Fragment.Length == 0 && !text.EndsWith('/');
+        value = valid ? uri! : new Uri("http://invalid");
+        return valid ? null : new("is not an origin", "write https://host or https://host:port, without a path");
     }
 
     private static Complaint? EtcdEndpoint(string text, out Uri value)

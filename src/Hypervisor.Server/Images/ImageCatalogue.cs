@@ -78,8 +78,9 @@ internal sealed class ImageCatalogue(
             violations.Add("page_token", "This is not a token from an earlier answer; begin without one.");
         }
 
+        RequestChecks.CheckConsistency(request.Consistency, violations);
         violations.ThrowIfAny();
-        var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
+        var view = await reads.ViewAsync(request.Consistency, cancellationToken);
         var size = request.PageSize == 0 ? Limits.Images.DefaultPageSize : request.PageSize;
         var page = view.ImagesOf(project)
             .Where(entry => request.PageToken.Length == 0 || string.CompareOrdinal(entry.Reference, request.PageToken) > 0)
@@ -93,6 +94,11 @@ internal sealed class ImageCatalogue(
                 NextPageToken = page.Count > size ? page[size - 1].Reference : "",
             },
         };
+        if (request.Consistency == Consistency.Stale)
+        {
+            response.List.Age = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(reads.Age);
+        }
+
         response.Images.AddRange(page.Take(size).Select(entry => ImageRecords.Shown(entry.Record, entry.ModRevision, view.Incarnation)));
         return response;
     }

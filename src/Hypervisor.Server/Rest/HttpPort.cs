@@ -1,5 +1,6 @@
 using Hypervisor.Server.Api;
 using Hypervisor.Server.Rest.OpenApi;
+using Hypervisor.Server.Rest.Sockets;
 using Hypervisor.Server.Telemetry;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
@@ -8,7 +9,13 @@ namespace Hypervisor.Server.Rest;
 /// <summary>Everything on <c>http_addr</c>: REST under /v1, its description, and what probes and monitoring ask.</summary>
 internal static class HttpPort
 {
-    public static void Map(IApplicationBuilder app) => app.Run(context => context.Request.Path.Value switch
+    public static void Map(IApplicationBuilder app)
+    {
+        app.UseWebSockets(new WebSocketOptions { KeepAliveInterval = Limits.Sockets.Ping, KeepAliveTimeout = Limits.Sockets.Pong });
+        app.Run(HandleAsync);
+    }
+
+    private static Task HandleAsync(HttpContext context) => context.Request.Path.Value switch
     {
         "/healthz" => TextAsync(context, StatusCodes.Status200OK, "ok\n"),
         "/readyz" => ReadyAsync(context),
@@ -16,10 +23,12 @@ internal static class HttpPort
         "/openapi.json" => context.RequestServices.GetRequiredService<ApiReference>().WriteDocumentAsync(context),
         "/docs" or "/docs/" => context.RequestServices.GetRequiredService<ApiReference>().WritePageAsync(context),
         { } path when path.StartsWith("/v1/", StringComparison.Ordinal) =>
-            context.RequestServices.GetRequiredService<RestApi>().HandleAsync(context),
+            context.RequestServices.GetRequiredService<InstanceSockets>().Find(context) is { } socket
+                ? socket
+                : context.RequestServices.GetRequiredService<RestApi>().HandleAsync(context),
         _ => TextAsync(
             context, StatusCodes.Status404NotFound, "Here are /v1/… (REST), /docs, /openapi.json, /healthz, /readyz and /metrics.\n"),
-    });
+    };
 
     /// <summary>/healthz says that the process serves, /readyz that it can answer.</summary>
     private static Task ReadyAsync(HttpContext context)

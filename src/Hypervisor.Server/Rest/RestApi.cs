@@ -4,6 +4,7 @@ using Google.Protobuf;
 using Google.Rpc;
 using Grpc.Core;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Rest.Requests;
 using Hypervisor.Server.Telemetry;
 using Microsoft.AspNetCore.Http.Features;
@@ -14,17 +15,24 @@ namespace Hypervisor.Server.Rest;
 /// The public API over HTTP/1.1: every unary and server-streaming method of ComputeService and ClusterService, called in this process.
 /// A stream is newline-delimited JSON, one message per line; when it ends by an error, the last line is <c>{"error": …}</c>.
 /// </summary>
-internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostApplicationLifetime lifetime, TimeProvider time)
+internal sealed class RestApi(
+    RestRoutes routes, ServerConfiguration configuration, ErrorTranslation errors, IHostApplicationLifetime lifetime, TimeProvider time)
 {
     private const string Json = "application/json; charset=utf-8";
     private const string JsonLines = "application/x-ndjson; charset=utf-8";
 
     public RestRoutes Routes => routes;
 
-    public async Task HandleAsync(HttpContext http)
+    /// <summary>Percent-encoded as it came, without the query.</summary>
+    public static string PathOf(HttpContext http)
     {
         var target = http.Features.Get<IHttpRequestFeature>()!.RawTarget;
-        var path = target.StartsWith('/') ? target.Split('?', 2)[0] : http.Request.Path.ToUriComponent();
+        return target.StartsWith('/') ? target.Split('?', 2)[0] : http.Request.Path.ToUriComponent();
+    }
+
+    public async Task HandleAsync(HttpContext http)
+    {
+        var path = PathOf(http);
         if (routes.Find(http.Request.Method, path, out var allowed) is not { } match)
         {
             await RefuseAsync(http, path, allowed);
@@ -39,7 +47,7 @@ internal sealed class RestApi(RestRoutes routes, ErrorTranslation errors, IHostA
         var code = StatusCode.OK;
         try
         {
-            RequestOrigin.Check(http.Request);
+            RequestOrigin.Check(http.Request, configuration.AllowedOrigins);
             var request = RequestReader.Read(match, http.Request.QueryString.Value ?? "", await BodyAsync(http, ending.Token));
             var context = new RestCallContext(http, match.Method.FullName, ending.Token);
             if (match.Method.Streams)

@@ -22,6 +22,8 @@ internal delegate Task RestHandler(IMessage request, Func<IMessage, Cancellation
 /// <param name="HasBody">Fields that the path does not give come in the body; otherwise they are query parameters.</param>
 internal sealed record HttpBinding(string Verb, PathTemplate Path, bool HasBody)
 {
+    public int MostParameters { get; init; } = Limits.Rest.QueryParameters;
+
     /// <returns>Null for a method that REST does not have.</returns>
     /// <exception cref="FormatException">The option asks for what is not supported.</exception>
     public static HttpBinding? Of(MethodDescriptor method)

@@ -1,5 +1,6 @@
 using Hypervisor.Server.Api;
 using Hypervisor.Server.Rest.OpenApi;
+using Hypervisor.Server.Rest.Sockets;
 
 namespace Hypervisor.Server.Rest;
 
@@ -17,6 +18,7 @@ internal static class RestServices
             return new RestRoutes([.. cluster.All, .. compute.All]);
         });
         services.AddSingleton<RestApi>();
+        services.AddSingleton<InstanceSockets>();
         services.AddSingleton<ApiReference>();
         return services;
     }

@@ -12,6 +12,9 @@ internal static class Keys
     /// <summary>There while a restore is under way: the SHA-256 of its file. No server begins before it is gone.</summary>
     public const string Restore = "cluster/restore";
 
+    /// <summary>How far the leaders have told events. Not in backups: a restored store's revisions are others.</summary>
+    public const string EventsRecorded = "cluster/events-recorded";
+
     public const string Specs = "instances/spec/";
     public const string Placements = "instances/placement/";
     public const string Statuses = "instances/status/";
@@ -29,6 +32,9 @@ internal static class Keys
 
     /// <summary>The election whose winner runs the controllers.</summary>
     public const string ControllerElection = "controllers";
+
+    /// <summary>Elections that each server wins alone for as long as it lives; the candidate is its address.</summary>
+    public const string ReplicaElection = "replica/";
 
     public static string Spec(InstanceId id) => Specs + id.Value;
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Sockets;
+using System.Net.WebSockets;
 using System.Text;
 using System.Text.Json;
 using Hypervisor.Protocol.V1;
@@ -111,6 +112,98 @@ public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTes
         }
     }
 
+    [Fact]
+    public async Task One_trace_leads_from_the_call_to_the_drivers_call_and_the_agent_counts_it()
+    {
+        const string Trace = "2af7651916cd43dd8448eb211c80319e";
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/projects/default/instances")
+        {
+            Content = new StringContent(Create("traced", 32), Encoding.UTF8, new MediaTypeHeaderValue("application/json")),
+            Headers = { { "traceparent", $"00-{Trace}-b7ad6b7169203331-01" } },
+        };
+        using var answer = await fixture.Http.SendAsync(request);
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        var uid = (await Cluster.InstanceAsync("traced", "runs", instance => instance.Status.State == InstanceState.Running)).Metadata.Uid;
+
+        await RealTime.UntilAsync("the agent's log tells of the start", TimeSpan.FromSeconds(20), () => Cluster.Agent.Log.Split('\n').Any(line =>
+            line.StartsWith('{') && line.Contains(Trace, StringComparison.Ordinal) && line.Contains($"containerd start of {uid}: ok", StringComparison.Ordinal)));
+        var metrics = await fixture.Http.GetStringAsync(new Uri("http://agent/metrics"));
+        Assert.Contains("hypervisor_agent_driver_call_duration_seconds_count{driver=\"containerd\",call=\"start\",outcome=\"ok\"} ", metrics, StringComparison.Ordinal);
+        Assert.Contains("hypervisor_agent_instances ", metrics, StringComparison.Ordinal);
+        await SendAsync(HttpMethod.Delete, "/v1/projects/default/instances/traced", null, HttpStatusCode.OK);
+    }
+
+    [Fact]
+    public async Task A_browser_runs_a_command_in_a_real_instance()
+    {
+        using var socket = await OpenAsync("steady:exec?command=sh&command=-c&command=stty%20size%3B%20read%20x%3B%20stty%20size%3B%20cat%3B%20exit%209"
+            + "&terminal=true&attachStdin=true&columns=80&rows=24");
+        await UntilAsync(socket, "\u000124 80");
+        await SendTextAsync(socket, """{"resize":{"columns":132,"rows":50}}""");
+        await SendInputAsync(socket, "\n");
+        await UntilAsync(socket, "50 132");
+        await SendInputAsync(socket, "\u0004");
+        await UntilAsync(socket, """{ "exit": { "code": 9 } }""");
+        await UntilAsync(socket, "closed 1000");
+
+        using var piped = await OpenAsync("steady:exec?command=sh&command=-c&command=cat%3B%20echo%20end%20%3E%262&attachStdin=true");
+        await SendInputAsync(piped, "piped");
+        await UntilAsync(piped, "\u0001piped");
+        await SendTextAsync(piped, """{"closeStdin":true}""");
+        await UntilAsync(piped, "\u0002end\n");
+        await UntilAsync(piped, """{ "exit": { } }""");
+    }
+
+    [Fact]
+    public async Task A_browser_that_leaves_takes_its_command_with_it_and_a_foreign_page_gets_none()
+    {
+        var running = await Cluster.InstanceAsync("steady", "runs", instance => instance.Status.State == InstanceState.Running);
+        using var socket = await OpenAsync("steady:exec?command=sh&command=-c&command=echo%20ready%3B%20exec%20sleep%204711");
+        await UntilAsync(socket, "\u0001ready\n");
+        Assert.Equal(2, Processes(running.Metadata.Uid));
+        socket.Abort();
+        await RealTime.UntilAsync("only the main process is left", TimeSpan.FromSeconds(20), () => Processes(running.Metadata.Uid) == 1);
+
+        await Assert.ThrowsAsync<WebSocketException>(() => OpenAsync("steady:exec?command=true", "https://elsewhere.example"));
+        using var greedy = await OpenAsync("steady:exec?command=cat&attachStdin=true");
+        await greedy.SendAsync(new byte[70_000], WebSocketMessageType.Binary, endOfMessage: true, CancellationToken.None);
+        await UntilAsync(greedy, "closed 1009");
+        await RealTime.UntilAsync("only the main process is left", TimeSpan.FromSeconds(20), () => Processes(running.Metadata.Uid) == 1);
+    }
+
+    private static Task SendTextAsync(ClientWebSocket socket, string text) =>
+        socket.SendAsync(Encoding.UTF8.GetBytes(text), WebSocketMessageType.Text, endOfMessage: true, CancellationToken.None);
+
+    private static Task SendInputAsync(ClientWebSocket socket, string text) =>
+        socket.SendAsync(Encoding.UTF8.GetBytes("\0" + text), WebSocketMessageType.Binary, endOfMessage: true, CancellationToken.None);
+
+    private static async Task UntilAsync(ClientWebSocket socket, string expected)
+    {
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(30), RealTime.Clock);
+        var (seen, buffer) = (new StringBuilder(), new byte[128 * 1024]);
+        while (!seen.ToString().Contains(expected, StringComparison.Ordinal))
+        {
+            Assert.False(patience.IsCancellationRequested, $"'{expected}' did not come: {seen}");
+            var part = await socket.ReceiveAsync(buffer, patience.Token);
+            seen.Append(part.MessageType == WebSocketMessageType.Close ? $"closed {(int)socket.CloseStatus!}" : Encoding.Latin1.GetString(buffer, 0, part.Count));
+        }
+    }
+
+    private async Task<ClientWebSocket> OpenAsync(string target, string? origin = null)
+    {
+        var socket = new ClientWebSocket();
+        socket.Options.AddSubProtocol("v1.stream.hypervisor");
+        if (origin is not null)
+        {
+            socket.Options.SetRequestHeader("Origin", origin);
+        }
+
+        await socket.ConnectAsync(new Uri($"ws://server/v1/projects/default/instances/{target}"), fixture.Http, CancellationToken.None);
+        return socket;
+    }
+
+    private int Processes(string uid) => File.ReadLines($"/sys/fs/cgroup/pids{Cluster.CgroupParent}/{uid}/cgroup.procs").Count();
+
     private static HashSet<string> Reasons(ListEventsResponse events, string name) =>
         [.. events.Events.Where(entry => entry.ObjectName == name).Select(entry => entry.Reason)];
 
@@ -159,17 +252,19 @@ public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTes
 
     public sealed class Fixture : IAsyncLifetime
     {
+        private const int AgentMetrics = 9952;
+
         internal LocalCluster Cluster { get; private set; } = null!;
 
         internal HttpClient Http { get; private set; } = null!;
 
         public async ValueTask InitializeAsync()
         {
-            Cluster = await LocalCluster.StartAsync();
+            Cluster = await LocalCluster.StartAsync(new LocalClusterOptions { AgentYaml = $"metrics_addr: 127.0.0.1:{AgentMetrics}\nlog:\n  level: debug\n  format: json\n" });
             Http = new HttpClient(new SocketsHttpHandler
             {
-                ConnectCallback = async (_, _) => new NetworkStream(
-                    await Cluster.ConnectAsync(new IPEndPoint(IPAddress.Loopback, 8080)), ownsSocket: true),
+                ConnectCallback = async (asked, _) => new NetworkStream(
+                    await Cluster.ConnectAsync(new IPEndPoint(IPAddress.Loopback, asked.DnsEndPoint.Host == "agent" ? AgentMetrics : 8080)), ownsSocket: true),
             })
             {
                 BaseAddress = new Uri("http://server"),

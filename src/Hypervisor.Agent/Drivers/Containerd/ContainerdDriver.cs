@@ -228,7 +228,10 @@ internal sealed class ContainerdDriver(
 
     public async IAsyncEnumerable<InstanceId> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var request = new SubscribeRequest { Filters = { $"namespace=={client.Namespace},topic~=|^/tasks/|" } };
+        var request = new SubscribeRequest
+        {
+            Filters = { $"namespace=={client.Namespace},topic~=|^/tasks/|,topic!=\"/tasks/exec-added\",topic!=\"/tasks/exec-started\"" },
+        };
         using var call = client.Events.Subscribe(request, client.Call(null, cancellationToken));
         while (true)
         {
@@ -237,9 +240,14 @@ internal sealed class ContainerdDriver(
                 throw new DriverException(RuntimeErrors.Unavailable, "containerd ended the stream of events", permanent: false);
             }
 
-            if (call.ResponseStream.Current.Event is { } envelope)
+            if (call.ResponseStream.Current is { Event: { } @event } envelope)
             {
-                yield return new InstanceId(TaskEvent.Parser.ParseFrom(envelope.Value).ContainerId);
+                var told = TaskEvent.Parser.ParseFrom(@event.Value);
+                if (envelope.Topic != "/tasks/exit" || told.Process == told.ContainerId)
+                {
+                    // The end of another process than the main one changes nothing, and health checks end every second.
+                    yield return new InstanceId(told.ContainerId);
+                }
             }
         }
     }

@@ -1,17 +1,25 @@
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Waiting;
+using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Instances.Health;
 
-/// <summary>What is to be checked: this check, of this run, at this address.</summary>
-internal sealed record HealthTarget(HealthCheck Check, string Address, DateTimeOffset? StartedAt);
+/// <summary>What is to be checked: this check, of this run.</summary>
+/// <param name="Address">On the node's network; empty without one.</param>
+/// <param name="Access">The way into it; null where its driver has none.</param>
+internal sealed record HealthTarget(
+    HealthCheck Check, InstanceId Id, Epoch Epoch, DateTimeOffset? StartedAt, string Address, IInstanceAccess? Access);
 
 /// <summary>Checks one instance while it runs. Its owner says what to check; it says when the verdict changes.</summary>
+/// <param name="commands">Holds the checks of all instances that start processes to a few at once.</param>
 /// <param name="changed">Called after <see cref="State"/> has changed its verdict or its reason.</param>
-internal sealed class HealthMonitor(IHealthProbe probe, TimeProvider time, Action changed)
+internal sealed class HealthMonitor(IHealthProbe probe, AdmissionGate commands, TimeProvider time, Action changed)
 {
     private readonly Lock _gate = new();
     private HealthTarget? _target;
     private HealthState _state = HealthState.None;
+    private long _saidAt;
     private Action _end = static () => { };
     private Task _loop = Task.CompletedTask;
 
@@ -67,8 +75,11 @@ internal sealed class HealthMonitor(IHealthProbe probe, TimeProvider time, Actio
         {
             while (true)
             {
-                var result = await CheckOnceAsync(target, cancellationToken);
-                Take(target, result, ran + time.GetElapsedTime(begun));
+                if (await CheckOnceAsync(target, cancellationToken) is { } result)
+                {
+                    Take(target, result, ran + time.GetElapsedTime(begun));
+                }
+
                 await Task.Delay(interval, time, cancellationToken);
             }
         }
@@ -78,14 +89,32 @@ internal sealed class HealthMonitor(IHealthProbe probe, TimeProvider time, Actio
         }
     }
 
-    private async Task<HealthResult> CheckOnceAsync(HealthTarget target, CancellationToken cancellationToken)
+    private async Task<HealthResult?> CheckOnceAsync(HealthTarget target, CancellationToken cancellationToken)
+    {
+        if (target.Check.CheckCase != HealthCheck.CheckOneofCase.Exec)
+        {
+            return await AskAsync(target, cancellationToken);
+        }
+
+        await commands.EnterAsync(cancellationToken);
+        try
+        {
+            return await AskAsync(target, cancellationToken);
+        }
+        finally
+        {
+            commands.Leave();
+        }
+    }
+
+    private async Task<HealthResult?> AskAsync(HealthTarget target, CancellationToken cancellationToken)
     {
         var timeout = target.Check.Timeout.ToTimeSpan();
         using var deadline = new CancellationTokenSource(timeout, time);
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
         try
         {
-            return await probe.CheckAsync(target.Check, target.Address, linked.Token);
+            return await probe.CheckAsync(target, linked.Token);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
@@ -104,10 +133,21 @@ internal sealed class HealthMonitor(IHealthProbe probe, TimeProvider time, Actio
 
             var before = _state;
             _state = HealthRules.Next(before, result, target.Check, ran);
-            if (_state.Verdict == before.Verdict && (_state.Verdict != HealthVerdict.Unhealthy || _state.Message == before.Message))
+            if (_state.Verdict == before.Verdict)
             {
-                return;
+                if (_state.Verdict != HealthVerdict.Unhealthy || _state.Message == before.Message)
+                {
+                    return;
+                }
+
+                if (time.GetElapsedTime(_saidAt) < Limits.HealthMessageInterval)
+                {
+                    _state = _state with { Message = before.Message };
+                    return;
+                }
             }
+
+            _saidAt = time.GetTimestamp();
         }
 
         changed();

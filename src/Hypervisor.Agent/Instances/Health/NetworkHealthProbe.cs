@@ -25,13 +25,14 @@ internal sealed class NetworkHealthProbe : IHealthProbe, IDisposable
         Timeout = Timeout.InfiniteTimeSpan,
     };
 
-    public async Task<HealthResult> CheckAsync(HealthCheck check, string address, CancellationToken cancellationToken)
+    public async Task<HealthResult?> CheckAsync(HealthTarget target, CancellationToken cancellationToken)
     {
+        var check = target.Check;
         try
         {
             return check.CheckCase == HealthCheck.CheckOneofCase.Http
-                ? await GetAsync(check.Http, address, cancellationToken)
-                : await ConnectAsync(check.Tcp.Port, address, cancellationToken);
+                ? await GetAsync(check.Http, target.Address, cancellationToken)
+                : await ConnectAsync(check.Tcp.Port, target.Address, cancellationToken);
         }
         catch (SocketException exception)
         {

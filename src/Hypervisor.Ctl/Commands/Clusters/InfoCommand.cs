@@ -8,13 +8,21 @@ namespace Hypervisor.Ctl.Commands.Clusters;
 internal sealed class InfoCommand : CtlCommand
 {
     private readonly Option<OutputFormat> _output = CommonOptions.Output();
+    private readonly Freshness _freshness = new();
 
-    public override void Declare(Command command) => command.Add(_output);
+    public override void Declare(Command command)
+    {
+        command.Add(_freshness.Option);
+        command.Add(_output);
+    }
 
     public override async Task<int> RunAsync(Invocation invocation, CancellationToken cancellationToken)
     {
         var printer = invocation.Printer(_output);
-        var info = await invocation.CallAsync(options => invocation.Cluster.GetClusterInfoAsync(new(), options), cancellationToken);
+        var info = await _freshness.CallAsync(
+            invocation,
+            options => invocation.Cluster.GetClusterInfoAsync(new() { Consistency = _freshness.Of(invocation) }, options),
+            cancellationToken);
         if (printer.Format == OutputFormat.Name)
         {
             printer.WriteName(info.ClusterUid);
@@ -44,7 +52,8 @@ internal sealed class InfoCommand : CtlCommand
         return ExitCode.Done;
     }
 
-    private static string Lag(ServerReplica replica) => replica.Lag?.ToTimeSpan() is { } lag && lag > TimeSpan.Zero
+    private static string Lag(ServerReplica replica) => replica.Message.Length > 0 ? $", {replica.Message}"
+        : replica.Lag?.ToTimeSpan() is { } lag && lag > TimeSpan.Zero
         ? string.Create(System.Globalization.CultureInfo.InvariantCulture, $", {lag.TotalSeconds:0.0} s behind the store")
         : "";
 }

@@ -58,10 +58,9 @@ internal sealed class ImportCommand : CtlCommand
         ? $"{path}: {Readable.Bytes(sent)} of {Readable.Bytes(total.Value)} ({sent * 100 / total.Value} %)"
         : $"{path}: {Readable.Bytes(sent)}";
 
-    private async Task SendAsync(
-        IClientStreamWriter<ImportImageRequest> requests, Invocation invocation, Stream input, Action<long> report, CancellationToken cancellationToken)
-    {
-        try
+    private Task SendAsync(
+        IClientStreamWriter<ImportImageRequest> requests, Invocation invocation, Stream input, Action<long> report, CancellationToken cancellationToken) =>
+        OneStream.WriteAsync(async () =>
         {
             await requests.WriteAsync(
                 new()
@@ -86,10 +85,5 @@ internal sealed class ImportCommand : CtlCommand
             }
 
             await requests.CompleteAsync();
-        }
-        catch (Exception exception) when (exception is RpcException { StatusCode: not StatusCode.Cancelled } or InvalidOperationException)
-        {
-            // The server answered before it had taken everything: its answer, awaited next, says why.
-        }
-    }
+        }, cancellationToken);
 }

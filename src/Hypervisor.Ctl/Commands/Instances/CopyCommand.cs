@@ -82,10 +82,9 @@ internal sealed class CopyCommand : CtlCommand
         }
     }
 
-    private static async Task SendAsync(
-        IClientStreamWriter<CopyToRequest> stream, IEnumerable<CopyToRequest> requests, CopyToHeader header, CancellationToken cancellationToken)
-    {
-        try
+    private static Task SendAsync(
+        IClientStreamWriter<CopyToRequest> stream, IEnumerable<CopyToRequest> requests, CopyToHeader header, CancellationToken cancellationToken) =>
+        OneStream.WriteAsync(async () =>
         {
             await stream.WriteAsync(new CopyToRequest { Header = header }, cancellationToken);
             foreach (var request in requests)
@@ -94,11 +93,5 @@ internal sealed class CopyCommand : CtlCommand
             }
 
             await stream.CompleteAsync();
-        }
-        catch (Exception exception) when (!cancellationToken.IsCancellationRequested
-            && exception is RpcException or InvalidOperationException or OperationCanceledException)
-        {
-            // The server answered before it had taken everything: its answer, awaited next, says why.
-        }
-    }
+        }, cancellationToken);
 }

@@ -9,12 +9,14 @@ internal sealed class GetCommand : CtlCommand
 {
     private readonly Argument<string[]> _names = InstanceArguments.Several();
     private readonly Option<OutputFormat> _output = CommonOptions.Output();
+    private readonly Freshness _freshness = new();
 
     public override NameKind Completes => NameKind.Instances;
 
     public override void Declare(Command command)
     {
         command.Add(_names);
+        command.Add(_freshness.Option);
         command.Add(_output);
     }
 
@@ -24,8 +26,10 @@ internal sealed class GetCommand : CtlCommand
         var first = true;
         return EachName.RunAsync(invocation.Get(_names)!, name => name, invocation, async name =>
         {
-            var instance = await invocation.CallAsync(
-                options => invocation.Compute.GetInstanceAsync(new() { Project = invocation.Project, Instance = name }, options),
+            var instance = await _freshness.CallAsync(
+                invocation,
+                options => invocation.Compute.GetInstanceAsync(
+                    new() { Project = invocation.Project, Instance = name, Consistency = _freshness.Of(invocation) }, options),
                 cancellationToken);
             if (printer.ForPeople && !first)
             {

@@ -59,10 +59,10 @@ internal sealed class InstanceFlags
             "spec.stop.grace_period", (r, v) => Stop(r).GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(v));
         Add(Text("--restart", "never, always or on-failure, when its process ends; \":5\" after it is the most restarts", "POLICY[:COUNT]"),
             "spec.restart", (r, v) => r.Spec.Restart = RestartFlag.Parse(v));
-        Add(Text("--health", "Check while it runs: tcp:PORT or http:PORT[/PATH]", "CHECK"), "spec.health",
+        Add(Text("--health", "Check while it runs: tcp:PORT, http:PORT[/PATH] or exec:COMMAND", "CHECK"), "spec.health",
             (r, v) => HealthFlag.Apply(r.Spec.Health ??= new(), v));
         Add(Duration("--health-interval", "Between two checks (default 10s)"), "spec.health.interval", (r, v) => Health(r).Interval = v);
-        Add(Duration("--health-timeout", "Of one check (default 2s)"), "spec.health.timeout", (r, v) => Health(r).Timeout = v);
+        Add(Duration("--health-timeout", "Of one check (default 2s, for exec 5s)"), "spec.health.timeout", (r, v) => Health(r).Timeout = v);
         Add(Duration("--health-start-period", "After a start, in which failures do not count"), "spec.health.start_period",
             (r, v) => Health(r).StartPeriod = v);
         Add(Choice<UnhealthyAction>("--on-unhealthy", "report or restart"), "spec.health.on_unhealthy", (r, v) => Health(r).OnUnhealthy = v);

@@ -9,6 +9,7 @@ namespace Hypervisor.Ctl.Commands.Instances;
 internal sealed class ListCommand : CtlCommand
 {
     private readonly Option<OutputFormat> _output = CommonOptions.Output();
+    private readonly Freshness _freshness = new();
     private readonly Option<bool> _watch = CommonOptions.Watch();
     private readonly Option<bool> _all = CommonOptions.AllProjects();
     private readonly Option<string> _selector = CommonOptions.Selector();
@@ -24,12 +25,14 @@ internal sealed class ListCommand : CtlCommand
         command.Add(_node);
         command.Add(_all);
         command.Add(_watch);
+        command.Add(_freshness.Option);
         command.Add(_output);
     }
 
     public override async Task<int> RunAsync(Invocation invocation, CancellationToken cancellationToken)
     {
         invocation.Streaming = invocation.Get(_watch);
+        var consistency = _freshness.Of(invocation);
         var printer = invocation.Printer(_output);
         var project = invocation.Get(_all) ? "-" : invocation.Project;
         var states = (invocation.Get(_states) ?? []).Select(EnumWords.Parse<InstanceState>("--state")).ToArray();
@@ -63,12 +66,14 @@ internal sealed class ListCommand : CtlCommand
                     Types_ = { types },
                     Node = invocation.Get(_node) ?? "",
                     View = view,
+                    Consistency = consistency,
                 },
                 options),
             page => page.List,
             static (all, page) => all.Instances.Add(page.Instances),
             invocation,
             cancellationToken);
+        _freshness.Tell(invocation, answer.List);
         return ListOutput.Write(
             invocation, printer, answer, answer.Instances, layout, i => i.Metadata.Name,
             "No instances. 'hypervisor-ctl instance create --help' shows how to make one.");

@@ -9,12 +9,14 @@ internal sealed class GetCommand : CtlCommand
 {
     private readonly Argument<string[]> _names = NodeArguments.Several();
     private readonly Option<OutputFormat> _output = CommonOptions.Output();
+    private readonly Freshness _freshness = new();
 
     public override NameKind Completes => NameKind.Nodes;
 
     public override void Declare(Command command)
     {
         command.Add(_names);
+        command.Add(_freshness.Option);
         command.Add(_output);
     }
 
@@ -24,7 +26,10 @@ internal sealed class GetCommand : CtlCommand
         var first = true;
         return EachName.RunAsync(invocation.Get(_names)!, name => name, invocation, async name =>
         {
-            var node = await invocation.CallAsync(options => invocation.Cluster.GetNodeAsync(new() { Node = name }, options), cancellationToken);
+            var node = await _freshness.CallAsync(
+                invocation,
+                options => invocation.Cluster.GetNodeAsync(new() { Node = name, Consistency = _freshness.Of(invocation) }, options),
+                cancellationToken);
             if (printer.Format == OutputFormat.Name)
             {
                 printer.WriteName(node.Metadata.Name);

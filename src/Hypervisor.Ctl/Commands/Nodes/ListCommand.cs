@@ -8,6 +8,7 @@ namespace Hypervisor.Ctl.Commands.Nodes;
 internal sealed class ListCommand : CtlCommand
 {
     private readonly Option<OutputFormat> _output = CommonOptions.Output();
+    private readonly Freshness _freshness = new();
     private readonly Option<bool> _watch = CommonOptions.Watch();
     private readonly Option<string> _selector = CommonOptions.Selector();
     private readonly Option<bool> _unclaimed = new("--unclaimed")
@@ -20,6 +21,7 @@ internal sealed class ListCommand : CtlCommand
         command.Add(_selector);
         command.Add(_unclaimed);
         command.Add(_watch);
+        command.Add(_freshness.Option);
         command.Add(_output);
     }
 
@@ -32,6 +34,7 @@ internal sealed class ListCommand : CtlCommand
             throw Errors.CtlException.Usage("--unclaimed and --watch do not go together.", "Leave one of them out.");
         }
 
+        var consistency = _freshness.Of(invocation);
         var printer = invocation.Printer(_output);
         var selector = invocation.Get(_selector) ?? "";
         var layout = Layouts.Nodes(invocation.Environment.Time.GetUtcNow(), printer.Format == OutputFormat.Wide);
@@ -45,11 +48,12 @@ internal sealed class ListCommand : CtlCommand
 
         var answer = await Pages.ReadAsync(
             (token, options) => invocation.Cluster.ListNodesAsync(
-                new() { PageSize = Limits.PageSize, PageToken = token, LabelSelector = selector }, options),
+                new() { PageSize = Limits.PageSize, PageToken = token, LabelSelector = selector, Consistency = consistency }, options),
             page => page.List,
             static (all, page) => all.Nodes.Add(page.Nodes),
             invocation,
             cancellationToken);
+        _freshness.Tell(invocation, answer.List);
         if (unclaimed)
         {
             var holders = answer.Nodes.Where(node => node.Status?.Unclaimed.Count > 0).ToList();

@@ -2,6 +2,7 @@ using Google.Protobuf;
 using Google.Rpc;
 using Grpc.Core;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 
@@ -19,7 +20,7 @@ internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<Err
         RpcException known => known,
         StoreBusyException busy => ApiErrors.ResourceExhausted(busy.Message, busy.RetryAfter),
         StoreUnavailableException unavailable => Unavailable(method, unavailable),
-        ViewBehindException => ApiErrors.Unavailable(exception.Message, Limits.Api.RetryUnavailable),
+        NotLeadingException or ViewBehindException => ApiErrors.Unavailable(exception.Message, Limits.Api.RetryUnavailable),
         OperationCanceledException or IOException when cancelled =>
             ApiErrors.Error(Code.Cancelled, "The call was cancelled or its deadline passed; what it asked for may still take effect."),
 

@@ -18,8 +18,9 @@ internal sealed class EventReads(PagedReads pages, WatchHub watches)
         var violations = new FieldViolations();
         var filter = EventFilter.Parse(request.Project, request.ObjectUid, violations);
         var size = PagedReads.PageSize(request.PageSize, Limits.Api.MaxPage, violations);
+        RequestChecks.CheckConsistency(request.Consistency, violations);
         violations.ThrowIfAny();
-        var page = await pages.BeginAsync(request.PageToken, filter.Fingerprint, Consistency.Linearizable, cancellationToken);
+        var page = await pages.BeginAsync(request.PageToken, filter.Fingerprint, request.Consistency, cancellationToken);
         var matching = page.View.EventsFrom(page.Start("")).Where(filter.Matches).Take(size + 1).ToList();
         var response = new ListEventsResponse();
         response.Events.AddRange(matching.Take(size).Select(entry => entry.Render()));

@@ -41,8 +41,11 @@ internal static class RestartValidation
             case HealthCheck.CheckOneofCase.Tcp:
                 TextChecks.Range(health.Tcp.Port, 1, 65_535, "ports", $"{field}.tcp.port", violations);
                 break;
+            case HealthCheck.CheckOneofCase.Exec:
+                CheckCommand(health.Exec, type, $"{field}.exec", violations);
+                break;
             default:
-                violations.Add(field, "names no check: set http or tcp.");
+                violations.Add(field, "names no check: set http, tcp or exec.");
                 break;
         }
 
@@ -54,6 +57,17 @@ internal static class RestartValidation
         TextChecks.Range(health.FailureThreshold, 0, 100, "failures", $"{field}.failure_threshold", violations);
         TextChecks.Range(health.SuccessThreshold, 0, 100, "successes", $"{field}.success_threshold", violations);
         TextChecks.Known(health.OnUnhealthy, $"{field}.on_unhealthy", violations);
+    }
+
+    /// <summary>By the rules of the instance's own command.</summary>
+    private static void CheckCommand(ExecCheck check, InstanceType type, string field, FieldViolations violations)
+    {
+        if (check.Command.Count == 0)
+        {
+            violations.Add($"{field}.command", "is empty; its first word names the program.");
+        }
+
+        ProcessValidation.Check(new ProcessSpec { Command = { check.Command } }, type, field, violations);
     }
 
     private static void CheckPath(string path, string field, FieldViolations violations)

@@ -78,7 +78,8 @@ internal static class SpecDefaults
         }
 
         health.Interval ??= Duration.FromTimeSpan(Limits.Instance.HealthInterval);
-        health.Timeout ??= Duration.FromTimeSpan(Limits.Instance.HealthTimeout < health.Interval.ToTimeSpan() ? Limits.Instance.HealthTimeout : health.Interval.ToTimeSpan());
+        var timeout = health.CheckCase == HealthCheck.CheckOneofCase.Exec ? Limits.Instance.ExecCheckTimeout : Limits.Instance.HealthTimeout;
+        health.Timeout ??= Duration.FromTimeSpan(timeout < health.Interval.ToTimeSpan() ? timeout : health.Interval.ToTimeSpan());
         health.StartPeriod ??= new();
         health.FailureThreshold = health.FailureThreshold == 0 ? 3 : health.FailureThreshold;
         health.SuccessThreshold = health.SuccessThreshold == 0 ? 1 : health.SuccessThreshold;

@@ -1,5 +1,8 @@
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Validation;
+using Hypervisor.Server.Replicas;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -9,19 +12,25 @@ namespace Hypervisor.Server.Api.Nodes;
 /// <summary>GetClusterInfo.</summary>
 /// <param name="replica">This server's name, as it campaigns.</param>
 /// <param name="address">Where it is called.</param>
-internal sealed class ClusterSummary(ViewReads reads, IClusterStore store, TimeProvider time, string replica, string address)
+internal sealed class ClusterSummary(
+    ViewReads reads, IClusterStore store, ReplicaCalls replicas, TimeProvider time, string replica, string address)
 {
     /// <summary>Less is the question's own way to the store and back.</summary>
     private static readonly TimeSpan LagStep = TimeSpan.FromMilliseconds(100);
 
-    public async Task<ClusterInfo> GetAsync(CancellationToken cancellationToken)
+    /// <param name="alone">Another server asks: it wants to know of this one only.</param>
+    public async Task<ClusterInfo> GetAsync(Consistency consistency, bool alone, CancellationToken cancellationToken)
     {
+        var violations = new FieldViolations();
+        RequestChecks.CheckConsistency(consistency, violations);
+        violations.ThrowIfAny();
         var asked = time.GetTimestamp();
-        var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
-        var lag = time.GetElapsedTime(asked);
+        var view = await reads.ViewAsync(consistency, cancellationToken);
+        var lag = consistency == Consistency.Stale ? reads.Age : time.GetElapsedTime(asked);
+        var others = alone ? [] : await OthersAsync(view.Leader?.Candidate ?? "", consistency, cancellationToken);
         var nodes = view.Nodes.ToList();
         var leader = view.Leader?.Candidate ?? "";
-        return new()
+        var info = new ClusterInfo
         {
             Version = CommandLine.Version,
             ClusterUid = view.ClusterUid,
@@ -47,6 +56,28 @@ internal sealed class ClusterSummary(ViewReads reads, IClusterStore store, TimeP
                 },
             },
         };
+        info.Replicas.AddRange(others);
+        return info;
+    }
+
+    private async Task<IReadOnlyList<ServerReplica>> OthersAsync(string leader, Consistency consistency, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var others = await replicas.AskOthersAsync(consistency, cancellationToken);
+            foreach (var other in others)
+            {
+                // As this server's view has it, so that the answer names one leader.
+                other.Leader = other.Name == leader;
+            }
+
+            return others;
+        }
+        catch (StoreUnavailableException) when (consistency == Consistency.Stale)
+        {
+            // Who they are is in the store, which is away; the rest can be said.
+            return [];
+        }
     }
 
     private static bool IsRunning(InstanceEntry instance) =>

@@ -1,6 +1,8 @@
 using Google.Api;
 using Google.Protobuf;
 using Google.Protobuf.Reflection;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Rest.Sockets;
 using ServiceDescriptor = Google.Protobuf.Reflection.ServiceDescriptor;
 
 namespace Hypervisor.Server.Rest.OpenApi;
@@ -12,7 +14,9 @@ internal sealed class ApiDescription
 
     private static readonly string[] Public = ["hypervisor.v1.ComputeService", "hypervisor.v1.ClusterService"];
 
-    private ApiDescription(IReadOnlyList<ServiceDescriptor> services) => Services = services;
+    private readonly IReadOnlyList<MessageDescriptor> _messages;
+
+    private ApiDescription(IReadOnlyList<ServiceDescriptor> services, IReadOnlyList<MessageDescriptor> messages) => (Services, _messages) = (services, messages);
 
     /// <summary>Those that clients call.</summary>
     public IReadOnlyList<ServiceDescriptor> Services { get; }
@@ -25,8 +29,11 @@ internal sealed class ApiDescription
         var files = FileDescriptor.BuildFromByteStrings(
             set.File.Select(file => file.ToByteString()), new ExtensionRegistry { AnnotationsExtensions.Http });
         var services = files.SelectMany(file => file.Services).ToDictionary(service => service.FullName, StringComparer.Ordinal);
-        return new([.. Public.Select(name => services[name])]);
+        return new([.. Public.Select(name => services[name])], [.. files.SelectMany(file => file.MessageTypes)]);
     }
+
+    /// <summary>WebSockets, with their queries as the .proto files describe them.</summary>
+    public IEnumerable<(SocketRoute Route, MessageDescriptor Query)> Sockets => SocketRoutes.All.Select(route => (route, Message(route.Query)));
 
     /// <summary>Methods that REST has, in the order of the .proto file.</summary>
     public IEnumerable<(MethodDescriptor Method, HttpBinding Binding)> Methods =>
@@ -68,6 +75,8 @@ internal sealed class ApiDescription
             }
         }
 
+        pending.Enqueue(Message(SocketControl.Descriptor));
+        pending.Enqueue(Message(SocketNotice.Descriptor));
         while (pending.TryDequeue(out var type))
         {
             if (FieldPath.IsPlainInJson(type) || (!IsEntry(type) && !found.TryAdd(type.FullName, type)))
@@ -83,6 +92,9 @@ internal sealed class ApiDescription
 
         return [.. found.Values];
     }
+
+    /// <summary>The same message with its comments.</summary>
+    private MessageDescriptor Message(MessageDescriptor generated) => _messages.Single(message => message.FullName == generated.FullName);
 
     private static bool IsEntry(MessageDescriptor type) => type.GetOptions()?.MapEntry == true;
 }

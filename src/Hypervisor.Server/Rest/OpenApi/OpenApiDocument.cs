@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Google.Protobuf.Reflection;
+using Hypervisor.Server.Rest.Sockets;
 
 namespace Hypervisor.Server.Rest.OpenApi;
 
@@ -24,6 +25,11 @@ internal static class OpenApiDocument
             }
 
             item[binding.Verb.ToLowerInvariant()] = Operation(method, binding);
+        }
+
+        foreach (var (route, query) in api.Sockets)
+        {
+            paths[route.Binding.Path.Plain()] = new JsonObject { ["get"] = Socket(route, query) };
         }
 
         return new()
@@ -97,6 +103,41 @@ internal static class OpenApiDocument
             },
         };
         return operation;
+    }
+
+    /// <summary>OpenAPI 3.0 knows no WebSockets: the opening request, and the rest in words.</summary>
+    private static JsonObject Socket(SocketRoute route, MessageDescriptor query)
+    {
+        var parameters = new JsonArray();
+        foreach (var (field, name) in route.Binding.Path.Parameters)
+        {
+            parameters.Add(Parameter(name, "path", FieldPath.Find(query, field)!));
+        }
+
+        foreach (var field in QueryFields(query, route.Binding))
+        {
+            parameters.Add(Parameter(field.JsonName, "query", field));
+        }
+
+        return new()
+        {
+            ["operationId"] = $"{route.Method.Split('/')[^1]}Socket",
+            ["tags"] = new JsonArray("ComputeService"),
+            ["description"] = SocketRoutes.About,
+            ["parameters"] = parameters,
+            ["responses"] = new JsonObject
+            {
+                ["101"] = new JsonObject { ["description"] = "The connection is a WebSocket from now on." },
+                ["default"] = new JsonObject
+                {
+                    ["description"] = "Refused.",
+                    ["content"] = new JsonObject
+                    {
+                        ["application/json"] = new JsonObject { ["schema"] = OpenApiSchemas.Reference(OpenApiSchemas.Error) },
+                    },
+                },
+            },
+        };
     }
 
     /// <summary>What can be asked besides the path. Our requests without a body are flat; a nested one would need dotted names here.</summary>

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text;
 using Google.Protobuf.Reflection;
+using Hypervisor.Server.Rest.Sockets;
 
 namespace Hypervisor.Server.Rest.OpenApi;
 
@@ -47,7 +48,15 @@ internal static class ReferencePage
             page.Append("</section>\n");
         }
 
-        page.Append("<section><h2>Messages</h2>\n");
+        page.Append("<section><h2>WebSockets</h2>").Append(Paragraphs(SocketRoutes.About));
+        foreach (var (route, query) in api.Sockets)
+        {
+            page.Append("<h3>").Append(route.Method.Split('/')[^1]).Append("</h3><p class=\"path\"><span class=\"verb\">GET</span>")
+                .Append(Text(route.Binding.Path.Plain())).Append("</p>");
+            Fields(page, query.Fields.InDeclarationOrder());
+        }
+
+        page.Append("</section>\n<section><h2>Messages</h2>\n");
         foreach (var message in api.Messages())
         {
             page.Append("<h3 id=\"").Append(message.FullName).Append("\">").Append(message.Name).Append("</h3>")

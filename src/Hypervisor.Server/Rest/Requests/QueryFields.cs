@@ -18,9 +18,9 @@ internal static class QueryFields
         {
             var name = pair.DecodeName().ToString();
             var value = pair.DecodeValue().ToString();
-            if (++count > Limits.Rest.QueryParameters)
+            if (++count > binding.MostParameters)
             {
-                violations.Add("", $"More than {Limits.Rest.QueryParameters} query parameters.");
+                violations.Add("", $"More than {binding.MostParameters} query parameters.");
                 return;
             }
 

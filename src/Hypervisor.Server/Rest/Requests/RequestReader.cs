@@ -13,9 +13,13 @@ internal static class RequestReader
 
     /// <param name="query">With its '?', or empty.</param>
     /// <exception cref="Grpc.Core.RpcException">INVALID_ARGUMENT, with the path of every field that is wrong.</exception>
-    public static IMessage Read(RestMatch match, string query, ReadOnlyMemory<byte> body)
+    public static IMessage Read(RestMatch match, string query, ReadOnlyMemory<byte> body) =>
+        Read(match.Method.Descriptor.InputType, match.Method.Binding, match.PathValues, query, body);
+
+    /// <inheritdoc cref="Read(RestMatch, string, ReadOnlyMemory{byte})"/>
+    public static IMessage Read(
+        MessageDescriptor type, HttpBinding binding, IReadOnlyList<(string Field, string Value)> pathValues, string query, ReadOnlyMemory<byte> body)
     {
-        var (type, binding) = (match.Method.Descriptor.InputType, match.Method.Binding);
         var violations = new FieldViolations();
         var message = binding.HasBody
             ? Body(type, body, violations)
@@ -27,7 +31,7 @@ internal static class RequestReader
 
         violations.ThrowIfAny();
         QueryFields.Apply(message, query, binding, violations);
-        foreach (var (field, value) in match.PathValues)
+        foreach (var (field, value) in pathValues)
         {
             var given = FieldPath.Text(message, field);
             if (given.Length > 0 && given != value)

@@ -85,6 +85,35 @@ public sealed class HealthTests : IDisposable
     }
 
     [Fact]
+    public void One_that_cannot_be_asked_keeps_its_verdict()
+    {
+        _world.Boot().Sync();
+        _world.Put(Wanted(UnhealthyAction.Restart));
+        _world.Health.Mute.Add(AgentWorld.Id("a").Value);
+        _world.Advance(TimeSpan.FromMinutes(2));
+        Assert.Equal((InstanceState.Running, "True", "True"), Seen());
+        Assert.Equal(["create a", "start a"], _world.Effects);
+    }
+
+    [Fact]
+    public void A_failing_check_that_says_something_else_each_time_is_not_written_each_time()
+    {
+        _world.Boot().Sync();
+        _world.Put(Wanted(UnhealthyAction.Report));
+        _world.Health.Broken.Add(AgentWorld.Id("a").Value);
+        _world.Health.Says = () => _world.Time.GetUtcNow().ToString("T", System.Globalization.CultureInfo.InvariantCulture);
+        _world.Advance(TimeSpan.FromSeconds(35));
+        var said = new List<string> { _world.Status("a").Message };
+        for (var i = 0; i < 18; i++)
+        {
+            _world.Advance(TimeSpan.FromSeconds(10));
+            said.Add(_world.Status("a").Message);
+        }
+
+        Assert.InRange(said.Distinct().Count(), 3, 4);
+    }
+
+    [Fact]
     public void A_stopped_one_is_not_asked()
     {
         _world.Boot().Sync();

@@ -38,6 +38,20 @@ public sealed class ListTests
     }
 
     [Fact]
+    public async Task A_stale_list_is_asked_for_and_says_how_old_it_is_beside_the_answer()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnList = _ => new() { List = new() { Age = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(TimeSpan.FromSeconds(2.34)) } };
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "list", "--stale", "-o", "name"));
+
+        Assert.Equal(("", "As of 2.3 s ago.\n"), (run.Out, run.Error));
+        Assert.Equal(Consistency.Stale, ((ListInstancesRequest)server.Compute.Requests.Single()).Consistency);
+        Assert.Equal(2, await new CtlRun().RunAsync(server, "instance", "list", "--stale", "--watch"));
+    }
+
+    [Fact]
     public async Task Json_is_the_list_response_with_lower_camel_names_and_long_numbers_as_text()
     {
         await using var server = await FakeServer.StartAsync();

@@ -25,6 +25,14 @@ public sealed class PolicyFlagTests
     [InlineData("always:x")]
     public void Other_words_are_refused(string text) => Assert.Throws<CtlException>(() => RestartFlag.Parse(text));
 
+    [Theory]
+    [InlineData("exec:true", "true")]
+    [InlineData("exec: pg_isready  -q ", "pg_isready|-q")]
+    [InlineData("exec:sh -c 'test -e /ready && exit 0'", "sh|-c|test -e /ready && exit 0")]
+    [InlineData("""exec:a "b \"c\" \d" '' e\ f"g"h""", """a|b "c" \d||e fgh""")]
+    public void A_command_is_split_as_a_shell_would(string text, string words) =>
+        Assert.Equal(new HealthCheck { Exec = new ExecCheck { Command = { words.Split('|') } } }, Parse(text));
+
     [Fact]
     public void A_check_is_a_port_or_a_page()
     {
@@ -43,6 +51,10 @@ public sealed class PolicyFlagTests
     [InlineData("http:/x")]
     [InlineData("/http:80")]
     [InlineData("https:443")]
+    [InlineData("exec:")]
+    [InlineData("exec: ")]
+    [InlineData("exec:sh -c 'open")]
+    [InlineData("exec:a\\")]
     public void Other_checks_are_refused(string text) => Assert.Throws<CtlException>(() => Parse(text));
 
     private static HealthCheck Parse(string text)

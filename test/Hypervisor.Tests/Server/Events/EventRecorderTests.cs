@@ -98,6 +98,41 @@ public sealed class EventRecorderTests
     }
 
     [Fact]
+    public async Task What_happens_while_nobody_leads_is_told_by_the_next_leader_once()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var (recorder, term) = Recorder(plane);
+        var begun = await recorder.BeginAsync(term, Token);
+        await plane.Registry.RegisterAsync(ControlPlane.Registration("told"), Token);
+        await HappenAsync(plane, recorder, term, ToldSince(plane, begun));
+
+        // The leader is gone; somebody registers; another leads.
+        await plane.Registry.RegisterAsync(ControlPlane.Registration("untold"), Token);
+        await plane.ViewAsync(Token);
+        var (next, _) = Recorder(plane);
+        using var leading = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        var running = next.RunAsync(term, leading.Token);
+        await UntilAsync(plane, view => view.Events.Count() == 2);
+        Assert.Equal([("told", 1), ("untold", 1)], plane.State.View.Events.Select(entry => (entry.Event.ObjectName, entry.Event.Count)).Order());
+        await leading.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => running);
+
+        // Everything is told: a third has nothing to add.
+        Assert.Empty(ToldSince(plane, await Recorder(plane).Recorder.BeginAsync(term, Token)));
+    }
+
+    [Fact]
+    public async Task Where_nobody_has_told_yet_telling_begins_now()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        await plane.Registry.RegisterAsync(ControlPlane.Registration("older"), Token);
+        var present = (await plane.ViewAsync(Token)).Revision;
+        var (recorder, term) = Recorder(plane);
+        Assert.Equal(present, await recorder.BeginAsync(term, Token));
+        Assert.Equal(present, await recorder.BeginAsync(term, Token));
+    }
+
+    [Fact]
     public async Task Lists_are_in_the_order_of_what_happened_last_and_watches_follow()
     {
         await using var plane = await ControlPlane.StartAsync(Token);
@@ -127,8 +162,31 @@ public sealed class EventRecorderTests
 
     // A term that the clock, which these tests move, does not end.
     private static (EventRecorder Recorder, LeaderTerm Term) Recorder(ControlPlane plane) => (
-        new EventRecorder(plane.State, plane.Writer, plane.Time, NullLogger<EventRecorder>.Instance),
+        new EventRecorder(plane.State, plane.Store, plane.Writer, plane.Time, NullLogger<EventRecorder>.Instance),
         new LeaderTerm(Compare.Absent("nobody")));
+
+    private static Occurrence[] ToldSince(ControlPlane plane, long revision)
+    {
+        using var changes = plane.State.Subscribe(revision);
+        var told = new List<Occurrence>();
+        while (changes.Read() is { Kind: FeedReadKind.Change } read)
+        {
+            told.AddRange(EventRules.Of(read.Change!));
+        }
+
+        return [.. told];
+    }
+
+    private static async Task UntilAsync(ControlPlane plane, Func<ClusterView, bool> condition)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        patience.CancelAfter(TimeSpan.FromSeconds(30));
+        while (!condition(plane.State.View))
+        {
+            plane.Time.Advance(TimeSpan.FromMilliseconds(100));
+            await Task.Delay(TimeSpan.FromMilliseconds(5), RealClock.Instance, patience.Token);
+        }
+    }
 
     private static async Task HappenAsync(ControlPlane plane, EventRecorder recorder, LeaderTerm term, params Occurrence[] occurrences)
     {
@@ -138,7 +196,7 @@ public sealed class EventRecorderTests
             waiting.Add(occurrence, plane.Time.GetUtcNow());
         }
 
-        await recorder.WriteAsync(term, waiting, Token);
+        Assert.True(await recorder.WriteAsync(term, waiting, plane.State.Revision, Token));
         Assert.Equal(0, waiting.Count);
     }
 }

@@ -110,6 +110,12 @@ internal sealed class ExecProcess(ContainerdClient client, Cgroups cgroups, Time
         using var deadline = new CancellationTokenSource(StreamLimits.CleanUp, time);
         try
         {
+            if (!_exited && _processId <= 0)
+            {
+                // Its start was given up here; containerd may have gone through with it.
+                await FindAsync(deadline.Token);
+            }
+
             if (!_exited)
             {
                 KillSession();

@@ -124,9 +124,7 @@ internal sealed class InstanceUpdate(ViewReads reads, StoreWriter writer, TimePr
                 entry.Name);
         }
 
-        return answer.Proposal ?? throw ApiErrors.Unavailable(
-            "Only the leader can change what an instance holds of its node; ask the server that 'cluster info' names, or try again.",
-            Limits.Api.RetryUnavailable);
+        return answer.Proposal ?? throw new NotLeadingException();
     }
 
     private async Task<WriteResult> WriteAsync(

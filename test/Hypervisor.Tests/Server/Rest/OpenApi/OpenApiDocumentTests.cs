@@ -23,7 +23,12 @@ public sealed class OpenApiDocumentTests
             .SelectMany(service => service.Methods)
             .Select(method => (Method: method, Binding: HttpBinding.Of(method)))
             .Where(entry => entry.Binding is not null)
-            .Select(entry => $"{entry.Binding!.Verb} {entry.Binding.Path.Plain()} {entry.Method.Name}");
+            .Select(entry => $"{entry.Binding!.Verb} {entry.Binding.Path.Plain()} {entry.Method.Name}")
+            .Concat(
+            [
+                "GET /v1/projects/{project}/instances/{instance}:console AttachConsoleSocket",
+                "GET /v1/projects/{project}/instances/{instance}:exec ExecSocket",
+            ]);
         Assert.Equal(served.Order(StringComparer.Ordinal), described.Order(StringComparer.Ordinal));
     }
 
@@ -37,6 +42,20 @@ public sealed class OpenApiDocumentTests
         Assert.StartsWith("Output only. The store revision", version.Description, StringComparison.Ordinal);
         Assert.Equal("date-time", schemas["hypervisor.v1.ObjectMeta"].Properties!["createdAt"].Format);
         Assert.Contains("INSTANCE_TYPE_CONTAINER", schemas["hypervisor.v1.InstanceSpec"].Properties!["type"].Enum!.Select(value => value.ToString()));
+    }
+
+    [Fact]
+    public void WebSockets_are_described_with_their_query_and_their_protocol()
+    {
+        var document = Parse();
+        var exec = document.Paths["/v1/projects/{project}/instances/{instance}:exec"].Operations![HttpMethod.Get];
+
+        Assert.Equal(
+            ["attachStdin", "columns", "command", "env", "instance", "project", "rows", "terminal", "user", "workingDir"],
+            exec.Parameters!.Select(parameter => parameter.Name).Order(StringComparer.Ordinal));
+        Assert.Contains("v1.stream.hypervisor", exec.Description, StringComparison.Ordinal);
+        Assert.True(document.Components!.Schemas!.ContainsKey("hypervisor.v1.SocketControl"));
+        Assert.True(document.Components.Schemas.ContainsKey("hypervisor.v1.SocketNotice"));
     }
 
     [Fact]

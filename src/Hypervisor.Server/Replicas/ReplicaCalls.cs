@@ -1,0 +1,130 @@
+using Grpc.Core;
+using Grpc.Net.Client;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.State;
+
+namespace Hypervisor.Server.Replicas;
+
+/// <summary>What one server asks of another. Not encrypted yet, as everything between servers and agents.</summary>
+internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, TimeProvider time) : IDisposable
+{
+    private const string Forwarded = "hypervisor-forwarded";
+    private const string Details = "grpc-status-details-bin";
+
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, GrpcChannel> _channels = new(StringComparer.Ordinal);
+
+    /// <summary>The call came from another server: it is answered here, or not at all.</summary>
+    public static bool IsForwarded(ServerCallContext context) => context.RequestHeaders.GetValue(Forwarded) is not null;
+
+    /// <summary>Has the leader carry out an update; this replica's view includes it then.</summary>
+    /// <exception cref="RpcException">What the leader answered; UNAVAILABLE when there is none or it is not reached.</exception>
+    public async Task<UpdateInstanceResponse> UpdateAsync(UpdateInstanceRequest request, ServerCallContext context)
+    {
+        var view = await reads.ViewAsync(Consistency.Linearizable, context.CancellationToken);
+        var leader = (await directory.ListAsync(context.CancellationToken)).FirstOrDefault(replica => replica.Name == view.Leader?.Candidate);
+        if (leader is null || leader == directory.Self)
+        {
+            throw ApiErrors.Unavailable(
+                "No server leads at the moment, and what an instance holds of its node is the leader's to change; try again.",
+                Limits.Api.RetryUnavailable);
+        }
+
+        try
+        {
+            var answer = await new ComputeService.ComputeServiceClient(Channel(leader.Address)).UpdateInstanceAsync(
+                request, Headers(context), time.GetUtcNow().UtcDateTime + Limits.Replicas.Forwarded, context.CancellationToken);
+            if (!request.DryRun)
+            {
+                await reads.IncludingAsync(new ResourceVersion(answer.Instance.Metadata.ResourceVersion).Revision, context.CancellationToken);
+            }
+
+            return answer;
+        }
+        catch (RpcException failure) when (failure.Trailers.GetValueBytes(Details) is { } details)
+        {
+            throw new RpcException(failure.Status, new Metadata { { Details, details } });
+        }
+        catch (RpcException failure)
+        {
+            context.CancellationToken.ThrowIfCancellationRequested();
+            throw ApiErrors.Unavailable(
+                $"The leader '{leader.Name}' was not reached at {leader.Address} ({failure.StatusCode}); ask it directly, or try again.",
+                Limits.Api.RetryUnavailable);
+        }
+    }
+
+    /// <summary>What each other server says of itself, and of those that do not, why.</summary>
+    public async Task<IReadOnlyList<ServerReplica>> AskOthersAsync(Consistency consistency, CancellationToken cancellationToken)
+    {
+        var others = (await directory.ListAsync(cancellationToken)).Where(replica => replica != directory.Self);
+        return await Task.WhenAll(others.Select(replica => AskAsync(replica, consistency, cancellationToken)));
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            foreach (var channel in _channels.Values)
+            {
+                channel.Dispose();
+            }
+
+            _channels.Clear();
+        }
+    }
+
+    private async Task<ServerReplica> AskAsync(Replica replica, Consistency consistency, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var info = await new ClusterService.ClusterServiceClient(Channel(replica.Address)).GetClusterInfoAsync(
+                new GetClusterInfoRequest { Consistency = consistency },
+                new Metadata { { Forwarded, "1" } },
+                time.GetUtcNow().UtcDateTime + Limits.Replicas.Answer,
+                cancellationToken);
+            return info.Replicas.Single();
+        }
+        catch (RpcException failure)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return new() { Name = replica.Name, GrpcAddress = replica.Address, Message = $"not reached at {replica.Address}: {failure.StatusCode}" };
+        }
+    }
+
+    private static Metadata Headers(ServerCallContext context)
+    {
+        var headers = new Metadata { { Forwarded, "1" } };
+        if (context.RequestHeaders.GetValue("authorization") is { } authorization)
+        {
+            headers.Add("authorization", authorization);
+        }
+
+        return headers;
+    }
+
+    private GrpcChannel Channel(string address)
+    {
+        lock (_gate)
+        {
+            if (!_channels.TryGetValue(address, out var channel))
+            {
+                _channels.Add(address, channel = GrpcChannel.ForAddress("http://" + address, new GrpcChannelOptions
+                {
+                    HttpHandler = new SocketsHttpHandler
+                    {
+                        UseProxy = false,
+                        AllowAutoRedirect = false,
+                        ConnectTimeout = Limits.Replicas.Answer,
+                        PooledConnectionIdleTimeout = Limits.Streams.Idle,
+                    },
+                    DisposeHttpClient = true,
+                }));
+            }
+
+            return channel;
+        }
+    }
+}
