@@ -2,6 +2,7 @@ using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Replicas;
 
 namespace Hypervisor.Server.Api;
 
@@ -16,7 +17,23 @@ internal sealed partial class AssignmentService
     public override async Task FetchBlob(FetchBlobRequest request, IServerStreamWriter<FetchBlobResponse> responseStream, ServerCallContext context)
     {
         nodes.RequireAny(GrpcAuthorization.Of(context));
-        await using var blob = images.Fetch(request.Digest, request.Offset);
+        FileStream blob;
+        try
+        {
+            blob = images.Fetch(request.Digest, request.Offset);
+        }
+        catch (RpcException missing) when (missing.StatusCode == StatusCode.NotFound && !ReplicaCalls.IsForwarded(context))
+        {
+            // What was imported at another server is there only.
+            if (await replicas.FetchBlobAsync(request, answer => SendAsync(answer, responseStream, context), context))
+            {
+                return;
+            }
+
+            throw;
+        }
+
+        await using var held = blob;
         var first = true;
         while (true)
         {
@@ -29,16 +46,22 @@ internal sealed partial class AssignmentService
             }
 
             var message = new FetchBlobResponse { TotalBytes = first ? blob.Length : 0, Data = UnsafeByteOperations.UnsafeWrap(buffer) };
-            try
-            {
-                await responseStream.WriteAsync(message, context.CancellationToken).WaitAsync(Limits.Images.UploadSilence, time, context.CancellationToken);
-            }
-            catch (TimeoutException)
-            {
-                throw ApiErrors.Aborted("SLOW_READER", $"Nothing was read for {Limits.Images.UploadSilence.TotalSeconds} s; fetch the rest from where it stopped.");
-            }
-
+            await SendAsync(message, responseStream, context);
             first = false;
+        }
+    }
+
+    private async Task SendAsync(FetchBlobResponse message, IServerStreamWriter<FetchBlobResponse> answers, ServerCallContext context)
+    {
+        try
+        {
+            await answers.WriteAsync(message, context.CancellationToken).WaitAsync(Limits.Images.UploadSilence, time, context.CancellationToken);
+        }
+        catch (TimeoutException)
+        {
+            throw ApiErrors.Aborted(
+                "SLOW_READER",
+                $"Nothing was read for {Limits.Images.UploadSilence.TotalSeconds} s; fetch the rest from where it stopped.");
         }
     }
 }

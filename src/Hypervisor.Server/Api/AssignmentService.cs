@@ -5,6 +5,7 @@ using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Images;
 using Hypervisor.Server.Images.Registries;
 using Hypervisor.Server.Nodes;
+using Hypervisor.Server.Replicas;
 
 namespace Hypervisor.Server.Api;
 
@@ -15,6 +16,7 @@ internal sealed partial class AssignmentService(
     StatusIntake intake,
     ImageCatalogue images,
     ImageResolution resolution,
+    ReplicaCalls replicas,
     TimeProvider time) : Protocol.V1.AssignmentService.AssignmentServiceBase
 {
     public override async Task WatchAssignments(

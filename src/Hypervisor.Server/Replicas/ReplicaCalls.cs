@@ -56,6 +56,49 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
         }
     }
 
+    /// <summary>Passes on a blob from the server that holds it.</summary>
+    /// <returns>False when no other server has it.</returns>
+    /// <exception cref="RpcException">UNAVAILABLE when one that may have it is not reached, or breaks off.</exception>
+    public async Task<bool> FetchBlobAsync(FetchBlobRequest request, Func<FetchBlobResponse, Task> send, ServerCallContext context)
+    {
+        Replica? mute = null;
+        foreach (var replica in (await directory.ListAsync(context.CancellationToken)).Where(replica => replica != directory.Self))
+        {
+            using var call = new AssignmentService.AssignmentServiceClient(Channel(replica.Address)).FetchBlob(
+                request, Headers(context), cancellationToken: context.CancellationToken);
+            try
+            {
+                var wait = Limits.Control.ReplicaAnswer;
+                while (await call.ResponseStream.MoveNext(context.CancellationToken).WaitAsync(wait, time, context.CancellationToken))
+                {
+                    await send(call.ResponseStream.Current);
+                    wait = Limits.Images.UploadSilence;
+                }
+
+                return true;
+            }
+            catch (RpcException failure) when (failure.StatusCode == StatusCode.NotFound)
+            {
+                // The next one, perhaps.
+            }
+            catch (RpcException failure) when (failure.Trailers.GetValueBytes(Details) is { } details)
+            {
+                throw new RpcException(failure.Status, new Metadata { { Details, details } });
+            }
+            catch (Exception failure) when (failure is TimeoutException or RpcException)
+            {
+                context.CancellationToken.ThrowIfCancellationRequested();
+                mute = replica;
+            }
+        }
+
+        return mute is null
+            ? false
+            : throw ApiErrors.Unavailable(
+                $"Blob {request.Digest} is not on this server, and '{mute.Name}', which may have it, was not reached at {mute.Address}.",
+                Limits.Api.RetryUnavailable);
+    }
+
     /// <summary>What each other server says of itself, and of those that do not, why.</summary>
     public async Task<IReadOnlyList<ServerReplica>> AskOthersAsync(Consistency consistency, CancellationToken cancellationToken)
     {

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Grpc.Net.Client;
@@ -10,6 +11,7 @@ using Hypervisor.Server;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Memory;
+using Hypervisor.Tests.Server.Images;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -101,6 +103,50 @@ public sealed class TwoServersTests : IAsyncLifetime
         Assert.Null((await Compute(1).ListImagesAsync(new(), cancellationToken: Token)).List.Age);
         var unknown = await Assert.ThrowsAsync<RpcException>(() => Compute(1).ListImagesAsync(new() { Consistency = (Consistency)9 }, cancellationToken: Token).ResponseAsync);
         Assert.Equal(StatusCode.InvalidArgument, unknown.StatusCode);
+    }
+
+    [Fact]
+    public async Task An_image_that_was_imported_at_one_server_is_fetched_from_any()
+    {
+        var archive = ImageArchives.DockerSave(ImageArchives.Layer);
+        using (var import = Compute(0).ImportImage(cancellationToken: Token))
+        {
+            await import.RequestStream.WriteAsync(new() { Header = new() { Name = "box" } }, Token);
+            await import.RequestStream.WriteAsync(new() { Chunk = ByteString.CopyFrom(archive) }, Token);
+            await import.RequestStream.CompleteAsync();
+            await import;
+        }
+
+        var registered = await Cluster(0).RegisterNodeAsync(ControlPlane.Registration("node-a"), cancellationToken: Token);
+        var headers = new Metadata { { "authorization", $"Bearer {registered.Credential}" } };
+        var image = Assert.Single((await Compute(1).ListImagesAsync(new(), cancellationToken: Token)).Images);
+
+        var there = await FetchAsync(0, image.Digest, headers);
+        Assert.NotEmpty(there);
+        Assert.Equal(there, await FetchAsync(1, image.Digest, headers));
+        Assert.Equal(there[10..], await FetchAsync(1, image.Digest, headers, offset: 10));
+
+        var unknown = "sha256:" + new string('0', 64);
+        var nowhere = await Assert.ThrowsAsync<RpcException>(() => FetchAsync(1, unknown, headers));
+        Assert.Equal(StatusCode.NotFound, nowhere.StatusCode);
+        var asked = new Metadata { { "hypervisor-forwarded", "1" }, headers[0] };
+        var passed = await Assert.ThrowsAsync<RpcException>(() => FetchAsync(1, image.Digest, asked));
+        Assert.Equal(StatusCode.NotFound, passed.StatusCode);
+        var stranger = await Assert.ThrowsAsync<RpcException>(() => FetchAsync(1, image.Digest, []));
+        Assert.Equal(StatusCode.Unauthenticated, stranger.StatusCode);
+    }
+
+    private async Task<byte[]> FetchAsync(int index, string digest, Metadata headers, long offset = 0)
+    {
+        using var call = new AssignmentService.AssignmentServiceClient(_servers[index].Channel).FetchBlob(
+            new() { Digest = digest, Offset = offset }, headers, cancellationToken: Token);
+        List<byte> bytes = [];
+        while (await call.ResponseStream.MoveNext(Token))
+        {
+            bytes.AddRange(call.ResponseStream.Current.Data);
+        }
+
+        return [.. bytes];
     }
 
     private static UpdateInstanceRequest Memory(long bytes) => new()
