@@ -8,10 +8,10 @@ using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Instances.Health;
-using Hypervisor.Agent.Native;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
 using Hypervisor.Hosting.Configuration;
+using Hypervisor.Hosting.Memory;
 using Hypervisor.Hosting.Randomness;
 using Microsoft.Extensions.Logging.Console;
 
@@ -79,7 +79,7 @@ builder.Services.AddControlPlane(configuration);
 builder.Services.AddNode(configuration, version);
 builder.Services.AddInstances();
 builder.Services.AddApi();
-builder.Services.AddHostedService<IdleMemory>();
+builder.Services.AddHostedService<IdleMemoryHost>();
 if (commandLine.FakeDriver)
 {
     builder.Services.AddFakeMachine();
