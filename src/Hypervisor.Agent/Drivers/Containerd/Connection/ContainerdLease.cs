@@ -10,17 +10,16 @@ internal sealed class ContainerdLease : IAsyncDisposable
 {
     private readonly ContainerdClient _client;
 
-    private ContainerdLease(ContainerdClient client, string id)
-    {
-        _client = client;
-        Id = id;
-    }
+    private readonly bool _collect;
+
+    private ContainerdLease(ContainerdClient client, string id, bool collect) => (_client, Id, _collect) = (client, id, collect);
 
     public string Id { get; }
 
+    /// <param name="collect">Whether what only it holds goes with it, instead of with one of the next collections.</param>
     /// <exception cref="RpcException">containerd refused.</exception>
     public static async Task<ContainerdLease> OpenAsync(
-        ContainerdClient client, string uid, DateTimeOffset now, CancellationToken cancellationToken)
+        ContainerdClient client, string uid, DateTimeOffset now, CancellationToken cancellationToken, bool collect = false)
     {
         var id = "hypervisor-" + uid;
         var create = new CreateRequest { Id = id };
@@ -39,14 +38,14 @@ internal sealed class ContainerdLease : IAsyncDisposable
             await client.Leases.CreateAsync(create, client.Call(CancellationToken.None));
         }
 
-        return new ContainerdLease(client, id);
+        return new ContainerdLease(client, id, collect);
     }
 
     public async ValueTask DisposeAsync()
     {
         try
         {
-            await _client.Leases.DeleteAsync(new DeleteRequest { Id = Id }, _client.Call(CancellationToken.None));
+            await _client.Leases.DeleteAsync(new DeleteRequest { Id = Id, Sync = _collect }, _client.Call(CancellationToken.None));
         }
         catch (RpcException)
         {
