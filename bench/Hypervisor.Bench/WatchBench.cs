@@ -96,15 +96,14 @@ internal static class WatchBench
         private readonly CancellationTokenSource _stop = new();
         private readonly long[][] _received = [.. Enumerable.Range(0, Streams).Select(_ => new long[Warmups + Changes])];
         private readonly int[] _deliveries = new int[Warmups + Changes];
-        private readonly TaskCompletionSource[] _complete =
-            [.. Enumerable.Range(0, Warmups + Changes).Select(_ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously))];
+        private readonly TaskCompletionSource[] _complete = [.. Enumerable.Range(0, Warmups + Changes).Select(_ => NewSource())];
 
         private Task[] _streams = [];
 
         /// <summary>Until every one has the present state and waits for changes.</summary>
         public async Task OpenAsync()
         {
-            var ready = Enumerable.Range(0, Streams).Select(_ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).ToArray();
+            var ready = Enumerable.Range(0, Streams).Select(_ => NewSource()).ToArray();
             _streams = [.. ready.Select((caughtUp, stream) => FollowAsync(stream, caughtUp))];
             await OrFailureAsync(Task.WhenAll(ready.Select(caughtUp => caughtUp.Task)), "every watch has the present state");
         }
@@ -129,6 +128,8 @@ internal static class WatchBench
             channels.ForEach(channel => channel.Dispose());
             _stop.Dispose();
         }
+
+        private static TaskCompletionSource NewSource() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         /// <summary>A watch that fails says why, instead of leaving us waiting.</summary>
         private async Task OrFailureAsync(Task awaited, string what)
