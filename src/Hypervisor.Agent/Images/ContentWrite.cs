@@ -42,7 +42,10 @@ internal sealed class ContentWrite : IAsyncDisposable
     {
         await AskAsync(new WriteContentRequest
         {
-            Action = WriteAction.Write, Ref = _reference, Offset = Offset, Data = UnsafeByteOperations.UnsafeWrap(data),
+            Action = WriteAction.Write,
+            Ref = _reference,
+            Offset = Offset,
+            Data = UnsafeByteOperations.UnsafeWrap(data),
         });
         Offset += data.Length;
     }
