@@ -21,7 +21,7 @@ public sealed class PlainLayerTests(ContainerdHost host) : IClassFixture<Contain
     private ContainerdLease _lease = null!;
 
     public async ValueTask InitializeAsync() =>
-        _lease = await ContainerdLease.OpenAsync(host.Client, Guid.NewGuid().ToString("N"), RealTime.Clock.GetUtcNow(), Cancel, collect: true);
+        _lease = await ContainerdLease.OpenAsync(host.Client, new SystemRandomSource().NewUid(), RealTime.Clock.GetUtcNow(), Cancel, collect: true);
 
     public ValueTask DisposeAsync() => _lease.DisposeAsync();
 
