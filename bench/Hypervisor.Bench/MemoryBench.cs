@@ -6,8 +6,8 @@ namespace Hypervisor.Bench;
 /// <summary>Resident memory of the idle programs: the larger of two readings after they have settled.</summary>
 internal static class MemoryBench
 {
-    // Long enough for heartbeats, the periodic reconcile and a few collections to have happened.
-    private static readonly TimeSpan Settle = TimeSpan.FromSeconds(20);
+    // Idle is what comes after: heartbeats, the periodic reconcile, and the programs giving back what starting needed (after 10 to 20 s).
+    private static readonly TimeSpan Settle = TimeSpan.FromSeconds(30);
 
     public static async Task RunAsync()
     {

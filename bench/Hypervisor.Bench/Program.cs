@@ -10,6 +10,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
     ["memory"] = MemoryBench.RunAsync,
     ["pull"] = PullBench.RunAsync,
     ["store"] = StoreBench.RunAsync,
+    ["watch"] = WatchBench.RunAsync,
 };
 if (args is not [var name] || (name != "all" && !benchmarks.ContainsKey(name)))
 {

@@ -141,7 +141,7 @@ internal static class PullBench
                 var tar = Tar(layer, bytesPerLayer, filesPerLayer);
                 diffIds.Add(Digest(tar));
                 using var packed = new MemoryStream();
-                await using (var gzip = new GZipStream(packed, CompressionLevel.Fastest, leaveOpen: true))
+                await using (var gzip = new GZipStream(packed, CompressionLevel.Optimal, leaveOpen: true))
                 {
                     await gzip.WriteAsync(tar);
                 }

@@ -7,11 +7,13 @@ using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Agent.Native;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
 using Hypervisor.Agent.Telemetry;
 using Hypervisor.Hosting.Configuration;
+using Hypervisor.Hosting.Memory;
 using Hypervisor.Hosting.Randomness;
 
 const int Failed = 1;
@@ -71,7 +73,7 @@ builder.Services.AddNode(configuration, version);
 builder.Services.AddInstances();
 builder.Services.AddApi();
 builder.Services.AddTelemetry(configuration, version);
-builder.Services.AddHostedService<IdleMemory>();
+builder.Services.AddHostedService<IdleMemoryHost>();
 if (commandLine.FakeDriver)
 {
     builder.Services.AddFakeMachine();

@@ -254,6 +254,12 @@ internal static partial class Limits
         /// <summary>Watches at once; each costs some KB while idle.</summary>
         public const int Watches = 10_000;
 
+        /// <summary>
+        /// Of the last events that are kept as they are sent: a fan-out is over before so many others come, and at 1 KB for most they
+        /// are 256 KB.
+        /// </summary>
+        public const int EncodedEvents = 256;
+
         /// <summary>How long between two pages of a list: a person reading, not a night.</summary>
         public static readonly TimeSpan ListPinTime = TimeSpan.FromSeconds(60);
 

@@ -1,6 +1,7 @@
 using Grpc.AspNetCore.Server;
 using Grpc.Core;
 using Hypervisor.Hosting.Configuration;
+using Hypervisor.Hosting.Memory;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server.Api;
 using Hypervisor.Server.Configuration;
@@ -45,6 +46,7 @@ internal static class ServerApplication
         builder.Services.AddHostedTask("images", provider => provider.GetRequiredService<ImageCollector>().RunAsync);
         builder.Services.AddHostedTask("replicas", provider => provider.GetRequiredService<ReplicaDirectory>().RunAsync);
         builder.Services.AddHostedTask("leadership", provider => provider.GetRequiredService<LeadershipHost>().RunAsync);
+        builder.Services.AddHostedTask("memory", _ => new IdleMemory(time).RunAsync);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = Limits.Server.ShutdownDeadline);
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel => kestrel.ListenOn(configuration));
 

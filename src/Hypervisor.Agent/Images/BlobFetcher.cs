@@ -1,5 +1,4 @@
 using Containerd.Services.Content.V1;
-using Google.Protobuf;
 using Google.Protobuf.Collections;
 using Grpc.Core;
 using Hypervisor.Agent.ControlPlane;
@@ -114,72 +113,43 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
         WantedBlob blob, IReadOnlyDictionary<string, string> labels, string lease, CancellationToken cancellationToken)
     {
         var digest = blob.Digest;
-        // Ends the call on every way out; the server side then frees the reference for the next writer.
-        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        using var write = client.Content.Write(client.Call(null, ended.Token, lease));
+        await using var write = new ContentWrite(client, time, ReferenceOf(digest), digest, lease, cancellationToken);
         try
         {
-            var reference = ReferenceOf(digest);
-            var status = await AskAsync(write, new WriteContentRequest { Action = WriteAction.Stat, Ref = reference, Expected = digest }, ended);
-            var offset = status.Offset;
+            await write.BeginAsync();
             var total = blob.Origin.Registry is { } source
-                ? await CopyFromRegistryAsync(source, blob, offset, TakeAsync, ended.Token)
-                : await CopyFromControlPlaneAsync(digest, offset, TakeAsync, ended);
-            if (offset < total)
+                ? await CopyFromRegistryAsync(source, blob, write)
+                : await CopyFromControlPlaneAsync(digest, write);
+            if (write.Offset < total)
             {
-                throw new RpcException(new Status(StatusCode.Unavailable, $"the transfer ended after {offset} of {total} bytes"));
+                throw new RpcException(new Status(StatusCode.Unavailable, $"the transfer ended after {write.Offset} of {total} bytes"));
             }
 
-            var commit = new WriteContentRequest { Action = WriteAction.Commit, Ref = reference, Total = total, Expected = digest, Offset = offset };
-            Copy(labels, commit.Labels);
-            try
-            {
-                await AskAsync(write, commit, ended);
-            }
-            catch (RpcException error) when (error.StatusCode == StatusCode.FailedPrecondition)
-            {
-                throw new InvalidDataException($"the blob {digest} does not have that digest: {error.Status.Detail}", error);
-            }
-
-            await write.RequestStream.CompleteAsync();
-
-            // The bytes may be written over once this returns: containerd has answered by then.
-            async ValueTask TakeAsync(ReadOnlyMemory<byte> data, CancellationToken _)
-            {
-                var request = new WriteContentRequest { Action = WriteAction.Write, Ref = reference, Offset = offset, Data = UnsafeByteOperations.UnsafeWrap(data) };
-                await AskAsync(write, request, ended);
-                offset += data.Length;
-            }
+            await write.CommitAsync(total, labels);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
             throw new RpcException(new Status(StatusCode.DeadlineExceeded, "the transfer stalled"));
         }
-        finally
-        {
-            await ended.CancelAsync();
-        }
     }
 
-    private async Task<long> CopyFromRegistryAsync(
-        RegistrySource source, WantedBlob blob, long offset, Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> take, CancellationToken cancellationToken)
+    private async Task<long> CopyFromRegistryAsync(RegistrySource source, WantedBlob blob, ContentWrite write)
     {
         if (blob.Size > 0)
         {
-            await registries.CopyBlobAsync(source, blob.Digest, blob.Size, offset, take, cancellationToken);
+            await registries.CopyBlobAsync(source, blob.Digest, blob.Size, write.Offset, (data, _) => write.AppendAsync(data), write.Ended.Token);
             return blob.Size;
         }
 
-        var manifest = await registries.GetManifestAsync(source, blob.Digest, cancellationToken);
-        await take(manifest.Content.AsMemory((int)Math.Min(offset, manifest.Content.Length)), cancellationToken);
+        var manifest = await registries.GetManifestAsync(source, blob.Digest, write.Ended.Token);
+        await write.AppendAsync(manifest.Content.AsMemory((int)Math.Min(write.Offset, manifest.Content.Length)));
         return manifest.Content.Length;
     }
 
-    private async Task<long> CopyFromControlPlaneAsync(
-        string digest, long offset, Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> take, CancellationTokenSource ended)
+    private async Task<long> CopyFromControlPlaneAsync(string digest, ContentWrite write)
     {
         var total = 0L;
-        await foreach (var part in WithStallDeadline(digest, offset, ended))
+        await foreach (var part in WithStallDeadline(digest, write.Offset, write.Ended))
         {
             total = Math.Max(total, part.TotalBytes);
             if (part.Data.Length == 0)
@@ -187,9 +157,8 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
                 continue;
             }
 
-            await take(part.Data.Memory, ended.Token);
-            offset += part.Data.Length;
-            if (total > 0 && offset > total)
+            await write.AppendAsync(part.Data.Memory);
+            if (total > 0 && write.Offset > total)
             {
                 throw new InvalidDataException($"the blob {digest} is longer than the {total} bytes announced");
             }
@@ -207,28 +176,6 @@ internal sealed class BlobFetcher(ContainerdClient client, IControlPlane control
             stalled.Change(ContainerdLimits.FetchStall, Timeout.InfiniteTimeSpan);
             yield return part;
         }
-    }
-
-    private async Task<WriteContentResponse> AskAsync(
-        AsyncDuplexStreamingCall<WriteContentRequest, WriteContentResponse> write, WriteContentRequest request, CancellationTokenSource ended)
-    {
-        using var deadline = time.CreateTimer(state => ((CancellationTokenSource)state!).Cancel(), ended, ContainerdLimits.Runtime, Timeout.InfiniteTimeSpan);
-        try
-        {
-            await write.RequestStream.WriteAsync(request, ended.Token);
-        }
-        catch (RpcException error) when (error.StatusCode == StatusCode.OK)
-        {
-            // The server ended the call: reading tells why.
-        }
-        catch (Exception error) when (error is InvalidOperationException or IOException)
-        {
-            // Likewise: containerd was killed, for one.
-        }
-
-        return await write.ResponseStream.MoveNext(ended.Token)
-            ? write.ResponseStream.Current
-            : throw new RpcException(new Status(StatusCode.Unavailable, "containerd ended the write"));
     }
 
     /// <summary>Present already, perhaps from another image: what it refers to has to be kept all the same.</summary>

@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using Containerd.Services.Images.V1;
 using Containerd.Types;
 using Grpc.Core;
@@ -30,6 +29,7 @@ internal sealed class ImageProvider(
     private const string OciManifest = "application/vnd.oci.image.manifest.v1+json";
 
     private readonly BlobFetcher _fetcher = new(client, controlPlane, registries, time);
+    private readonly PlainLayers _plain = new(client, time, random);
     private readonly LayerUnpacker _unpacker = new(client, time, random);
     private readonly SharedWork<string> _downloads = new();
 
@@ -138,58 +138,8 @@ internal sealed class ImageProvider(
         return new UnpackedImage(digest, image.Chain[^1], image.Defaults);
     }
 
-    /// <summary>Several layers are fetched at once, the lowest first; each is unpacked when it and those below it are there.</summary>
-    private async Task LayersAsync(ImageDescription image, ImageOrigin origin, string lease, CancellationToken cancellationToken)
-    {
-        using var failed = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        using var slots = new SemaphoreSlim(ContainerdLimits.ParallelFetches);
-        Exception? first = null;
-        var fetches = image.Manifest.Layers!.DistinctBy(layer => layer.Digest)
-            .ToDictionary(layer => layer.Digest, layer => GuardedAsync(() => FetchAsync(layer)));
-        await Task.WhenAll(fetches.Values.Append(GuardedAsync(UnpackAsync)));
-        if (first is not null)
-        {
-            cancellationToken.ThrowIfCancellationRequested();
-            ExceptionDispatchInfo.Throw(first);
-        }
-
-        async Task FetchAsync(ImageDescriptor layer)
-        {
-            await slots.WaitAsync(failed.Token);
-            try
-            {
-                await _fetcher.FetchAsync(new WantedBlob(layer.Digest, layer.Size, origin), lease, failed.Token);
-            }
-            finally
-            {
-                slots.Release();
-            }
-        }
-
-        async Task UnpackAsync()
-        {
-            for (var index = 0; index < image.Chain.Count; index++)
-            {
-                await fetches[image.Manifest.Layers![index].Digest];
-                failed.Token.ThrowIfCancellationRequested();
-                await _unpacker.UnpackAsync(image, index, lease, failed.Token);
-            }
-        }
-
-        // The first failure is the reason; those it causes are not.
-        async Task GuardedAsync(Func<Task> work)
-        {
-            try
-            {
-                await work();
-            }
-            catch (Exception exception)
-            {
-                Interlocked.CompareExchange(ref first, exception, null);
-                failed.Cancel();
-            }
-        }
-    }
+    private Task LayersAsync(ImageDescription image, ImageOrigin origin, string lease, CancellationToken cancellationToken) =>
+        new LayerPipeline(_fetcher, _plain, _unpacker, image, origin, lease).RunAsync(cancellationToken);
 
     private async Task NameAsync(string digest, string mediaType, long size, string lease, CancellationToken cancellationToken)
     {

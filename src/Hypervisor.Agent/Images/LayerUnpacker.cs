@@ -11,22 +11,28 @@ namespace Hypervisor.Agent.Images;
 /// <summary>Makes committed snapshots, named by chain id, of an image's layers.</summary>
 internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, IRandomSource random)
 {
+    /// <summary>Whether the layer is there, over the same ones.</summary>
+    public Task<bool> IsUnpackedAsync(ImageDescription image, int index, string lease, CancellationToken cancellationToken) =>
+        ExistsAsync(image.Chain[index], lease, cancellationToken);
+
     /// <summary>One layer, over those below it, which are there already.</summary>
+    /// <param name="plain">The same layer decompressed, where it was.</param>
     /// <exception cref="InvalidDataException">
     /// The layer does not have the content that the configuration promises, or much more than its size lets expect.
     /// </exception>
     /// <exception cref="RpcException">containerd refused.</exception>
-    public async Task UnpackAsync(ImageDescription image, int index, string lease, CancellationToken cancellationToken)
+    public async Task UnpackAsync(ImageDescription image, int index, ImageDescriptor? plain, string lease, CancellationToken cancellationToken)
     {
         if (!await ExistsAsync(image.Chain[index], lease, cancellationToken))
         {
             var parent = index == 0 ? "" : image.Chain[index - 1];
-            await UnpackAsync(image.Manifest.Layers![index], image.Configuration.Rootfs!.DiffIds![index], parent, image.Chain[index], lease, cancellationToken);
+            await UnpackAsync(
+                image.Manifest.Layers![index], plain, image.Configuration.Rootfs!.DiffIds![index], parent, image.Chain[index], lease, cancellationToken);
         }
     }
 
     private async Task UnpackAsync(
-        ImageDescriptor layer, string diffId, string parent, string chainId, string lease, CancellationToken cancellationToken)
+        ImageDescriptor layer, ImageDescriptor? plain, string diffId, string parent, string chainId, string lease, CancellationToken cancellationToken)
     {
         // A name of its own each time: what a killed agent left half-done is never taken for ours, and is collected with its lease.
         var key = "unpack-" + random.NewUid();
@@ -36,7 +42,8 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
         var committed = false;
         try
         {
-            var apply = new ApplyRequest { Diff = new ContentDescriptor { MediaType = layer.MediaType, Digest = layer.Digest, Size = layer.Size } };
+            var given = plain ?? layer;
+            var apply = new ApplyRequest { Diff = new ContentDescriptor { MediaType = given.MediaType, Digest = given.Digest, Size = given.Size } };
             apply.Mounts.Add(prepared.Mounts);
             var applied = await ApplyAsync(apply, key, layer, lease, cancellationToken);
             if (applied.Applied.Digest != diffId)
@@ -69,7 +76,7 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
     /// </summary>
     private async Task<ApplyResponse> ApplyAsync(ApplyRequest apply, string key, ImageDescriptor layer, string lease, CancellationToken cancellationToken)
     {
-        var limit = Math.Max(ContainerdLimits.BombGraceBytes, layer.Size > long.MaxValue / ContainerdLimits.CompressionRatio ? long.MaxValue : layer.Size * ContainerdLimits.CompressionRatio);
+        var limit = ContainerdLimits.LargestUnpacked(layer.Size);
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var applying = client.Diff.ApplyAsync(apply, client.Call(ContainerdLimits.Unpack, ending.Token, lease)).ResponseAsync;
         using (var done = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
@@ -95,7 +102,7 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
     private async Task<long> WrittenAsync(string key, CancellationToken cancellationToken) =>
         (await client.Snapshots.UsageAsync(new UsageRequest { Snapshotter = client.Snapshotter, Key = key }, client.Call(cancellationToken))).Size;
 
-    private static InvalidDataException Bomb(ImageDescriptor layer) =>
+    public static InvalidDataException Bomb(ImageDescriptor layer) =>
         new($"the layer {layer.Digest} unpacks to more than {ContainerdLimits.CompressionRatio} times its size: a decompression bomb");
 
     private async Task<bool> ExistsAsync(string chainId, string lease, CancellationToken cancellationToken)

@@ -1,3 +1,5 @@
+using Grpc.AspNetCore.Server.Model;
+using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Events;
 using Hypervisor.Server.Api.Instances;
@@ -50,6 +52,7 @@ internal static class ApiServices
             options.MaxReceiveMessageSize = Limits.Server.ReceivedMessageBytes;
             options.MaxSendMessageSize = Limits.Server.SentMessageBytes;
         });
+        services.AddSingleton<IServiceMethodProvider<ComputeService>, EncodedMethods>();
         services.AddSingleton<ErrorInterceptor>();
         services.AddSingleton<ReadinessCheck>();
         services.AddGrpcReflection();

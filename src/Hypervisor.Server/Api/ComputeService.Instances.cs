@@ -1,5 +1,6 @@
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Replicas;
@@ -24,10 +25,20 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<ListInstancesResponse> ListInstances(ListInstancesRequest request, ServerCallContext context) =>
         instances.Queries.ListAsync(request, context.CancellationToken);
 
+    /// <summary>ListInstances as <see cref="Encoded.EncodedMethods"/> binds it.</summary>
+    public Task<EncodedInstances> ListEncodedInstances(ListInstancesRequest request, ServerCallContext context) =>
+        instances.Queries.ListEncodedAsync(request, context.CancellationToken);
+
     public override Task WatchInstances(
         WatchInstancesRequest request, IServerStreamWriter<WatchInstancesResponse> responseStream, ServerCallContext context) =>
         WatchDelivery.WriteAsync(
             instances.Watches.InstancesAsync(request, context.CancellationToken), responseStream, time, context.CancellationToken);
+
+    /// <summary>WatchInstances as <see cref="Encoded.EncodedMethods"/> binds it.</summary>
+    public Task WatchEncodedInstances(
+        WatchInstancesRequest request, IServerStreamWriter<EncodedEvent> responseStream, ServerCallContext context) =>
+        WatchDelivery.WriteAsync(
+            instances.Watches.EncodedInstancesAsync(request, context.CancellationToken), responseStream, time, context.CancellationToken);
 
     public override Task<Instance> StartInstance(StartInstanceRequest request, ServerCallContext context) =>
         instances.Power.StartAsync(request, context.CancellationToken);

@@ -1,3 +1,5 @@
+using Grpc.Core;
+using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Streams;
 using Hypervisor.Server.Images;
@@ -8,6 +10,7 @@ using Hypervisor.Server.State;
 namespace Hypervisor.Server.Api;
 
 // What the parts of the service (ComputeService.Instances.cs, ComputeService.Images.cs, ComputeService.Streams.cs) are made of.
+[BindServiceMethod(typeof(EncodedMethods), nameof(EncodedMethods.BindOthers))]
 internal sealed partial class ComputeService(
     InstanceOperations instances, ImageCatalogue images, ImagePulls pulls, InstanceStreams streams, LogStreams logs, ReplicaCalls replicas,
     ViewReads reads, TimeProvider time);

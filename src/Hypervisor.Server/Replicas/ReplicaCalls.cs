@@ -68,7 +68,7 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
                 request, Headers(context), cancellationToken: context.CancellationToken);
             try
             {
-                var wait = Limits.Control.ReplicaAnswer;
+                var wait = Limits.Replicas.Answer;
                 while (await call.ResponseStream.MoveNext(context.CancellationToken).WaitAsync(wait, time, context.CancellationToken))
                 {
                     await send(call.ResponseStream.Current);

@@ -1,3 +1,4 @@
+using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
@@ -11,6 +12,8 @@ namespace Hypervisor.Server.State;
 /// </summary>
 internal sealed class InstanceEntry
 {
+    private byte[]? _encodedSummary;
+
     public required InstanceId Id { get; init; }
 
     public required InstanceSpecRecord SpecRecord { get; init; }
@@ -54,6 +57,12 @@ internal sealed class InstanceEntry
     /// <summary>What the agent reported under the present epoch, or null: an older report says nothing about this placement.</summary>
     public InstanceStatus? CurrentStatus =>
         StatusRecord?.Status is { } status && NodeId is not null && status.ObservedEpoch == Epoch.Value ? status : null;
+
+    /// <summary>
+    /// What <see cref="InstanceView.RenderSummary"/> shows, in protobuf's wire format: made for the first list that has it (two at once
+    /// make the same), some 200 bytes that stay as long as the entry, so that a list of thousands is a copy. Nobody writes to it.
+    /// </summary>
+    public byte[] EncodeSummary() => _encodedSummary ??= InstanceView.RenderSummary(this).ToByteArray();
 
     /// <summary>Position in lists: by project, then name.</summary>
     public string ListKey => ListKeyOf(Project, Name);

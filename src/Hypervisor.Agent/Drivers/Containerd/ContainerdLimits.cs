@@ -40,6 +40,15 @@ internal static class ContainerdLimits
     /// <summary>Up to here nothing is called a bomb: small layers of zeros compress without end.</summary>
     public const long BombGraceBytes = 64L << 20;
 
+    /// <summary>Below, containerd decompresses as fast as the detour takes.</summary>
+    public const long SmallestPlainLayer = 256 << 10;
+
+    /// <summary>Above, the plain archive may not stay in the page cache until it is applied, and would be read from the disk.</summary>
+    public const long LargestPlainLayer = 512 << 20;
+
+    /// <summary>How far before it is unpacked a layer may be decompressed: bounds how many lie on the disk twice.</summary>
+    public const int LayersAhead = 2 * ParallelFetches;
+
     /// <summary>Between looks at what a layer has written: real ones are mostly done by the first, a bomb writes a GiB or two.</summary>
     public static readonly TimeSpan BombLook = TimeSpan.FromSeconds(2);
 
@@ -66,6 +75,12 @@ internal static class ContainerdLimits
 
     /// <summary>Layers fetched at once: hides latency, without one image taking the whole link.</summary>
     public const int ParallelFetches = 3;
+
+    /// <summary>To containerd, for contents: one each for what is fetched and what is decompressed at once.</summary>
+    public const int TransferConnections = 2 * ParallelFetches;
+
+    /// <summary>Images come in bursts; the connections are closed afterwards.</summary>
+    public static readonly TimeSpan TransferIdle = TimeSpan.FromMinutes(1);
 
     /// <summary>Attempts to fetch one blob before the runner's own back-off takes over.</summary>
     public const int FetchAttempts = 5;
@@ -94,4 +109,8 @@ internal static class ContainerdLimits
 
     /// <summary>What a process starts with: some programs walk through every number up to it.</summary>
     public const ulong OpenFilesAtFirst = 65_536;
+
+    /// <summary>What a layer of that size may unpack to.</summary>
+    public static long LargestUnpacked(long packed) =>
+        Math.Max(BombGraceBytes, packed > long.MaxValue / CompressionRatio ? long.MaxValue : packed * CompressionRatio);
 }

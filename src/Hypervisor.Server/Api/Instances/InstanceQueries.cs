@@ -1,4 +1,6 @@
+using Google.Protobuf;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Validation;
@@ -26,37 +28,17 @@ internal sealed class InstanceQueries(ViewReads reads, PagedReads pages, ICluste
     /// <summary>By project and name.</summary>
     public async Task<ListInstancesResponse> ListAsync(ListInstancesRequest request, CancellationToken cancellationToken)
     {
-        var violations = new FieldViolations();
-        var filter = InstanceFilter.Parse(request.Project, request.LabelSelector, request.States, request.Types_, request.Node, violations);
-        var size = PagedReads.PageSize(request.PageSize, Limits.Api.MaxInstancePage, violations);
-        var summary = RequestChecks.IsSummary(request.View, violations);
-        RequestChecks.CheckConsistency(request.Consistency, violations);
-        violations.ThrowIfAny();
-
-        var page = await pages.BeginAsync(request.PageToken, filter.Fingerprint(request.LabelSelector), request.Consistency, cancellationToken);
-        var prefix = filter.Project is null ? "" : filter.Project + "/";
-        var response = new ListInstancesResponse();
-        string? lastKey = null;
-        var more = false;
-        foreach (var entry in page.View.InstancesByName.Range(page.Start(prefix), prefix.Length == 0 ? null : RangeQuery.PrefixEnd(prefix)))
-        {
-            if (!filter.Matches(entry))
-            {
-                continue;
-            }
-
-            if (response.Instances.Count == size)
-            {
-                more = true;
-                break;
-            }
-
-            response.Instances.Add(summary ? InstanceView.RenderSummary(entry) : InstanceView.Render(entry));
-            lastKey = entry.ListKey;
-        }
-
-        response.List = pages.End(page, more ? lastKey : null);
+        var (entries, summary, list) = await SelectAsync(request, cancellationToken);
+        var response = new ListInstancesResponse { List = list };
+        response.Instances.AddRange(entries.Select(entry => summary ? InstanceView.RenderSummary(entry) : InstanceView.Render(entry)));
         return response;
+    }
+
+    /// <summary>The same as it travels over gRPC.</summary>
+    public async Task<EncodedInstances> ListEncodedAsync(ListInstancesRequest request, CancellationToken cancellationToken)
+    {
+        var (entries, summary, list) = await SelectAsync(request, cancellationToken);
+        return new(entries.ConvertAll(entry => summary ? entry.EncodeSummary() : InstanceView.Render(entry).ToByteArray()), list);
     }
 
     public async Task<PlacementReceipt> ExplainAsync(ExplainInstanceRequest request, CancellationToken cancellationToken)
@@ -85,5 +67,40 @@ internal sealed class InstanceQueries(ViewReads reads, PagedReads pages, ICluste
                 ? "The instance is being deleted; no decision about it is held."
                 : "No placement decision was made yet: the controllers have not come to it, or no server leads at the moment.",
         };
+    }
+
+    private async Task<(List<InstanceEntry> Entries, bool Summary, ListMeta List)> SelectAsync(
+        ListInstancesRequest request, CancellationToken cancellationToken)
+    {
+        var violations = new FieldViolations();
+        var filter = InstanceFilter.Parse(request.Project, request.LabelSelector, request.States, request.Types_, request.Node, violations);
+        var size = PagedReads.PageSize(request.PageSize, Limits.Api.MaxInstancePage, violations);
+        var summary = RequestChecks.IsSummary(request.View, violations);
+        RequestChecks.CheckConsistency(request.Consistency, violations);
+        violations.ThrowIfAny();
+
+        var page = await pages.BeginAsync(request.PageToken, filter.Fingerprint(request.LabelSelector), request.Consistency, cancellationToken);
+        var prefix = filter.Project is null ? "" : filter.Project + "/";
+
+        // In one piece of its final size: the largest page's is just small enough not to be a large object for the collector.
+        var entries = new List<InstanceEntry>(Math.Min(size, page.View.InstanceCount));
+        var more = false;
+        foreach (var entry in page.View.InstancesByName.Range(page.Start(prefix), prefix.Length == 0 ? null : RangeQuery.PrefixEnd(prefix)))
+        {
+            if (!filter.Matches(entry))
+            {
+                continue;
+            }
+
+            if (entries.Count == size)
+            {
+                more = true;
+                break;
+            }
+
+            entries.Add(entry);
+        }
+
+        return (entries, summary, pages.End(page, more ? entries[^1].ListKey : null));
     }
 }

@@ -1,64 +1,29 @@
 using System.Runtime.CompilerServices;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Validation;
 using Hypervisor.Server.State;
-using InstanceView = Hypervisor.Server.State.InstanceView;
 
 namespace Hypervisor.Server.Api.Watches;
 
 /// <summary>The watches that clients hold, counted and bounded.</summary>
 internal sealed class WatchHub(ClusterState state, ViewReads reads, TimeProvider time)
 {
+    private readonly EventEncoder _encoder = new();
     private int _watches;
 
     /// <summary>Watches held now.</summary>
     public int Watches => Volatile.Read(ref _watches);
 
-    public async IAsyncEnumerable<WatchInstancesResponse> InstancesAsync(
-        WatchInstancesRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        var violations = new FieldViolations();
-        var filter = InstanceFilter.Parse(request.Project, request.LabelSelector, request.States, request.Types_, request.Node, violations);
-        var summary = RequestChecks.IsSummary(request.View, violations);
-        RequestChecks.CheckVersion(request.ResourceVersion, violations);
-        if (request.Instance.Length > 0 && filter.Project is null)
-        {
-            violations.Add("instance", "needs one project: '-' and a single instance do not go together.");
-        }
+    public IAsyncEnumerable<WatchInstancesResponse> InstancesAsync(WatchInstancesRequest request, CancellationToken cancellationToken) =>
+        InstancesAsync(request, EventEncoder.Render, cancellationToken);
 
-        violations.ThrowIfAny();
-        if (request.Instance.Length > 0)
-        {
-            var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
-            filter = filter with { Only = InstanceAddress.ResolveForWatch(view, filter.Project!, request.Instance) };
-        }
-
-        using var held = Hold();
-        var set = new WatchedSet<InstanceEntry>(
-            view => filter switch
-            {
-                { Only: { } only } => view.Instance(only) is { } entry ? [entry] : [],
-                { Project: { } project } => view.InstancesOf(project),
-                _ => view.Instances,
-            },
-            change => change.Instances,
-            filter.Matches,
-            entry => entry.ResourceVersion);
-        await foreach (var item in new ObjectWatch<InstanceEntry>(state, reads, time, set).RunAsync(new(request.ResourceVersion), cancellationToken))
-        {
-            var response = new WatchInstancesResponse { Type = item.Type, ResourceVersion = item.Position.Value };
-            if (item.Entry is { } entry)
-            {
-                response.Instance = summary ? InstanceView.RenderSummary(entry) : InstanceView.Render(entry);
-                response.Instance.Metadata.ResourceVersion = item.ObjectVersion.Value;
-            }
-
-            yield return response;
-        }
-    }
+    /// <summary>The same as it travels over gRPC.</summary>
+    public IAsyncEnumerable<EncodedEvent> EncodedInstancesAsync(WatchInstancesRequest request, CancellationToken cancellationToken) =>
+        InstancesAsync(request, _encoder.Encode, cancellationToken);
 
     public async IAsyncEnumerable<WatchNodesResponse> NodesAsync(
         WatchNodesRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
@@ -95,6 +60,42 @@ internal sealed class WatchHub(ClusterState state, ViewReads reads, TimeProvider
         await foreach (var item in new ObjectWatch<TEntry>(state, reads, time, set).RunAsync(from, cancellationToken))
         {
             yield return item;
+        }
+    }
+
+    private async IAsyncEnumerable<TEvent> InstancesAsync<TEvent>(
+        WatchInstancesRequest request, Func<WatchItem<InstanceEntry>, bool, TEvent> tell, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var violations = new FieldViolations();
+        var filter = InstanceFilter.Parse(request.Project, request.LabelSelector, request.States, request.Types_, request.Node, violations);
+        var summary = RequestChecks.IsSummary(request.View, violations);
+        RequestChecks.CheckVersion(request.ResourceVersion, violations);
+        if (request.Instance.Length > 0 && filter.Project is null)
+        {
+            violations.Add("instance", "needs one project: '-' and a single instance do not go together.");
+        }
+
+        violations.ThrowIfAny();
+        if (request.Instance.Length > 0)
+        {
+            var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
+            filter = filter with { Only = InstanceAddress.ResolveForWatch(view, filter.Project!, request.Instance) };
+        }
+
+        using var held = Hold();
+        var set = new WatchedSet<InstanceEntry>(
+            view => filter switch
+            {
+                { Only: { } only } => view.Instance(only) is { } entry ? [entry] : [],
+                { Project: { } project } => view.InstancesOf(project),
+                _ => view.Instances,
+            },
+            change => change.Instances,
+            filter.Matches,
+            entry => entry.ResourceVersion);
+        await foreach (var item in new ObjectWatch<InstanceEntry>(state, reads, time, set).RunAsync(new(request.ResourceVersion), cancellationToken))
+        {
+            yield return tell(item, summary);
         }
     }
 

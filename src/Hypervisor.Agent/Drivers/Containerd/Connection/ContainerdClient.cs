@@ -1,6 +1,6 @@
+using System.Collections.Concurrent;
 using System.Net.Sockets;
 using Containerd.Services.Containers.V1;
-using Containerd.Services.Content.V1;
 using Containerd.Services.Diff.V1;
 using Containerd.Services.Events.V1;
 using Containerd.Services.Introspection.V1;
@@ -10,6 +10,7 @@ using Containerd.Services.Snapshots.V1;
 using Containerd.Services.Tasks.V1;
 using Grpc.Core;
 using Grpc.Net.Client;
+using ContentClient = Containerd.Services.Content.V1.Content.ContentClient;
 using ContainerdImages = Containerd.Services.Images.V1.Images;
 using ContainerdVersion = Containerd.Services.Version.V1.Version;
 
@@ -24,6 +25,9 @@ namespace Hypervisor.Agent.Drivers.Containerd.Connection;
 internal sealed class ContainerdClient : IDisposable
 {
     private readonly GrpcChannel _channel;
+    private readonly Lazy<ContentClient>[] _transfers;
+    private readonly ConcurrentBag<GrpcChannel> _transferChannels = [];
+    private int _transfer;
     private readonly Metadata _headers;
     private readonly TimeProvider _time;
 
@@ -34,18 +38,8 @@ internal sealed class ContainerdClient : IDisposable
         SocketPath = options.SocketPath;
         Namespace = options.Namespace;
         Snapshotter = options.Snapshotter;
-        var handler = new SocketsHttpHandler
-        {
-            ConnectCallback = (_, cancellationToken) => ConnectAsync(options.SocketPath, cancellationToken),
-            UseProxy = false,
-            PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
-        };
-        _channel = GrpcChannel.ForAddress("http://containerd", new GrpcChannelOptions
-        {
-            HttpHandler = handler,
-            DisposeHttpClient = true,
-            MaxReceiveMessageSize = 64 << 20,
-        });
+        _channel = Open(Timeout.InfiniteTimeSpan);
+        _transfers = [.. Enumerable.Range(0, ContainerdLimits.TransferConnections).Select(_ => new Lazy<ContentClient>(OpenTransfers))];
         Containers = new(_channel);
         Content = new(_channel);
         Diff = new(_channel);
@@ -67,7 +61,13 @@ internal sealed class ContainerdClient : IDisposable
 
     public Containers.ContainersClient Containers { get; }
 
-    public Content.ContentClient Content { get; }
+    public ContentClient Content { get; }
+
+    /// <summary>
+    /// For large contents: containerd takes 64 KiB at a time of all that one connection carries together, so that parallel transfers
+    /// need a connection each.
+    /// </summary>
+    public ContentClient Transfers => _transfers[(uint)Interlocked.Increment(ref _transfer) % (uint)_transfers.Length].Value;
 
     public Diff.DiffClient Diff { get; }
 
@@ -102,7 +102,37 @@ internal sealed class ContainerdClient : IDisposable
 
     public CallOptions Call(CancellationToken cancellationToken) => Call(ContainerdLimits.Metadata, cancellationToken);
 
-    public void Dispose() => _channel.Dispose();
+    public void Dispose()
+    {
+        _channel.Dispose();
+        foreach (var channel in _transferChannels)
+        {
+            channel.Dispose();
+        }
+    }
+
+    private GrpcChannel Open(TimeSpan idle)
+    {
+        var handler = new SocketsHttpHandler
+        {
+            ConnectCallback = (_, cancellationToken) => ConnectAsync(SocketPath, cancellationToken),
+            UseProxy = false,
+            PooledConnectionIdleTimeout = idle,
+        };
+        return GrpcChannel.ForAddress("http://containerd", new GrpcChannelOptions
+        {
+            HttpHandler = handler,
+            DisposeHttpClient = true,
+            MaxReceiveMessageSize = 64 << 20,
+        });
+    }
+
+    private ContentClient OpenTransfers()
+    {
+        var channel = Open(ContainerdLimits.TransferIdle);
+        _transferChannels.Add(channel);
+        return new(channel);
+    }
 
     private static async ValueTask<Stream> ConnectAsync(string path, CancellationToken cancellationToken)
     {

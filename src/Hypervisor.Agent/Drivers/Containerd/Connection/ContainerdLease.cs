@@ -11,17 +11,16 @@ internal sealed class ContainerdLease : IAsyncDisposable
     private readonly ContainerdClient _client;
     private bool _isKept;
 
-    private ContainerdLease(ContainerdClient client, string id)
-    {
-        _client = client;
-        Id = id;
-    }
+    private readonly bool _collect;
+
+    private ContainerdLease(ContainerdClient client, string id, bool collect) => (_client, Id, _collect) = (client, id, collect);
 
     public string Id { get; }
 
+    /// <param name="collect">Whether what only it holds goes with it, instead of with one of the next collections.</param>
     /// <exception cref="RpcException">containerd refused.</exception>
     public static async Task<ContainerdLease> OpenAsync(
-        ContainerdClient client, string uid, DateTimeOffset now, CancellationToken cancellationToken)
+        ContainerdClient client, string uid, DateTimeOffset now, CancellationToken cancellationToken, bool collect = false)
     {
         var id = "hypervisor-" + uid;
         var create = new CreateRequest { Id = id };
@@ -40,7 +39,7 @@ internal sealed class ContainerdLease : IAsyncDisposable
             await client.Leases.CreateAsync(create, client.Call(CancellationToken.None));
         }
 
-        return new ContainerdLease(client, id);
+        return new ContainerdLease(client, id, collect);
     }
 
     /// <summary>It expires by itself, and until then what was made under it is there to go on with.</summary>
@@ -55,7 +54,7 @@ internal sealed class ContainerdLease : IAsyncDisposable
 
         try
         {
-            await _client.Leases.DeleteAsync(new DeleteRequest { Id = Id }, _client.Call(CancellationToken.None));
+            await _client.Leases.DeleteAsync(new DeleteRequest { Id = Id, Sync = _collect }, _client.Call(CancellationToken.None));
         }
         catch (RpcException)
         {

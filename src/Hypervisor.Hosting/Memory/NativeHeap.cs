@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace Hypervisor.Agent.Native;
+namespace Hypervisor.Hosting.Memory;
 
 /// <summary>The C library's allocator: mallopt(3), malloc_trim(3).</summary>
 internal static partial class NativeHeap
