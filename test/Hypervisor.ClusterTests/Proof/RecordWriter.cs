@@ -54,10 +54,17 @@ internal static class RecordWriter
                     notes.Add(record);
                 }
 
-                var result = await writing;
-                if (!result.Succeeded)
+                try
                 {
-                    throw new InvalidOperationException($"record {record} was there already");
+                    if (!(await writing).Succeeded)
+                    {
+                        throw new InvalidOperationException($"record {record} was there already");
+                    }
+                }
+                catch (StoreUnavailableException)
+                {
+                    // A member that is stopped again and again may answer too late: then the record may be there, and nothing is owed.
+                    continue;
                 }
 
                 if (arguments[5] != "early")
