@@ -7,7 +7,6 @@ using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
-using Hypervisor.Agent.Instances.Health;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Node;
 using Hypervisor.Agent.Telemetry;

@@ -10,9 +10,9 @@ using Containerd.Services.Snapshots.V1;
 using Containerd.Services.Tasks.V1;
 using Grpc.Core;
 using Grpc.Net.Client;
-using ContentClient = Containerd.Services.Content.V1.Content.ContentClient;
 using ContainerdImages = Containerd.Services.Images.V1.Images;
 using ContainerdVersion = Containerd.Services.Version.V1.Version;
+using ContentClient = Containerd.Services.Content.V1.Content.ContentClient;
 
 namespace Hypervisor.Agent.Drivers.Containerd.Connection;
 

@@ -1,8 +1,6 @@
 using System.Buffers;
-using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Tests.Server.State;
 using Xunit;
 using InstanceDetail = Hypervisor.Protocol.V1.InstanceView;
