@@ -1,16 +1,7 @@
 using Grpc.Core;
 using Grpc.Health.V1;
-using Grpc.Net.Client;
-using Hypervisor.Hosting.Configuration;
-using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server;
-using Hypervisor.Server.Configuration;
-using Hypervisor.Server.Stores;
-using Hypervisor.Server.Stores.Memory;
-using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 using Xunit;
 
 namespace Hypervisor.Tests.Server;
@@ -22,46 +13,28 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
 
     private readonly CancellationTokenSource _deadline = CancellationTokenSource.CreateLinkedTokenSource(
         TestContext.Current.CancellationToken);
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("hypervisor-test-");
-    private WebApplication _app = null!;
-    private GrpcChannel _channel = null!;
+    private RunningServer _server = null!;
 
     private CancellationToken Token => _deadline.Token;
 
     public async ValueTask InitializeAsync()
     {
         _deadline.CancelAfter(Patience);
-        var configuration = new ServerConfiguration
-        {
-            GrpcAddress = new HostPort("127.0.0.1", 0),
-            HttpAddress = new HostPort("127.0.0.1", 0),
-            DataDirectory = _folder.FullName,
-            LogLevel = LogLevel.Warning,
-        };
-        _app = ServerApplication.Build(configuration, RealClock.Instance, new SystemRandomSource(), services =>
-        {
-            services.AddSingleton<IClusterStore>(provider => new MemoryStore(provider.GetRequiredService<TimeProvider>()));
-            services.AddSingleton<StoreWriter>();
-        });
-        await _app.StartAsync(Token);
-        _channel = GrpcChannel.ForAddress($"http://127.0.0.1:{ServerApplication.PortOf(_app, configuration.GrpcAddress, index: 0)}");
+        _server = await RunningServer.StartAsync(Token);
     }
 
     public async ValueTask DisposeAsync()
     {
-        _channel.Dispose();
-        await _app.StopAsync(CancellationToken.None);
-        await _app.DisposeAsync();
+        await _server.DisposeAsync();
         _deadline.Dispose();
-        _folder.Delete(recursive: true);
     }
 
     [Fact]
     public async Task An_instance_becomes_running_for_its_watchers_and_leaves_nothing_but_a_tombstone()
     {
-        var cluster = new ClusterService.ClusterServiceClient(_channel);
-        var compute = new ComputeService.ComputeServiceClient(_channel);
-        var assignments = new AssignmentService.AssignmentServiceClient(_channel);
+        var cluster = new ClusterService.ClusterServiceClient(_server.Channel);
+        var compute = new ComputeService.ComputeServiceClient(_server.Channel);
+        var assignments = new AssignmentService.AssignmentServiceClient(_server.Channel);
 
         var registered = await cluster.RegisterNodeAsync(ControlPlane.Registration("node-a"), deadline: null, cancellationToken: Token);
         var node = registered.Node.Metadata.Uid;
@@ -130,8 +103,8 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
     [Fact]
     public async Task Agents_without_their_credential_are_turned_away_without_a_hint()
     {
-        var cluster = new ClusterService.ClusterServiceClient(_channel);
-        var assignments = new AssignmentService.AssignmentServiceClient(_channel);
+        var cluster = new ClusterService.ClusterServiceClient(_server.Channel);
+        var assignments = new AssignmentService.AssignmentServiceClient(_server.Channel);
         var registered = await cluster.RegisterNodeAsync(ControlPlane.Registration("node-a"), cancellationToken: Token);
         var known = new ReportStatusRequest { NodeUid = registered.Node.Metadata.Uid };
         var wrong = new Metadata { { "authorization", "Bearer wrong" } };
@@ -154,7 +127,7 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
     [Fact]
     public async Task Operators_list_cordon_and_deregister_nodes()
     {
-        var cluster = new ClusterService.ClusterServiceClient(_channel);
+        var cluster = new ClusterService.ClusterServiceClient(_server.Channel);
         foreach (var name in new[] { "b", "a", "c" })
         {
             await cluster.RegisterNodeAsync(ControlPlane.Registration(name), cancellationToken: Token);
@@ -189,7 +162,7 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
     [Fact]
     public async Task Health_reflection_and_the_http_probes_answer()
     {
-        var health = new Health.HealthClient(_channel);
+        var health = new Health.HealthClient(_server.Channel);
         HealthCheckResponse answer;
         do
         {
@@ -198,11 +171,11 @@ public sealed class ServerEndToEndTests : IAsyncLifetime
         while (answer.Status != HealthCheckResponse.Types.ServingStatus.Serving);
 
         using var http = new HttpClient();
-        var root = _app.Urls.ElementAt(1);
+        var root = _server.HttpAddress.ToString().TrimEnd('/');
         Assert.Equal("ok\n", await http.GetStringAsync($"{root}/healthz", Token));
         Assert.Contains("revision", await http.GetStringAsync($"{root}/readyz", Token), StringComparison.Ordinal);
 
-        var reflection = new Grpc.Reflection.V1Alpha.ServerReflection.ServerReflectionClient(_channel);
+        var reflection = new Grpc.Reflection.V1Alpha.ServerReflection.ServerReflectionClient(_server.Channel);
         using var call = reflection.ServerReflectionInfo(cancellationToken: Token);
         await call.RequestStream.WriteAsync(new() { ListServices = "" }, Token);
         Assert.True(await call.ResponseStream.MoveNext(Token));

@@ -3,18 +3,10 @@ using System.Net.Sockets;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
-using Grpc.Net.Client;
 using Hypervisor.Hosting.Configuration;
-using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server;
-using Hypervisor.Server.Configuration;
-using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Memory;
 using Hypervisor.Tests.Server.Images;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 using Xunit;
 
 namespace Hypervisor.Tests.Server.Replicas;
@@ -24,7 +16,7 @@ public sealed class TwoServersTests : IAsyncLifetime
 {
     private readonly CancellationTokenSource _deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
     private readonly MemoryStore _store = new(RealClock.Instance);
-    private readonly List<(WebApplication App, GrpcChannel Channel, DirectoryInfo Folder, string Address)> _servers = [];
+    private readonly List<(RunningServer Server, string Address)> _servers = [];
 
     private CancellationToken Token => _deadline.Token;
 
@@ -138,7 +130,7 @@ public sealed class TwoServersTests : IAsyncLifetime
 
     private async Task<byte[]> FetchAsync(int index, string digest, Metadata headers, long offset = 0)
     {
-        using var call = new AssignmentService.AssignmentServiceClient(_servers[index].Channel).FetchBlob(
+        using var call = new AssignmentService.AssignmentServiceClient(_servers[index].Server.Channel).FetchBlob(
             new() { Digest = digest, Offset = offset }, headers, cancellationToken: Token);
         List<byte> bytes = [];
         while (await call.ResponseStream.MoveNext(Token))
@@ -155,9 +147,9 @@ public sealed class TwoServersTests : IAsyncLifetime
         UpdateMask = new FieldMask { Paths = { "spec.resources.memory_bytes" } },
     };
 
-    private ClusterService.ClusterServiceClient Cluster(int index) => new(_servers[index].Channel);
+    private ClusterService.ClusterServiceClient Cluster(int index) => new(_servers[index].Server.Channel);
 
-    private ComputeService.ComputeServiceClient Compute(int index) => new(_servers[index].Channel);
+    private ComputeService.ComputeServiceClient Compute(int index) => new(_servers[index].Server.Channel);
 
     /// <summary>One that is heard of for as long as the call lives.</summary>
     private async Task<AsyncDuplexStreamingCall<HeartbeatRequest, HeartbeatResponse>> NodeAsync()
@@ -180,31 +172,15 @@ public sealed class TwoServersTests : IAsyncLifetime
         listener.Start();
         var address = new HostPort("127.0.0.1", ((IPEndPoint)listener.LocalEndpoint).Port);
         listener.Stop();
-        var folder = Directory.CreateTempSubdirectory("hypervisor-test-");
-        var configuration = new ServerConfiguration
-        {
-            GrpcAddress = address,
-            HttpAddress = new HostPort("127.0.0.1", 0),
-            DataDirectory = folder.FullName,
-            LogLevel = LogLevel.Warning,
-        };
-        var app = ServerApplication.Build(configuration, RealClock.Instance, new SystemRandomSource(), services =>
-        {
-            services.AddSingleton<IClusterStore>(_store);
-            services.AddSingleton<StoreWriter>();
-        });
-        await app.StartAsync(Token);
-        _servers.Add((app, GrpcChannel.ForAddress(app.Urls.First()), folder, address.ToString()));
+        var server = await RunningServer.StartAsync(Token, configuration => configuration with { GrpcAddress = address }, _store);
+        _servers.Add((server, address.ToString()));
     }
 
     private async Task StopAsync(int index)
     {
-        var (app, channel, folder, _) = _servers[index];
+        var server = _servers[index].Server;
         _servers.RemoveAt(index);
-        channel.Dispose();
-        await app.StopAsync(CancellationToken.None);
-        await app.DisposeAsync();
-        folder.Delete(recursive: true);
+        await server.DisposeAsync();
     }
 
     private async Task UntilAsync(int index, Func<ClusterInfo, bool> condition)

@@ -2,17 +2,7 @@ using System.Net;
 using System.Net.WebSockets;
 using System.Text;
 using Grpc.Core;
-using Grpc.Net.Client;
-using Hypervisor.Hosting.Configuration;
-using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server;
-using Hypervisor.Server.Configuration;
-using Hypervisor.Server.Stores;
-using Hypervisor.Server.Stores.Memory;
-using Microsoft.AspNetCore.Builder;
-using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 using Xunit;
 
 namespace Hypervisor.Tests.Server.Rest;
@@ -23,10 +13,8 @@ public sealed class InstanceSocketsTests : IAsyncLifetime
     private const string Protocol = "v1.stream.hypervisor";
 
     private readonly CancellationTokenSource _deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("hypervisor-test-");
     private readonly EchoAgent _agent = new();
-    private WebApplication _app = null!;
-    private GrpcChannel _channel = null!;
+    private RunningServer _server = null!;
     private AsyncDuplexStreamingCall<HeartbeatRequest, HeartbeatResponse> _heartbeat = null!;
     private string _authority = "";
 
@@ -36,23 +24,10 @@ public sealed class InstanceSocketsTests : IAsyncLifetime
     {
         _deadline.CancelAfter(TimeSpan.FromSeconds(60));
         await _agent.StartAsync(Token);
-        var configuration = new ServerConfiguration
-        {
-            GrpcAddress = new HostPort("127.0.0.1", 0),
-            HttpAddress = new HostPort("127.0.0.1", 0),
-            DataDirectory = _folder.FullName,
-            LogLevel = LogLevel.Warning,
-            AllowedOrigins = [new Uri("https://console.example")],
-        };
-        _app = ServerApplication.Build(configuration, RealClock.Instance, new SystemRandomSource(), services =>
-        {
-            services.AddSingleton<IClusterStore>(provider => new MemoryStore(provider.GetRequiredService<TimeProvider>()));
-            services.AddSingleton<StoreWriter>();
-        });
-        await _app.StartAsync(Token);
-        _authority = new Uri(_app.Urls.ElementAt(1)).Authority;
-        _channel = GrpcChannel.ForAddress(_app.Urls.First());
-        var cluster = new ClusterService.ClusterServiceClient(_channel);
+        _server = await RunningServer.StartAsync(
+            Token, configuration => configuration with { AllowedOrigins = [new Uri("https://console.example")] });
+        _authority = _server.HttpAddress.Authority;
+        var cluster = new ClusterService.ClusterServiceClient(_server.Channel);
         var node = ControlPlane.Registration("node-a");
         node.Inventory.AgentAddress = _agent.Address;
         var registered = await cluster.RegisterNodeAsync(node, cancellationToken: Token);
@@ -64,7 +39,7 @@ public sealed class InstanceSocketsTests : IAsyncLifetime
         {
         }
 
-        var compute = new ComputeService.ComputeServiceClient(_channel);
+        var compute = new ComputeService.ComputeServiceClient(_server.Channel);
         var box = await compute.CreateInstanceAsync(
             new() { Name = "box", Spec = new() { Type = InstanceType.Container, Image = "busybox", Resources = new() { MemoryBytes = 64 << 20 } } },
             cancellationToken: Token);
@@ -74,12 +49,9 @@ public sealed class InstanceSocketsTests : IAsyncLifetime
     public async ValueTask DisposeAsync()
     {
         _heartbeat.Dispose();
-        _channel.Dispose();
-        await _app.StopAsync(CancellationToken.None);
-        await _app.DisposeAsync();
+        await _server.DisposeAsync();
         await _agent.DisposeAsync();
         _deadline.Dispose();
-        _folder.Delete(recursive: true);
     }
 
     [Fact]

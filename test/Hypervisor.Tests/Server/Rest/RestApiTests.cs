@@ -3,17 +3,8 @@ using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
 using Google.Protobuf;
-using Grpc.Net.Client;
-using Hypervisor.Hosting.Configuration;
-using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server;
-using Hypervisor.Server.Configuration;
-using Hypervisor.Server.Stores;
-using Hypervisor.Server.Stores.Memory;
-using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 using Xunit;
 
 namespace Hypervisor.Tests.Server.Rest;
@@ -22,9 +13,7 @@ namespace Hypervisor.Tests.Server.Rest;
 public sealed class RestApiTests : IAsyncLifetime
 {
     private readonly CancellationTokenSource _deadline = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("hypervisor-test-");
-    private WebApplication _app = null!;
-    private GrpcChannel _channel = null!;
+    private RunningServer _server = null!;
     private HttpClient _http = null!;
 
     private CancellationToken Token => _deadline.Token;
@@ -32,31 +21,15 @@ public sealed class RestApiTests : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _deadline.CancelAfter(TimeSpan.FromSeconds(60));
-        var configuration = new ServerConfiguration
-        {
-            GrpcAddress = new HostPort("127.0.0.1", 0),
-            HttpAddress = new HostPort("127.0.0.1", 0),
-            DataDirectory = _folder.FullName,
-            LogLevel = LogLevel.Warning,
-        };
-        _app = ServerApplication.Build(configuration, RealClock.Instance, new SystemRandomSource(), services =>
-        {
-            services.AddSingleton<IClusterStore>(provider => new MemoryStore(provider.GetRequiredService<TimeProvider>()));
-            services.AddSingleton<StoreWriter>();
-        });
-        await _app.StartAsync(Token);
-        _channel = GrpcChannel.ForAddress($"http://127.0.0.1:{ServerApplication.PortOf(_app, configuration.GrpcAddress, index: 0)}");
-        _http = new() { BaseAddress = new Uri(_app.Urls.ElementAt(1)) };
+        _server = await RunningServer.StartAsync(Token);
+        _http = new() { BaseAddress = _server.HttpAddress };
     }
 
     public async ValueTask DisposeAsync()
     {
         _http.Dispose();
-        _channel.Dispose();
-        await _app.StopAsync(CancellationToken.None);
-        await _app.DisposeAsync();
+        await _server.DisposeAsync();
         _deadline.Dispose();
-        _folder.Delete(recursive: true);
     }
 
     [Fact]
@@ -66,7 +39,7 @@ public sealed class RestApiTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.OK, created.StatusCode);
         Assert.Equal("application/json", created.Content.Headers.ContentType!.MediaType);
 
-        var compute = new ComputeService.ComputeServiceClient(_channel);
+        var compute = new ComputeService.ComputeServiceClient(_server.Channel);
         var overGrpc = await compute.GetInstanceAsync(new() { Instance = "web" }, cancellationToken: Token);
         var overRest = await _http.GetStringAsync("/v1/projects/default/instances/web", Token);
         Assert.Equal(JsonFormatter.Default.Format(overGrpc), overRest.TrimEnd('\n'));
@@ -126,7 +99,7 @@ public sealed class RestApiTests : IAsyncLifetime
         var added = WatchInstancesResponse.Parser.ParseJson(await lines.ReadLineAsync(Token));
         Assert.Equal((WatchEventType.Added, "web"), (added.Type, added.Instance.Metadata.Name));
 
-        var stopping = _app.StopAsync(Token);
+        var stopping = _server.StopAsync(Token);
         string? line;
         string? last = null;
         while ((line = await lines.ReadLineAsync(Token)) is not null)

@@ -2,16 +2,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
 using Grpc.Core;
-using Grpc.Net.Client;
-using Hypervisor.Hosting.Configuration;
-using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server;
-using Hypervisor.Server.Configuration;
-using Hypervisor.Server.Stores;
-using Hypervisor.Server.Stores.Memory;
-using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 using Xunit;
 
 namespace Hypervisor.Tests.Server.Telemetry;
@@ -28,24 +19,11 @@ public sealed class TracesTests
         deadline.CancelAfter(TimeSpan.FromSeconds(60));
         var token = deadline.Token;
         await using var collector = await Collector.StartAsync(token);
-        var folder = Directory.CreateTempSubdirectory("hypervisor-test-");
-        var configuration = new ServerConfiguration
+        // Stopping sends what was not sent yet.
+        await using (var server = await RunningServer.StartAsync(
+            token, configuration => configuration with { Telemetry = new() { OtlpEndpoint = collector.Address } }))
         {
-            GrpcAddress = new HostPort("127.0.0.1", 0),
-            HttpAddress = new HostPort("127.0.0.1", 0),
-            DataDirectory = folder.FullName,
-            LogLevel = LogLevel.Warning,
-            Telemetry = new() { OtlpEndpoint = collector.Address },
-        };
-        var app = ServerApplication.Build(configuration, RealClock.Instance, new SystemRandomSource(), services =>
-        {
-            services.AddSingleton<IClusterStore>(provider => new MemoryStore(provider.GetRequiredService<TimeProvider>()));
-            services.AddSingleton<StoreWriter>();
-        });
-        try
-        {
-            await app.StartAsync(token);
-            using var channel = GrpcChannel.ForAddress(app.Urls.First());
+            var channel = server.Channel;
             var cluster = new ClusterService.ClusterServiceClient(channel);
             var registered = await cluster.RegisterNodeAsync(ControlPlane.Registration("node-a"), cancellationToken: token);
             var headers = new Metadata { { "authorization", $"Bearer {registered.Credential}" } };
@@ -56,7 +34,7 @@ public sealed class TracesTests
                 .WatchAssignments(new() { NodeUid = node }, headers, cancellationToken: token);
 
             using var http = new HttpClient();
-            using var request = new HttpRequestMessage(HttpMethod.Post, $"{app.Urls.ElementAt(1)}/v1/projects/default/instances")
+            using var request = new HttpRequestMessage(HttpMethod.Post, new Uri(server.HttpAddress, "/v1/projects/default/instances"))
             {
                 Content = new StringContent(
                     """{"name":"web","spec":{"type":"INSTANCE_TYPE_CONTAINER","image":"busybox","resources":{"memoryBytes":"67108864"}}}""",
@@ -74,13 +52,6 @@ public sealed class TracesTests
             }
 
             Assert.Contains(TraceId, put!.TraceParent, StringComparison.Ordinal);
-        }
-        finally
-        {
-            // Sends what was not sent yet.
-            await app.StopAsync(CancellationToken.None);
-            await app.DisposeAsync();
-            folder.Delete(recursive: true);
         }
 
         Assert.True(collector.Received.AsSpan().IndexOf(Convert.FromHexString(TraceId)) >= 0, "the collector has not seen the trace");
