@@ -84,10 +84,11 @@ internal sealed class ImageProvider(
 
         try
         {
-            await using var lease = await ContainerdLease.OpenAsync(client, random.NewUid(), time.GetUtcNow(), cancellationToken);
+            await using var lease = await ContainerdLease.OpenAsync(client, random.NewUid(), time.GetUtcNow(), cancellationToken, image: digest);
             try
             {
                 store.Remember(await FetchAndUnpackAsync(digest, origin, lease.Id, cancellationToken));
+                await lease.DeleteOlderAsync(digest, cancellationToken);
             }
             catch (Exception) when (lifetime.ApplicationStopping.IsCancellationRequested)
             {

@@ -87,6 +87,12 @@ public sealed class ContainerdHost : IAsyncLifetime
     /// <summary>As when the agent is told to end: what it does then, it does knowing that.</summary>
     internal void EndAgent() => _services!.GetRequiredService<IHostApplicationLifetime>().StopApplication();
 
+    internal async Task<IReadOnlyList<string>> LeasesAsync()
+    {
+        var client = _services!.GetRequiredService<ContainerdClient>();
+        return [.. (await client.Leases.ListAsync(new ListRequest(), client.Call(CancellationToken.None))).Leases.Select(lease => lease.Id)];
+    }
+
     /// <summary>Nothing without an owner is there afterwards.</summary>
     internal async Task CollectGarbageAsync()
     {

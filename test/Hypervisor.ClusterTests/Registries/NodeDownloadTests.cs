@@ -85,10 +85,12 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
         await agent.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => ensuring);
         await host.CollectGarbageAsync();
+        Assert.Single(await host.LeasesAsync());
 
         host.ForgetEverything();
         Assert.Equal(digest, await EnsureAsync("restart"));
         Assert.Contains(_registry.Requests, request => request.Path.EndsWith(layer, StringComparison.Ordinal) && request.Range.Length > "bytes=0-".Length);
+        Assert.Empty(await host.LeasesAsync());
     }
 
     [Fact]

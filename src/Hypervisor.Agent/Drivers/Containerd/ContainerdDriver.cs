@@ -233,6 +233,15 @@ internal sealed class ContainerdDriver(
             Filters = { $"namespace=={client.Namespace},topic~=|^/tasks/|,topic!=\"/tasks/exec-added\",topic!=\"/tasks/exec-started\"" },
         };
         using var call = client.Events.Subscribe(request, client.Call(null, cancellationToken));
+
+        // containerd may just have come back.
+        await GuardAsync(
+            async () =>
+            {
+                await ContainerdLease.DeleteEndedAsync(client, cancellationToken);
+                return true;
+            },
+            cancellationToken);
         while (true)
         {
             if (!await GuardAsync(() => call.ResponseStream.MoveNext(cancellationToken), cancellationToken))

@@ -61,6 +61,9 @@ internal static class ContainerdLimits
     /// <summary>How long an interrupted download keeps what it has. Longer than any download may pause.</summary>
     public static readonly TimeSpan LeaseLife = TimeSpan.FromHours(1);
 
+    /// <summary>Leases to delete when containerd is back: as many as downloads may have been under way. More expire by themselves.</summary>
+    public const int EndedLeases = 1000;
+
     /// <summary>So that one shim's death ends few containers, yet its memory is shared by several.</summary>
     public const int ContainersPerShim = 8;
 

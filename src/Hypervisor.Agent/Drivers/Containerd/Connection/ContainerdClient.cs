@@ -27,9 +27,9 @@ internal sealed class ContainerdClient : IDisposable
     private readonly GrpcChannel _channel;
     private readonly Lazy<ContentClient>[] _transfers;
     private readonly ConcurrentBag<GrpcChannel> _transferChannels = [];
-    private int _transfer;
     private readonly Metadata _headers;
     private readonly TimeProvider _time;
+    private int _transfer;
 
     public ContainerdClient(ContainerdOptions options, TimeProvider time)
     {
@@ -86,6 +86,9 @@ internal sealed class ContainerdClient : IDisposable
     public Tasks.TasksClient Tasks { get; }
 
     public ContainerdVersion.VersionClient Version { get; }
+
+    /// <summary>That ended while containerd was away, and are to be deleted when it is back; see <see cref="ContainerdLease"/>.</summary>
+    public ConcurrentQueue<string> EndedLeases { get; } = new();
 
     /// <summary>Options of one call. Null as <paramref name="timeout"/> is for streams that are meant to last.</summary>
     /// <param name="lease">What the call makes is kept from the collector while this lease lives.</param>
