@@ -23,6 +23,9 @@ internal interface IInstanceDriver
     /// <summary>Whether <see cref="LimitAsync"/> does anything; then every instance it made shows its limits.</summary>
     bool LimitsWhileRunning => false;
 
+    /// <summary>How its instances are connected to the node's network.</summary>
+    ConnectionKind Connection => ConnectionKind.Namespace;
+
     /// <summary>The way into its instances; null for a driver that has none.</summary>
     IInstanceAccess? Access => null;
 

@@ -39,6 +39,24 @@ internal interface INodeNetwork
     Task WaitForChangeAsync(CancellationToken cancellationToken) => new Signal().WaitAsync(cancellationToken);
 }
 
+internal enum ConnectionKind
+{
+    /// <summary>A network namespace with one end of a veth pair.</summary>
+    Namespace,
+
+    /// <summary>A tap on the bridge, for a machine.</summary>
+    Tap,
+}
+
 /// <summary>How an instance is connected.</summary>
-/// <param name="NamespacePath">Path of its network namespace.</param>
-internal sealed record NetworkAttachment(string NamespacePath, IPAddress Address, int PrefixLength, IPAddress Gateway);
+/// <param name="NamespacePath">Path of its network namespace; empty for one with a tap.</param>
+internal sealed record NetworkAttachment(string NamespacePath, IPAddress Address, int PrefixLength, IPAddress Gateway)
+{
+    /// <summary>Name of the tap in the host's namespace, for a machine; empty for a container.</summary>
+    public string Tap { get; init; } = "";
+
+    /// <summary>Of its interface, "02:00:0a:80:00:02"; the only one it may use.</summary>
+    public string HardwareAddress { get; init; } = "";
+
+    public int Mtu { get; init; } = 1500;
+}
