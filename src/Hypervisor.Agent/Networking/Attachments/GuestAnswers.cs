@@ -1,4 +1,3 @@
-using System.Net;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Networking.Attachments;
