@@ -19,6 +19,12 @@ internal interface IVmm
 
     VmmAbilities Abilities { get; }
 
+    /// <summary>
+    /// The guest's vsock port behind <see cref="GuestMachine.ChannelSocket"/>: each connection begins with <see cref="VsockHandshake"/>.
+    /// Null where the socket is the channel itself.
+    /// </summary>
+    int? ChannelPort => null;
+
     /// <summary>Whether it is there and works; never throws for one that is not.</summary>
     Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken);
 
@@ -77,6 +83,12 @@ internal enum VmmAbilities
 
     /// <summary>Has a channel for QEMU's guest agent (<see cref="GuestMachine.GuestAgentSocket"/>).</summary>
     GuestAgent = 32,
+
+    /// <summary>
+    /// No <see cref="GuestMachine.ConsoleSocket"/>: what the serial console writes is followed in <see cref="GuestMachine.ConsoleLog"/>, what
+    /// it reads is written to <see cref="GuestMachine.ConsoleInput"/>.
+    /// </summary>
+    ConsoleFiles = 64,
 }
 
 internal enum VmmState
@@ -128,6 +140,9 @@ internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeF
     /// <summary>Serial console: a stream socket that the VMM listens on; one client at a time.</summary>
     public string ConsoleSocket => Path.Combine(RunDirectory, "console");
 
+    /// <summary>A named pipe of a VMM with <see cref="VmmAbilities.ConsoleFiles"/>.</summary>
+    public string ConsoleInput => Path.Combine(RunDirectory, "console.in");
+
     /// <summary>The init's control channel: a stream socket that the VMM listens on; for a guest with our init.</summary>
     public string ChannelSocket => Path.Combine(RunDirectory, "channel");
 
@@ -146,8 +161,19 @@ internal enum DiskFormat
 }
 
 /// <param name="Name">As in the specification ("root"), or "config" and "seed" for ours; also its serial number in the guest, at most 20 characters.</param>
-internal sealed record GuestDisk(string Name, string Path, DiskFormat Format, bool ReadOnly = false, bool CdRom = false);
+internal sealed record GuestDisk(string Name, string Path, DiskFormat Format, bool ReadOnly = false, bool CdRom = false)
+{
+    /// <summary>Null without a limit.</summary>
+    public IoRate? Rate { get; init; }
+}
+
+/// <summary>How fast a device may be; 0 is without limit.</summary>
+internal sealed record IoRate(long BytesPerSecond, long OperationsPerSecond);
 
 /// <param name="Tap">Name of an interface that exists and is on the bridge.</param>
 /// <param name="HardwareAddress">"02:00:0a:80:00:02".</param>
-internal sealed record GuestNic(string Tap, string HardwareAddress, int Mtu);
+internal sealed record GuestNic(string Tap, string HardwareAddress, int Mtu)
+{
+    /// <summary>In each direction; null without a limit.</summary>
+    public IoRate? Rate { get; init; }
+}
