@@ -120,6 +120,9 @@ internal static class Limits
     /// <summary>Start, pause, resume, and a kill with everything that goes with it.</summary>
     public static readonly TimeSpan ActionDeadline = TimeSpan.FromMinutes(1);
 
+    /// <summary>Writing a guest's memory to disk: 256 GiB at 400 MiB/s.</summary>
+    public static readonly TimeSpan SuspendDeadline = TimeSpan.FromMinutes(11);
+
     /// <summary>On shutdown; instances are not stopped, so only calls in flight are waited for.</summary>
     public static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(5);
 }

@@ -59,6 +59,14 @@ internal interface IInstanceDriver
     Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
 
     /// <summary>
+    /// Writes the memory of what runs to the node's disk and ends its process; nothing when it does not run. The next
+    /// <see cref="StartAsync"/> goes on from there, unless <see cref="CreateAsync"/> brought another restart generation.
+    /// </summary>
+    /// <exception cref="DriverException">SuspendUnsupported: the runtime cannot.</exception>
+    Task SuspendAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => throw new DriverException(
+        "SuspendUnsupported", $"{Name} cannot write the memory of an instance to disk; stop the instance instead", permanent: true);
+
+    /// <summary>
     /// Changes the limits of what runs; nothing when it does not run, since the next <see cref="CreateAsync"/> brings them. Only asked
     /// where <see cref="LimitsWhileRunning"/>.
     /// </summary>
@@ -148,6 +156,9 @@ internal enum DriverState
     Running,
     Paused,
     Stopped,
+
+    /// <summary>Its memory is on disk, and no process of it is left.</summary>
+    Suspended,
 }
 
 /// <param name="Signal">Signal number; 0 means the image's, else SIGTERM.</param>

@@ -6,6 +6,9 @@ internal static class GuestLimits
     /// <summary>A reason: the VMM, or its process, did not do what it should.</summary>
     public const string VmmFailed = "VmmFailed";
 
+    /// <summary>A reason: the VMM does not answer. Never taken for "nothing there".</summary>
+    public const string Unavailable = "RuntimeUnavailable";
+
     /// <summary>From SIGKILL to the end of the process: longer only while it sleeps uninterruptibly (a disk that hangs).</summary>
     public static readonly TimeSpan Kill = TimeSpan.FromSeconds(15);
 
@@ -17,4 +20,27 @@ internal static class GuestLimits
 
     /// <summary>"OK 1073741824\n" and a bit: what a VMM answers to CONNECT.</summary>
     public const int HandshakeBytes = 32;
+
+    /// <summary>A record of a guest, in bytes: an assignment is at most 1.5 MiB, and a third longer as text; its process is in it twice.</summary>
+    public const int RecordBytes = 8 * 1024 * 1024;
+
+    /// <summary>Of the serial console's end that is looked at for a status: some lines of a kernel's panic.</summary>
+    public const int LastWordsBytes = 2048;
+
+    public const int LastWordsLines = 6;
+
+    /// <summary>What an instance without a limit gets: a kernel with its tables, and room for a program.</summary>
+    public const long DefaultMemoryBytes = 256L * 1024 * 1024;
+
+    /// <summary>Short runs without an exit status in a row, from which on they are shown and waited between: fewer may be bad luck.</summary>
+    public const int CrashesUntilShown = 3;
+
+    /// <summary>From the VMM's start to the init's first word. Software emulation on a loaded machine takes some ten seconds; a start has a minute in all.</summary>
+    public static readonly TimeSpan Boot = TimeSpan.FromSeconds(45);
+
+    /// <summary>Between looks at a guest that is to boot or to end.</summary>
+    public static readonly TimeSpan StatePoll = TimeSpan.FromMilliseconds(50);
+
+    /// <summary>For the init's answer to a signal: one that takes longer is asked by its power button.</summary>
+    public static readonly TimeSpan Signal = TimeSpan.FromSeconds(5);
 }

@@ -101,13 +101,19 @@ internal enum VmmState
 
 /// <param name="ProcessId">Of the VMM's process, while there is one.</param>
 /// <param name="StartedAt">Of that process.</param>
-internal sealed record VmmGuest(InstanceId Id, VmmState State, int? ProcessId = null, DateTimeOffset? StartedAt = null);
+internal sealed record VmmGuest(InstanceId Id, VmmState State, int? ProcessId = null, DateTimeOffset? StartedAt = null)
+{
+    /// <summary>Of one that is <see cref="VmmState.Stopped"/>: it powered itself off. False also where the VMM cannot tell.</summary>
+    public bool PoweredOff { get; init; }
+}
 
 /// <summary>A machine to be started. All paths are absolute; files and folders exist, sockets are made by the VMM.</summary>
 /// <param name="MadeFrom">For what a VMM renders of the specification (firmware, CPU model, topology).</param>
 /// <param name="Accelerator">Never unspecified: what the node found to work, or the instance asked for.</param>
 internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeFrom, Accelerator Accelerator)
 {
+    public const string ChannelName = "channel";
+
     /// <summary>Whole virtual CPUs; the limit in millicores is held by the cgroup.</summary>
     public required int VirtualCpus { get; init; }
 
@@ -144,7 +150,7 @@ internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeF
     public string ConsoleInput => Path.Combine(RunDirectory, "console.in");
 
     /// <summary>The init's control channel: a stream socket that the VMM listens on; for a guest with our init.</summary>
-    public string ChannelSocket => Path.Combine(RunDirectory, "channel");
+    public string ChannelSocket => Path.Combine(RunDirectory, ChannelName);
 
     public string VncSocket => Path.Combine(RunDirectory, "vnc");
 

@@ -24,6 +24,9 @@ internal enum RunnerAction
     Pause,
     Resume,
 
+    /// <summary>Write its memory to disk and end its process.</summary>
+    Suspend,
+
     /// <summary>Give what runs other limits.</summary>
     Limit,
 
@@ -266,15 +269,19 @@ internal static class RunnerDecision
         var again = found is not null && found.RestartGeneration < desired.Spec.RestartGeneration;
         return (desired.Spec.DesiredState, found?.State) switch
         {
-            (DesiredState.Stopped, DriverState.Running or DriverState.Paused) => RunnerAction.Stop,
+            // What lies suspended is given up by a stop.
+            (DesiredState.Stopped, DriverState.Running or DriverState.Paused or DriverState.Suspended) => RunnerAction.Stop,
             (DesiredState.Stopped, _) => RunnerAction.Rest,
 
             (_, null or DriverState.Partial) => RunnerAction.Create,
             (_, DriverState.Created) => begin,
+            (DesiredState.Suspended, DriverState.Suspended) when !again => RunnerAction.Rest,
+            (_, DriverState.Suspended) => begin,
             (_, DriverState.Stopped) =>
                 again || found.Exit is null || view.EndedAsUnhealthy || RestartRules.Wants(desired.Spec.Restart, found) ? begin : RunnerAction.Rest,
             (_, DriverState.Running or DriverState.Paused) when again => RunnerAction.Stop,
             (DesiredState.Running, DriverState.Running) when RestartRules.WantsEnd(desired.Spec, found, view.Health) => RunnerAction.Stop,
+            (DesiredState.Suspended, DriverState.Running or DriverState.Paused) => RunnerAction.Suspend,
             (DesiredState.Paused, DriverState.Running) => RunnerAction.Pause,
             (DesiredState.Paused, DriverState.Paused) => settled,
             (_, DriverState.Paused) => RunnerAction.Resume,

@@ -38,6 +38,7 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
     {
         RunnerAction.Observe => Limits.ObserveDeadline,
         RunnerAction.Create => Limits.CreateDeadline,
+        RunnerAction.Suspend => Limits.SuspendDeadline,
         RunnerAction.Stop when desired is not null => Limits.ActionDeadline + StopPolicyOf(desired.Spec).GracePeriod,
         _ => Limits.ActionDeadline,
     };
@@ -82,6 +83,9 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
                 break;
             case RunnerAction.Pause:
                 await driver.PauseAsync(id, decision.Epoch, cancellationToken);
+                break;
+            case RunnerAction.Suspend:
+                await driver.SuspendAsync(id, decision.Epoch, cancellationToken);
                 break;
             case RunnerAction.Resume:
                 await driver.ResumeAsync(id, decision.Epoch, cancellationToken);

@@ -44,7 +44,7 @@ internal static class StatusRendering
             status.Restarts = found.Restarts.Total;
         }
 
-        if (address.Length > 0 && status.State is not InstanceState.Failed and not InstanceState.Stopped)
+        if (address.Length > 0 && status.State is not (InstanceState.Failed or InstanceState.Stopped or InstanceState.Suspended))
         {
             status.IpAddresses.Add(address);
         }
@@ -102,6 +102,11 @@ internal static class StatusRendering
         if (decision.Action != RunnerAction.Rest)
         {
             return (InstanceState.Starting, reason, message);
+        }
+
+        if (found?.State == DriverState.Suspended)
+        {
+            return (InstanceState.Suspended, "", "");
         }
 
         return desired.Spec.DesiredState == DesiredState.Stopped || found?.Exit is not { } exit

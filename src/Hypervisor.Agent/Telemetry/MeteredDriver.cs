@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Networking;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -14,6 +15,8 @@ internal sealed partial class MeteredDriver(
     public string Name => driver.Name;
 
     public bool LimitsWhileRunning => driver.LimitsWhileRunning;
+
+    public ConnectionKind Connection => driver.Connection;
 
     public IInstanceAccess? Access => driver.Access;
 
@@ -40,6 +43,9 @@ internal sealed partial class MeteredDriver(
 
     public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) =>
         MeasureAsync("resume", id.Value, () => driver.ResumeAsync(id, epoch, cancellationToken));
+
+    public Task SuspendAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) =>
+        MeasureAsync("suspend", id.Value, () => driver.SuspendAsync(id, epoch, cancellationToken));
 
     public Task LimitAsync(InstanceId id, Epoch epoch, InstanceLimits limits, CancellationToken cancellationToken) =>
         MeasureAsync("limit", id.Value, () => driver.LimitAsync(id, epoch, limits, cancellationToken));

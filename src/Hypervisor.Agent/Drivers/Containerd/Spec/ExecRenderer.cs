@@ -17,7 +17,7 @@ internal static class ExecRenderer
 
         foreach (var word in request.Command)
         {
-            SpecRenderer.RefuseNul("command", word);
+            ProcessRules.RefuseNul("command", word);
         }
 
         string[] terminal = request.Terminal ? ["TERM=xterm"] : [];
@@ -25,8 +25,8 @@ internal static class ExecRenderer
         {
             Terminal = request.Terminal,
             Args = [.. request.Command],
-            Env = SpecRenderer.Merge([.. terminal, .. main.Env, .. request.Env.Select(variable => $"{variable.Name}={variable.Value}")]),
-            Cwd = request.WorkingDir.Length > 0 ? SpecRenderer.WorkingDirectory(request.WorkingDir) : main.Cwd,
+            Env = ProcessRules.Merge([.. terminal, .. main.Env, .. request.Env.Select(variable => $"{variable.Name}={variable.Value}")]),
+            Cwd = request.WorkingDir.Length > 0 ? ProcessRules.WorkingDirectory(request.WorkingDir) : main.Cwd,
             User = identity is null
                 ? main.User
                 : new SpecUser(identity.Uid, identity.Gid, identity.AdditionalGids.Count == 0 ? null : identity.AdditionalGids),

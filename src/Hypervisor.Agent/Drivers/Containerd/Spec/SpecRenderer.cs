@@ -29,8 +29,6 @@ internal static class SpecRenderer
     /// <summary>The shim's own name for "share a shim with others of the same value".</summary>
     public const string ShimGroupAnnotation = "io.containerd.runc.v2.group";
 
-    private const string DefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
     /// <summary>Parts of /proc and /sys that tell of the host or act on it. Docker's list.</summary>
     private static readonly string[] MaskedPaths =
     [
@@ -54,9 +52,9 @@ internal static class SpecRenderer
                     input.Identity.Uid,
                     input.Identity.Gid,
                     input.Identity.AdditionalGids.Count == 0 ? null : input.Identity.AdditionalGids),
-                Arguments(spec.Process, input.Image),
-                Environment(spec.Process, input.Image, hostname),
-                WorkingDirectory(spec.Process, input.Image),
+                ProcessRules.Arguments(spec.Process, input.Image),
+                ProcessRules.Environment(spec.Process, input.Image, hostname),
+                ProcessRules.WorkingDirectory(spec.Process, input.Image),
                 new SpecCapabilities(input.Capabilities, input.Capabilities, input.Capabilities),
                 [new SpecRlimit("RLIMIT_NOFILE", input.OpenFiles, Math.Min(input.OpenFiles, ContainerdLimits.OpenFilesAtFirst))],
                 NoNewPrivileges: true),
@@ -75,86 +73,6 @@ internal static class SpecRenderer
     }
 
     public static string Hostname(Assignment assignment) => AssignedHostname.Of(assignment);
-
-    private static string[] Arguments(ProcessSpec? process, ImageDefaults image)
-    {
-        var replaced = process is { Command.Count: > 0 };
-        IEnumerable<string> command = replaced ? process!.Command : image.Entrypoint;
-        IEnumerable<string> arguments = process is { Args.Count: > 0 } ? process.Args : replaced ? [] : image.Command;
-        string[] all = [.. command, .. arguments];
-        if (all.Length == 0 || all[0].Length == 0)
-        {
-            throw new DriverException("CommandMissing", "neither the image nor process.command names a command", permanent: true);
-        }
-
-        foreach (var argument in all)
-        {
-            RefuseNul("process.command and process.args", argument);
-        }
-
-        return all;
-    }
-
-    private static List<string> Environment(ProcessSpec? process, ImageDefaults image, string hostname)
-    {
-        var own = process?.Env.Select(variable => $"{variable.Name}={variable.Value}") ?? [];
-        string[] terminal = process?.Terminal == true ? ["TERM=xterm"] : [];
-        return Merge([DefaultPath, $"HOSTNAME={hostname}", .. terminal, .. image.Environment, .. own]);
-    }
-
-    /// <summary>One entry per name: the last value, at the first one's place.</summary>
-    public static List<string> Merge(IEnumerable<string> entries)
-    {
-        var merged = new List<string>();
-        var positions = new Dictionary<string, int>(StringComparer.Ordinal);
-        foreach (var entry in entries)
-        {
-            RefuseNul("process.env", entry);
-            var equals = entry.IndexOf('=');
-            if (equals <= 0)
-            {
-                continue;
-            }
-
-            if (positions.TryAdd(entry[..equals], merged.Count))
-            {
-                merged.Add(entry);
-            }
-            else
-            {
-                merged[positions[entry[..equals]]] = entry;
-            }
-        }
-
-        return merged;
-    }
-
-    /// <summary>
-    /// A directory under /proc may be a file descriptor that leads out of the container (CVE-2024-21626); fixed runcs refuse it
-    /// too, and no program has a reason to start there.
-    /// </summary>
-    private static string WorkingDirectory(ProcessSpec? process, ImageDefaults image)
-    {
-        var asked = process is { WorkingDir.Length: > 0 } ? process.WorkingDir : image.WorkingDirectory;
-        return asked.Length == 0 ? "/" : WorkingDirectory(asked);
-    }
-
-    /// <exception cref="DriverException">WorkingDirectoryInvalid.</exception>
-    public static string WorkingDirectory(string asked)
-    {
-        RefuseNul("process.working_dir", asked);
-        var clean = asked.StartsWith('/') ? Path.GetFullPath(asked) : "";
-        string[] refused = ["/proc", "/sys", "/dev/fd"];
-        if (clean.Length == 0 || refused.Any(root => clean == root || clean.StartsWith(root + "/", StringComparison.Ordinal)))
-        {
-            throw new DriverException(
-                "WorkingDirectoryInvalid",
-                $"process.working_dir: \"{asked}\" is not an absolute path outside /proc, /sys and /dev/fd",
-                permanent: true);
-        }
-
-        return clean;
-    }
 
     private static SpecMount[] Mounts(string files) =>
     [
@@ -202,12 +120,4 @@ internal static class SpecRenderer
 
     /// <summary>In the proportion that runtimes have agreed on: 1024 shares are one CPU.</summary>
     private static SpecCpu Cpu(long millicores) => new((ulong)Math.Clamp(millicores * 1024 / 1000, 2, 262_144));
-
-    public static void RefuseNul(string field, string value)
-    {
-        if (value.Contains('\0', StringComparison.Ordinal))
-        {
-            throw new DriverException("ArgumentInvalid", $"{field}: a NUL character cannot be passed to a process", permanent: true);
-        }
-    }
 }

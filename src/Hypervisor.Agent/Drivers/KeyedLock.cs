@@ -1,4 +1,4 @@
-namespace Hypervisor.Agent.Drivers.Containerd;
+namespace Hypervisor.Agent.Drivers;
 
 /// <summary>One holder at a time per key; keys exist while someone holds or waits.</summary>
 internal sealed class KeyedLock

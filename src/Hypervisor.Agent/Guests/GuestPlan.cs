@@ -1,0 +1,151 @@
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Networking;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Guests;
+
+/// <summary>What a guest is made of and started with, as pure functions of what is wanted.</summary>
+internal static class GuestPlan
+{
+    /// <summary>Every argument is ours. A panic resets the machine, which ends it: there is nobody to look at it.</summary>
+    private const string OwnCommandLine = "console=ttyS0 quiet panic=-1 reboot=t";
+
+    private const string KernelSetCommandLine = "console=ttyS0 root=/dev/vda rw panic=-1 reboot=t";
+
+    /// <summary>The record of a guest about to be made; what an earlier one says of the same stay is kept.</summary>
+    /// <exception cref="DriverException">CommandMissing, ArgumentInvalid, WorkingDirectoryInvalid, ImageUnsupported.</exception>
+    public static GuestRecord Record(InstanceDefinition definition, GuestImage image, GuestRecord? present, VmmAbilities abilities, GuestOptions options)
+    {
+        if (image is { Process: null, Kernel: null } && (abilities & VmmAbilities.FirmwareBoot) == 0)
+        {
+            throw new DriverException(
+                "ImageUnsupported", $"spec.image: {definition.Assignment.Spec.Image} is a disk image, which boots itself; microVMs run OCI images and kernel sets, choose type vm", permanent: true);
+        }
+
+        var record = new GuestRecord
+        {
+            Assignment = definition.Assignment,
+            Epoch = definition.Epoch,
+            ImageDigest = definition.ImageDigest,
+            Nic = definition.Network is { Tap.Length: > 0 } network ? new GuestNic(network.Tap, network.HardwareAddress, network.Mtu) : null,
+            Config = image is { Process: not null, Kernel: null } ? Config(definition, image.Process, options) : null,
+            Kernel = image.Kernel is var (kernel, initramfs) ? new KernelFiles(kernel, initramfs) : null,
+            StopSignal = SignalNames.Parse(image.Process?.StopSignal ?? "") ?? 0,
+            Run = present?.Run ?? 0,
+        };
+        return present is not null && IsSameRun(definition, present)
+            ? record with
+            {
+                Exit = present.Exit,
+                Restarts = present.Restarts,
+                Crashes = present.Crashes,
+                StartedAt = present.StartedAt,
+                FinishedAt = present.FinishedAt,
+                BootId = present.BootId,
+            }
+            : record;
+    }
+
+    /// <summary>What lies suspended goes on as the machine that it was; what else is wanted of it comes with the next start that is none.</summary>
+    public static GuestRecord KeepMachine(GuestRecord record, GuestRecord suspended)
+    {
+        var assignment = record.Assignment.Clone();
+        var spec = suspended.Assignment.Spec;
+        (assignment.Spec.Resources, assignment.Spec.Machine, assignment.Spec.Process) = (spec.Resources, spec.Machine, spec.Process);
+        return record with { Assignment = assignment, Config = suspended.Config, Nic = suspended.Nic, Kernel = suspended.Kernel, Suspended = true };
+    }
+
+    /// <summary>Whether a disk outlives what the guest is made from.</summary>
+    public static bool KeepsDisks(Assignment assignment) =>
+        assignment.Spec.Disks.Any(disk => disk.Kind is not (DiskKind.Unspecified or DiskKind.Ephemeral));
+
+    public static GuestMachine Machine(
+        GuestRecord record, GuestStore store, GuestOptions options, Accelerator accelerator, VmmAbilities abilities, string output, string error)
+    {
+        var uid = record.Assignment.Uid;
+        var spec = record.Assignment.Spec;
+        var limits = InstanceLimits.Of(spec);
+        var hasFiles = (abilities & VmmAbilities.OutputFiles) != 0;
+        return new GuestMachine(record.Id, record.Epoch, record.Assignment, accelerator)
+        {
+            VirtualCpus = VirtualCpus(spec),
+            Limits = limits with { MemoryBytes = limits.MemoryBytes > 0 ? limits.MemoryBytes : GuestLimits.DefaultMemoryBytes },
+            Boot = Boot(record, options),
+            Disks = record.Disks,
+            Nic = record.Nic,
+            RunDirectory = store.RunFolderOf(uid),
+
+            // Without ports for it, what the main process writes comes out of the serial console: then that is its log.
+            ConsoleLog = record.Config is not null && !hasFiles ? output : store.ConsoleLogOf(uid),
+            OutputFiles = record.Config is not null && hasFiles ? (output, error) : null,
+            RestoreFrom = record.Suspended ? store.StateOf(uid) : null,
+        };
+    }
+
+    /// <exception cref="DriverException">AcceleratorUnavailable.</exception>
+    public static Accelerator Choose(Assignment assignment, AcceleratorFinding found)
+    {
+        var asked = assignment.Spec.Machine?.Accelerator ?? AcceleratorRequirement.Unspecified;
+        return (asked, found.Accelerator) switch
+        {
+            (_, Accelerator.None or Accelerator.Unspecified) => throw Unavailable("runs no guests"),
+            (AcceleratorRequirement.Kvm, not Accelerator.Kvm) => throw Unavailable("has no working KVM, which spec.machine.accelerator asks for"),
+            (AcceleratorRequirement.Tcg, _) => Accelerator.Tcg,
+            _ => found.Accelerator,
+        };
+
+        DriverException Unavailable(string why) => new(
+            "AcceleratorUnavailable", found.Message.Length > 0 ? $"the node {why}: {found.Message}" : $"the node {why}", permanent: false);
+    }
+
+    /// <summary>A topology that was asked for, else the limit rounded up to whole CPUs.</summary>
+    public static int VirtualCpus(InstanceSpec spec)
+    {
+        if (spec.Machine?.Topology is { Sockets: > 0, Cores: > 0, Threads: > 0 } topology)
+        {
+            return topology.Sockets * topology.Cores * topology.Threads;
+        }
+
+        return (int)Math.Max(1, ((spec.Resources?.CpuMillicores ?? 0) + 999) / 1000);
+    }
+
+    private static bool IsSameRun(InstanceDefinition definition, GuestRecord present) =>
+        definition.Epoch == present.Epoch && definition.Assignment.Spec.RestartGeneration <= present.Assignment.Spec.RestartGeneration;
+
+    private static DirectBoot? Boot(GuestRecord record, GuestOptions options) => record switch
+    {
+        { Config: not null } => new DirectBoot(
+            Path.Combine(options.BootDirectory, "vmlinux"), Path.Combine(options.BootDirectory, "initramfs"), OwnCommandLine),
+        { Kernel: { } own } => new DirectBoot(own.Kernel, own.Initramfs, KernelSetCommandLine),
+        _ => null,
+    };
+
+    private static GuestConfig Config(InstanceDefinition definition, Images.ImageDefaults image, GuestOptions options)
+    {
+        var spec = definition.Assignment.Spec;
+        var process = spec.Process;
+        var hostname = AssignedHostname.Of(definition.Assignment);
+        var connected = definition.Network is { Tap.Length: > 0 } network ? network : null;
+        var asked = spec.Network ?? new NetworkSpec();
+        return new GuestConfig
+        {
+            Run = 0,
+            Uid = definition.Assignment.Uid,
+            Hostname = hostname,
+            Address = connected is null
+                ? null
+                : new GuestAddress(connected.Address, connected.PrefixLength, connected.Gateway, connected.HardwareAddress, connected.Mtu),
+            DnsServers = connected is null ? [] : [.. Resolvers.For(asked.DnsServers, options.DnsServers).Select(server => server.ToString())],
+            DnsSearch = connected is null ? [] : [.. asked.DnsSearch],
+            Arguments = ProcessRules.Arguments(process, image),
+            Environment = ProcessRules.Environment(process, image, hostname),
+            WorkingDirectory = ProcessRules.WorkingDirectory(process, image),
+            User = process is { User.Length: > 0 } ? process.User : image.User,
+            Terminal = process?.Terminal ?? false,
+            Stdin = process?.Stdin ?? false,
+            ReadOnlyRoot = spec.Security?.ReadOnlyRoot ?? false,
+            PidsLimit = spec.Security?.PidsLimit ?? 0,
+        };
+    }
+}

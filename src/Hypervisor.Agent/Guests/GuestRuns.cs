@@ -1,0 +1,299 @@
+using System.Globalization;
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Instances;
+using Hypervisor.Agent.Logs;
+using Hypervisor.Protocol;
+
+namespace Hypervisor.Agent.Guests;
+
+/// <summary>Runs of guests: how one begins, how it is asked to end, and how its end is found out. The caller holds the guest's lock.</summary>
+internal sealed partial class GuestRuns(
+    IVmm vmm,
+    GuestOptions options,
+    GuestStore store,
+    IConfigDrives drives,
+    IGuestContact contact,
+    IAccelerators accelerators,
+    LogStore logs,
+    TimeProvider time,
+    ILogger<GuestRuns> log)
+{
+    /// <summary>Begins a run, or goes on with the one that was suspended.</summary>
+    /// <exception cref="DriverException">GuestCrashed, GuestNotBooting, AcceleratorUnavailable, and what the VMM says.</exception>
+    public async Task StartAsync(GuestRecord before, CancellationToken cancellationToken)
+    {
+        var uid = before.Assignment.Uid;
+        RefuseWhileCrashing(before);
+        var accelerator = GuestPlan.Choose(before.Assignment, await accelerators.FindAsync(cancellationToken));
+        var record = before.Suspended ? before : before with
+        {
+            Run = before.Run + 1,
+            Restarts = before.Exit is null ? before.Restarts : before.Restarts.After(before.Ran),
+            Exit = null,
+            StartedAt = time.GetUtcNow(),
+            FinishedAt = null,
+            BootId = options.BootId,
+        };
+        store.MakeRunFolder(uid);
+        var (_, output, error) = logs.BeginRun(uid, logs.Limits.With(record.Assignment.Spec.Logs));
+        try
+        {
+            if (!before.Suspended)
+            {
+                if (record.Config is { } config)
+                {
+                    drives.Write(store.ConfigDriveOf(uid), config with { Run = record.Run });
+                }
+
+                // Before anything runs: whoever finds a machine finds which run it is, and a run that left nothing is known to have been.
+                store.Write(record);
+            }
+
+            await vmm.StartAsync(GuestPlan.Machine(record, store, options, accelerator, vmm.Abilities, output, error), cancellationToken);
+        }
+        catch (DriverException refusal)
+        {
+            // Refused, not lost: this was no run.
+            LogRefused(uid, refusal.Message);
+            await vmm.KillAsync(record.Id, cancellationToken);
+            Ended(record.Id);
+            store.Write(before with { Run = record.Run });
+            throw;
+        }
+
+        if (record.Suspended)
+        {
+            NoteResumed(record);
+        }
+        else if (record.Config is not null)
+        {
+            await AwaitInitAsync(record, cancellationToken);
+        }
+    }
+
+    /// <summary>From here on the memory on disk is older than the guest: going on from it again would be another history.</summary>
+    public void NoteResumed(GuestRecord record)
+    {
+        store.Write(record with { Suspended = false, FinishedAt = null, BootId = options.BootId });
+        store.RemoveState(record.Assignment.Uid);
+    }
+
+    /// <summary>Signal or power button, grace, kill; then notes how it ended.</summary>
+    public async Task StopAsync(GuestRecord record, VmmGuest? machine, StopPolicy policy, CancellationToken cancellationToken)
+    {
+        var killed = false;
+        if (machine is { State: VmmState.Running or VmmState.Paused })
+        {
+            if (machine.State == VmmState.Paused)
+            {
+                await vmm.ResumeAsync(record.Id, cancellationToken);
+            }
+
+            await AskToEndAsync(record, policy, cancellationToken);
+            machine = await EndedAsync(record.Id, policy.GracePeriod, cancellationToken);
+            if (machine is { State: not VmmState.Stopped })
+            {
+                await vmm.KillAsync(record.Id, cancellationToken);
+                (machine, killed) = (null, true);
+            }
+        }
+
+        if (record.Suspended)
+        {
+            // Asked to be stopped, it is not to go on: what it had in memory is given up, as it would be by a stop.
+            record = record with { Suspended = false, FinishedAt = record.FinishedAt ?? time.GetUtcNow(), Exit = GuestExit.Killed };
+            store.Write(record);
+            store.RemoveState(record.Assignment.Uid);
+        }
+
+        Settle(record, machine, wasAsked: true, killed);
+    }
+
+    /// <summary>Its memory is on disk and no process of it is left, in this order.</summary>
+    public async Task SuspendAsync(GuestRecord record, VmmGuest? machine, CancellationToken cancellationToken)
+    {
+        if (machine is not { State: VmmState.Running or VmmState.Paused })
+        {
+            Settle(record, machine);
+            return;
+        }
+
+        if (!record.Suspended)
+        {
+            if (machine.State == VmmState.Running)
+            {
+                await vmm.PauseAsync(record.Id, cancellationToken);
+            }
+
+            await vmm.SaveAsync(record.Id, store.StateOf(record.Assignment.Uid), cancellationToken);
+            record = record with { Suspended = true };
+            store.Write(record);
+        }
+
+        await vmm.KillAsync(record.Id, cancellationToken);
+        Ended(record.Id);
+    }
+
+    /// <summary>Notes how a run ended that does not run any more; nothing when that was noted.</summary>
+    /// <param name="machine">What the VMM has left of it.</param>
+    public GuestRecord Settle(GuestRecord record, VmmGuest? machine, bool wasAsked = false, bool killed = false)
+    {
+        if (machine is { State: not VmmState.Stopped } || record.Suspended)
+        {
+            return record;
+        }
+
+        if (record.IsUnderWay)
+        {
+            var now = time.GetUtcNow();
+            var exit = record.Config is not null ? drives.ReadExit(store.ConfigDriveOf(record.Assignment.Uid), record.Run) : null;
+            exit ??= killed ? GuestExit.Killed : record.Config is null && (wasAsked || machine is { PoweredOff: true }) ? new GuestExit(0) : null;
+            record = record with { FinishedAt = now, Exit = exit };
+            record = record with { Crashes = exit is null && IsCrash(record) ? record.Crashes + 1 : 0 };
+            store.Write(record);
+            if (exit is null)
+            {
+                LogVanished(record.Assignment.Uid, record.Run);
+            }
+        }
+
+        Ended(record.Id);
+        return record;
+    }
+
+    /// <summary>No process of it is left, and nobody will ask its init any more.</summary>
+    public void Ended(InstanceId id)
+    {
+        contact.Forget(id);
+        if (logs.Exists(id.Value) && logs.Of(id).CurrentRun is not null)
+        {
+            logs.EndRun(id.Value);
+        }
+    }
+
+    private static bool IsAlive(VmmGuest? machine) => machine is { State: VmmState.Running or VmmState.Paused };
+
+    /// <summary>A host that was rebooted ends its guests; that says nothing of them.</summary>
+    private bool IsCrash(GuestRecord record) => record.BootId == options.BootId && record.Ran < Limits.StableRun;
+
+    private void RefuseWhileCrashing(GuestRecord record)
+    {
+        if (record.Crashes < GuestLimits.CrashesUntilShown || record.FinishedAt is not { } ended)
+        {
+            return;
+        }
+
+        var delay = new RestartCount(record.Crashes, record.Crashes - GuestLimits.CrashesUntilShown).DelayAfter(TimeSpan.Zero);
+        var passed = time.GetUtcNow() - ended;
+        if (passed >= TimeSpan.Zero && passed < delay)
+        {
+            throw new DriverException(
+                "GuestCrashed",
+                string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"the guest has ended {record.Crashes} times in a row without an exit status, the last time after {record.Ran.TotalSeconds:0.0} s; it is tried again after {delay.TotalSeconds:0} s{Console(record)}"),
+                permanent: false);
+        }
+    }
+
+    /// <summary>A machine that runs is no guest yet: its kernel may have stopped before our init.</summary>
+    private async Task AwaitInitAsync(GuestRecord record, CancellationToken cancellationToken)
+    {
+        using var deadline = new CancellationTokenSource(GuestLimits.Boot, time);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+        var reached = contact.ReachAsync(record.Id, store.ChannelOf(record.Assignment.Uid), linked.Token);
+        try
+        {
+            while (!reached.IsCompleted)
+            {
+                await Task.WhenAny(reached, Task.Delay(GuestLimits.StatePoll, time, linked.Token));
+                linked.Token.ThrowIfCancellationRequested();
+                if (!reached.IsCompleted && !IsAlive(await vmm.GetAsync(record.Id, cancellationToken)))
+                {
+                    linked.Cancel();
+                    break;
+                }
+            }
+
+            if (reached.IsCompletedSuccessfully)
+            {
+                return;
+            }
+        }
+        catch (OperationCanceledException) when (deadline.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            await vmm.KillAsync(record.Id, cancellationToken);
+            Settle(record, null);
+            throw new DriverException(
+                "GuestNotBooting",
+                string.Create(CultureInfo.InvariantCulture, $"the guest's init said nothing within {GuestLimits.Boot.TotalSeconds:0} s; it was ended{Console(record)}"),
+                permanent: false);
+        }
+        finally
+        {
+            await reached.ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        // It has ended already. That an entry point could not be started is the start's failure, as it is of a container's.
+        if (Settle(record, null).Exit is { Reason.Length: > 0 } failed)
+        {
+            throw new DriverException(failed.Reason, failed.Message.Length > 0 ? failed.Message : "the entry point could not be started", permanent: true);
+        }
+    }
+
+    private async Task AskToEndAsync(GuestRecord record, StopPolicy policy, CancellationToken cancellationToken)
+    {
+        if (record.Config is not null)
+        {
+            var signal = policy.Signal != 0 ? policy.Signal : record.StopSignal != 0 ? record.StopSignal : SignalNames.Terminate;
+            using var deadline = new CancellationTokenSource(GuestLimits.Signal, time);
+            using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+            try
+            {
+                await contact.SignalAsync(record.Id, store.ChannelOf(record.Assignment.Uid), signal, linked.Token);
+                return;
+            }
+            catch (Exception failure) when (failure is DriverException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+            {
+                LogNotSignalled(record.Assignment.Uid, failure.Message);
+            }
+        }
+
+        try
+        {
+            await vmm.AskToPowerOffAsync(record.Id, cancellationToken);
+        }
+        catch (DriverException failure)
+        {
+            // It may be gone already; else the kill at the end of its time needs nobody's word.
+            LogNotSignalled(record.Assignment.Uid, failure.Message);
+        }
+    }
+
+    /// <summary>What the VMM says of it once it has ended, or when its time is over.</summary>
+    private async Task<VmmGuest?> EndedAsync(InstanceId id, TimeSpan grace, CancellationToken cancellationToken)
+    {
+        var begun = time.GetTimestamp();
+        while (true)
+        {
+            var machine = await vmm.GetAsync(id, cancellationToken);
+            if (!IsAlive(machine) || time.GetElapsedTime(begun) >= grace)
+            {
+                return machine;
+            }
+
+            await Task.Delay(GuestLimits.StatePoll, time, cancellationToken);
+        }
+    }
+
+    private string Console(GuestRecord record) => store.LastWordsOf(record.Assignment.Uid) is { Length: > 0 } words ? $" (console: {words})" : "";
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Guest {Id} did not start: {Detail}")]
+    private partial void LogRefused(string id, string detail);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Guest {Id} ended in run {Run} without an exit status: its VMM was killed, or its kernel ended by itself")]
+    private partial void LogVanished(string id, long run);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Guest {Id} could not be asked to end: {Detail}")]
+    private partial void LogNotSignalled(string id, string detail);
+}

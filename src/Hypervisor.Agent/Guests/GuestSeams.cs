@@ -1,0 +1,53 @@
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Guests;
+
+/// <summary>Makes the disks of a guest.</summary>
+internal interface IGuestDisks
+{
+    /// <summary>
+    /// Every disk of a guest, in the guest's order and as the VMM can use it; one that is there already is kept. Whole when it answers,
+    /// and never half-made under its final name.
+    /// </summary>
+    /// <param name="folder">Of this guest's disks alone; removed with all that is in it when they are to be made anew.</param>
+    /// <exception cref="DriverException">DiskFull, DiskUnsupported.</exception>
+    Task<IReadOnlyList<GuestDisk>> EnsureAsync(
+        string folder, InstanceDefinition definition, GuestImage image, VmmAbilities abilities, CancellationToken cancellationToken);
+}
+
+/// <summary>The drive that tells a guest with our init what it is to run, and tells us how that ended.</summary>
+internal interface IConfigDrives
+{
+    /// <summary>Replaces what is there; nothing has the drive open.</summary>
+    void Write(string path, GuestConfig config);
+
+    /// <summary>Null when that run left none.</summary>
+    GuestExit? ReadExit(string path, long run);
+}
+
+/// <summary>The agent's word with the init of a guest.</summary>
+internal interface IGuestContact
+{
+    /// <summary>Answers once the init has answered; waits for as long as it is let.</summary>
+    Task ReachAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken);
+
+    /// <summary>Sends a signal to the main process.</summary>
+    /// <exception cref="DriverException">The init does not answer.</exception>
+    Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken);
+
+    /// <summary>The guest does not run any more, or another run of it begins.</summary>
+    void Forget(InstanceId id);
+}
+
+/// <summary>What runs the instructions of guests on this node.</summary>
+internal interface IAccelerators
+{
+    /// <summary>What was found to work; found out on the first call.</summary>
+    Task<AcceleratorFinding> FindAsync(CancellationToken cancellationToken);
+}
+
+/// <param name="Accelerator">NONE where no guest runs.</param>
+/// <param name="Message">Why not KVM, or why none; empty when there is nothing to say.</param>
+internal sealed record AcceleratorFinding(Accelerator Accelerator, string Message);
