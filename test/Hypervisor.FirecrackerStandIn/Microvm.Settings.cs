@@ -149,13 +149,14 @@ internal sealed partial class Microvm
                 return new JsonObject { ["host_cmd"] = 0 };
             default:
                 var hotplug = Required("memory-hotplug", "Memory hotplug device not found.").DeepClone();
-                hotplug["plugged_size_mib"] = hotplug["requested_size_mib"] = 0;
+                hotplug["plugged_size_mib"] = 0L;
+                hotplug["requested_size_mib"] = 0L;
                 return hotplug;
         }
     }
 
     private JsonObject MachineConfiguration() => _settings["machine-config"]?.DeepClone().AsObject()
-        ?? new JsonObject { ["vcpu_count"] = 1, ["mem_size_mib"] = 128, ["smt"] = false, ["track_dirty_pages"] = false };
+        ?? new JsonObject { ["vcpu_count"] = 1L, ["mem_size_mib"] = 128L, ["smt"] = false, ["track_dirty_pages"] = false };
 
     private long MemoryMebibytes => (long)MachineConfiguration()["mem_size_mib"]!;
 

@@ -1,3 +1,5 @@
+using Xunit;
+
 namespace Hypervisor.Tests.FirecrackerStandIn;
 
 /// <summary>One operation of Firecracker's published API.</summary>

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using Hypervisor.FirecrackerStandIn;
 using Hypervisor.FirecrackerStandIn.Contract;
 using Hypervisor.FirecrackerStandIn.Guests;
+using Xunit;
 
 namespace Hypervisor.Tests.FirecrackerStandIn;
 

@@ -1,6 +1,7 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Firecracker;
 using Hypervisor.Protocol;
+using Xunit;
 
 namespace Hypervisor.Tests.Agent.Drivers.Firecracker;
 

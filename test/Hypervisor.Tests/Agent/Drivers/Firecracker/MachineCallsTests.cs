@@ -3,6 +3,7 @@ using Hypervisor.Agent.Drivers.Firecracker;
 using Hypervisor.Agent.Drivers.Firecracker.Api;
 using Hypervisor.FirecrackerStandIn;
 using Hypervisor.FirecrackerStandIn.Guests;
+using Xunit;
 
 namespace Hypervisor.Tests.Agent.Drivers.Firecracker;
 
@@ -22,6 +23,7 @@ public sealed class MachineCallsTests : IDisposable
             await File.WriteAllTextAsync(_folder[name], name == "kernel" ? "\u007fELF" : "");
         }
 
+        Directory.CreateDirectory(_folder["sockets"]);
         await CallAsync((client, token) => MachineCalls.StartAsync(
             client, Machines.Small(_folder.Path), new FirecrackerOptions { Metrics = true, TrackDirtyPages = true }, token));
 

@@ -2,6 +2,7 @@ using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Firecracker;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Protocol.V1;
+using Xunit;
 
 namespace Hypervisor.Tests.Agent.Drivers.Firecracker;
 
