@@ -56,6 +56,7 @@ internal static class GuestProcess
             var mark = Mark(process.Id) ?? throw new DriverException(
                 GuestLimits.VmmFailed, $"the process of {command.Program} ended at once", permanent: false);
             record(mark);
+            MayBeKilled(mark.Id);
             await process.StandardInput.WriteAsync("go\n");
             process.StandardInput.Close();
             return mark;
@@ -129,6 +130,16 @@ internal static class GuestProcess
             }
 
             await Task.Delay(GuestLimits.KillPoll, time, cancellationToken);
+        }
+    }
+
+    /// <summary>The agent is spared when memory runs out (OOMScoreAdjust); its children inherit that, and guests should not.</summary>
+    private static void MayBeKilled(int processId)
+    {
+        var path = string.Create(CultureInfo.InvariantCulture, $"/proc/{processId}/oom_score_adj");
+        if (File.ReadAllText(path).StartsWith('-'))
+        {
+            File.WriteAllText(path, "0");
         }
     }
 
