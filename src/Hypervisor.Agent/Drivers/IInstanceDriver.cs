@@ -123,6 +123,12 @@ internal sealed record DriverInstance(
     Assignment? MadeFrom = null,
     RestartCount Restarts = default)
 {
+    /// <summary>Name of the driver that holds it.</summary>
+    public string Runtime { get; init; } = "";
+
+    /// <summary>What runs, or last ran, its instructions; unspecified where the host's own CPU does.</summary>
+    public Accelerator Accelerator { get; init; }
+
     /// <summary>How long the last run took; zero where the runtime does not know.</summary>
     public TimeSpan Ran => StartedAt is { } start && FinishedAt is { } end && end > start ? end - start : TimeSpan.Zero;
 }

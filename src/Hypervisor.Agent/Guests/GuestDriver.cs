@@ -106,11 +106,10 @@ internal sealed class GuestDriver(
 
         if (isNew && !keeps)
         {
-            store.RemoveDisks(uid);
+            disks.Remove(store.FolderOf(uid));
         }
 
-        store.MakeDisksFolder(uid);
-        var made = await disks.EnsureAsync(store.DisksOf(uid), definition, image, vmm.Abilities, cancellationToken);
+        var made = await disks.EnsureAsync(store.FolderOf(uid), definition, image, vmm.Abilities, cancellationToken);
         store.Write(record with { Made = true, Disks = WithConfig(record, made) });
     }, cancellationToken);
 
@@ -272,7 +271,10 @@ internal sealed class GuestDriver(
             state is DriverState.Stopped ? record.FinishedAt : null,
             state is DriverState.Stopped ? record.Exit?.ToStatus() : null,
             MadeFrom: assignment,
-            Restarts: record.Restarts);
+            Restarts: record.Restarts)
+        {
+            Accelerator = record.Accelerator,
+        };
     }
 
     private async Task GuardAsync(InstanceId id, Func<Task> work, CancellationToken cancellationToken)

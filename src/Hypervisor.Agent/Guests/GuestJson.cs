@@ -10,7 +10,7 @@ namespace Hypervisor.Agent.Guests;
 /// <summary>How records of guests are written. What an agent does not know, because a newer one wrote it, it passes over.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
-    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingDefault,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     IgnoreReadOnlyProperties = true,
     Converters = [typeof(AssignmentConverter), typeof(EpochConverter), typeof(AddressConverter)])]
 [JsonSerializable(typeof(GuestRecord))]

@@ -43,4 +43,13 @@ internal static class GuestLimits
 
     /// <summary>For the init's answer to a signal: one that takes longer is asked by its power button.</summary>
     public static readonly TimeSpan Signal = TimeSpan.FromSeconds(5);
+
+    /// <summary>What was found out about accelerators, in bytes; a few words.</summary>
+    public const int FindingBytes = 64 * 1024;
+
+    /// <summary>Before guests are tried again on a node where none ran: each attempt costs a CPU for half a minute.</summary>
+    public static readonly TimeSpan TrialInterval = TimeSpan.FromMinutes(5);
+
+    /// <summary>What the first registration waits for it: a trial under software emulation takes two seconds, and a cached finding none.</summary>
+    public static readonly TimeSpan TrialWait = TimeSpan.FromSeconds(5);
 }

@@ -43,6 +43,7 @@ internal static class GuestPlan
                 StartedAt = present.StartedAt,
                 FinishedAt = present.FinishedAt,
                 BootId = present.BootId,
+                Accelerator = present.Accelerator,
             }
             : record;
     }

@@ -46,7 +46,10 @@ internal sealed record GuestRecord
     public DateTimeOffset? FinishedAt { get; init; }
 
     /// <summary>Of the last run; null when it vanished.</summary>
-    public GuestExit? Exit { get; init; }
+    public NotedExit? Exit { get; init; }
+
+    /// <summary>That ran, or last ran, its instructions.</summary>
+    public Accelerator Accelerator { get; init; }
 
     /// <summary>Under which boot of the host the run was started: one that a reboot ended did not crash.</summary>
     public string BootId { get; init; } = "";
@@ -65,11 +68,11 @@ internal sealed record GuestRecord
 internal sealed record KernelFiles(string Kernel, string Initramfs);
 
 /// <summary>How a run ended.</summary>
-internal sealed record GuestExit(int Code, int Signal = 0, bool OutOfMemory = false)
+internal sealed record NotedExit(int Code, int Signal = 0, bool OutOfMemory = false)
 {
     private const int SigKill = 9;
 
-    public static GuestExit Killed { get; } = new(128 + SigKill, SigKill);
+    public static NotedExit Killed { get; } = new(128 + SigKill, SigKill);
 
     /// <summary>Why the entry point was not started; empty when it was.</summary>
     public string Reason { get; init; } = "";

@@ -33,6 +33,7 @@ internal sealed partial class GuestRuns(
             StartedAt = time.GetUtcNow(),
             FinishedAt = null,
             BootId = options.BootId,
+            Accelerator = accelerator,
         };
         store.MakeRunFolder(uid);
         var (_, output, error) = logs.BeginRun(uid, logs.Limits.With(record.Assignment.Spec.Logs));
@@ -40,13 +41,12 @@ internal sealed partial class GuestRuns(
         {
             if (!before.Suspended)
             {
+                // Before anything runs: whoever finds a machine finds which run it is, and a run that left nothing is known to have been.
+                store.Write(record);
                 if (record.Config is { } config)
                 {
                     drives.Write(store.ConfigDriveOf(uid), config with { Run = record.Run });
                 }
-
-                // Before anything runs: whoever finds a machine finds which run it is, and a run that left nothing is known to have been.
-                store.Write(record);
             }
 
             await vmm.StartAsync(GuestPlan.Machine(record, store, options, accelerator, vmm.Abilities, output, error), cancellationToken);
@@ -101,7 +101,7 @@ internal sealed partial class GuestRuns(
         if (record.Suspended)
         {
             // Asked to be stopped, it is not to go on: what it had in memory is given up, as it would be by a stop.
-            record = record with { Suspended = false, FinishedAt = record.FinishedAt ?? time.GetUtcNow(), Exit = GuestExit.Killed };
+            record = record with { Suspended = false, FinishedAt = record.FinishedAt ?? time.GetUtcNow(), Exit = NotedExit.Killed };
             store.Write(record);
             store.RemoveState(record.Assignment.Uid);
         }
@@ -147,7 +147,7 @@ internal sealed partial class GuestRuns(
         {
             var now = time.GetUtcNow();
             var exit = record.Config is not null ? drives.ReadExit(store.ConfigDriveOf(record.Assignment.Uid), record.Run) : null;
-            exit ??= killed ? GuestExit.Killed : record.Config is null && (wasAsked || machine is { PoweredOff: true }) ? new GuestExit(0) : null;
+            exit ??= killed ? NotedExit.Killed : record.Config is null && (wasAsked || machine is { PoweredOff: true }) ? new NotedExit(0) : null;
             record = record with { FinishedAt = now, Exit = exit };
             record = record with { Crashes = exit is null && IsCrash(record) ? record.Crashes + 1 : 0 };
             store.Write(record);

@@ -8,13 +8,16 @@ namespace Hypervisor.Agent.Guests;
 internal interface IGuestDisks
 {
     /// <summary>
-    /// Every disk of a guest, in the guest's order and as the VMM can use it; one that is there already is kept. Whole when it answers,
-    /// and never half-made under its final name.
+    /// Every disk of a guest but its config drive, in the guest's order and as the VMM can use it; one that is there already is kept. Whole
+    /// when it answers.
     /// </summary>
-    /// <param name="folder">Of this guest's disks alone; removed with all that is in it when they are to be made anew.</param>
+    /// <param name="folder">Of this guest; it exists.</param>
     /// <exception cref="DriverException">DiskFull, DiskUnsupported.</exception>
     Task<IReadOnlyList<GuestDisk>> EnsureAsync(
         string folder, InstanceDefinition definition, GuestImage image, VmmAbilities abilities, CancellationToken cancellationToken);
+
+    /// <summary>Removes all of them; nothing when there are none.</summary>
+    void Remove(string folder);
 }
 
 /// <summary>The drive that tells a guest with our init what it is to run, and tells us how that ended.</summary>
@@ -24,7 +27,7 @@ internal interface IConfigDrives
     void Write(string path, GuestConfig config);
 
     /// <summary>Null when that run left none.</summary>
-    GuestExit? ReadExit(string path, long run);
+    NotedExit? ReadExit(string path, long run);
 }
 
 /// <summary>The agent's word with the init of a guest.</summary>
@@ -44,7 +47,10 @@ internal interface IGuestContact
 /// <summary>What runs the instructions of guests on this node.</summary>
 internal interface IAccelerators
 {
-    /// <summary>What was found to work; found out on the first call.</summary>
+    /// <summary>What was found last; null until then.</summary>
+    AcceleratorFinding? Known { get; }
+
+    /// <summary>What was found to work; found out on the first call, and when something changed that it depends on.</summary>
     Task<AcceleratorFinding> FindAsync(CancellationToken cancellationToken);
 }
 

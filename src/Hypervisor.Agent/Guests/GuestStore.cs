@@ -8,7 +8,6 @@ namespace Hypervisor.Agent.Guests;
 internal sealed class GuestStore(GuestOptions options)
 {
     private const string RecordName = "record.json";
-    private const string DisksName = "disks";
     private const string StateName = "memory";
     private const UnixFileMode OnlyRoot = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite;
@@ -20,8 +19,6 @@ internal sealed class GuestStore(GuestOptions options)
     public bool Exists(string uid) => Directory.Exists(FolderOf(uid)) || Directory.Exists(RunFolderOf(uid));
 
     public string FolderOf(string uid) => Path.Combine(options.DataDirectory, uid);
-
-    public string DisksOf(string uid) => Path.Combine(FolderOf(uid), DisksName);
 
     public string RunFolderOf(string uid) => Path.Combine(options.RunDirectory, uid);
 
@@ -71,11 +68,7 @@ internal sealed class GuestStore(GuestOptions options)
             Path.Combine(folder, RecordName), JsonSerializer.SerializeToUtf8Bytes(record, GuestJson.Default.GuestRecord), Private, durable: true);
     }
 
-    public void MakeDisksFolder(string uid) => Directory.CreateDirectory(DisksOf(uid), OnlyRoot);
-
     public void MakeRunFolder(string uid) => Directory.CreateDirectory(RunFolderOf(uid), OnlyRoot);
-
-    public void RemoveDisks(string uid) => Delete(DisksOf(uid));
 
     public void RemoveState(string uid) => File.Delete(StateOf(uid));
 

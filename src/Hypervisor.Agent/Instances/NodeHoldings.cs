@@ -112,6 +112,7 @@ internal sealed class NodeHoldings
             {
                 DriverState.Running => InstanceState.Running,
                 DriverState.Paused => InstanceState.Paused,
+                DriverState.Suspended => InstanceState.Suspended,
                 DriverState.Created or DriverState.Stopped => InstanceState.Stopped,
                 _ => InstanceState.Unspecified,
             },

@@ -63,7 +63,7 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
             case RunnerAction.Create:
                 return await CreateAsync(driver, desired, view.Observed.Instance, cancellationToken);
             case RunnerAction.Start:
-                return await StartAsync(driver, decision.Epoch, view.Observed.Instance!, cancellationToken);
+                return await StartAsync(driver, view, decision.Epoch, view.Observed.Instance!, cancellationToken);
             case RunnerAction.Attach:
                 await AttachAsync(desired, cancellationToken);
                 return view.Observed;
@@ -126,7 +126,7 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         {
             if (await driver.GetAsync(id, cancellationToken) is { } instance)
             {
-                found = Observation.Of(Steadied(instance));
+                found = Observation.Of(Steadied(instance) with { Runtime = driver.Name });
             }
         }
 
@@ -159,7 +159,10 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         return Observation.Of(new DriverInstance(
             id, new Epoch(desired.Epoch), desired.Name, desired.Project, desired.Generation, desired.Spec.RestartGeneration, DriverState.Created,
             Limits: driver.LimitsWhileRunning ? InstanceLimits.Of(desired.Spec) : null,
-            Restarts: restarts));
+            Restarts: restarts)
+        {
+            Runtime = driver.Name,
+        });
     }
 
     /// <summary>Image and network do not need each other: both at once. The first that fails ends the other.</summary>
@@ -195,7 +198,8 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         _attachedFor = spec;
     }
 
-    private async Task<Observation> StartAsync(IInstanceDriver driver, Epoch epoch, DriverInstance created, CancellationToken cancellationToken)
+    private async Task<Observation> StartAsync(
+        IInstanceDriver driver, RunnerView view, Epoch epoch, DriverInstance created, CancellationToken cancellationToken)
     {
         _prepared = null;
         await services.Starts.EnterAsync(cancellationToken);
@@ -206,6 +210,12 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         finally
         {
             services.Starts.Leave();
+        }
+
+        if (driver.Connection == ConnectionKind.Tap)
+        {
+            // A machine's start takes so long that it may have ended meanwhile, and asking costs nothing beside it.
+            return await ObserveAsync(view, cancellationToken);
         }
 
         _startedAt = services.Time.GetUtcNow();

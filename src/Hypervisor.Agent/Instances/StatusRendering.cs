@@ -42,6 +42,7 @@ internal static class StatusRendering
             status.FinishedAt = found.FinishedAt?.ToTimestamp();
             status.Exit = found.State == DriverState.Stopped ? found.Exit?.Clone() : null;
             status.Restarts = found.Restarts.Total;
+            (status.Driver, status.Accelerator) = (found.Runtime, NameOf(found.Accelerator));
         }
 
         if (address.Length > 0 && status.State is not (InstanceState.Failed or InstanceState.Stopped or InstanceState.Suspended))
@@ -65,6 +66,13 @@ internal static class StatusRendering
         Set(status, Ready, ready, status.Reason, status.Message, previous, at);
         return status;
     }
+
+    private static string NameOf(Accelerator accelerator) => accelerator switch
+    {
+        Accelerator.Kvm => "kvm",
+        Accelerator.Tcg => "tcg",
+        _ => "",
+    };
 
     /// <summary>The next step will probably replace it within <see cref="Limits.TransitionalReportDelay"/>.</summary>
     public static bool IsTransitional(InstanceStatus status) => status.State == InstanceState.Starting && status.Reason.Length == 0;

@@ -31,4 +31,13 @@ internal static class QemuLimits
 
     /// <summary>qemu --version.</summary>
     public static readonly TimeSpan Version = TimeSpan.FromSeconds(5);
+
+    /// <summary>A guest's way to user space with KVM takes half a second; where KVM does not work it never ends.</summary>
+    public static readonly TimeSpan KvmTrial = TimeSpan.FromSeconds(10);
+
+    /// <summary>Likewise under software emulation, which takes two seconds on a machine that does nothing else.</summary>
+    public static readonly TimeSpan TcgTrial = TimeSpan.FromSeconds(30);
+
+    /// <summary>Lines of a trial's console: a quiet kernel writes none.</summary>
+    public const int TrialLines = 2000;
 }

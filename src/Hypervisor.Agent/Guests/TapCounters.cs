@@ -1,7 +1,7 @@
 using System.Globalization;
 using Hypervisor.Protocol.V1;
 
-namespace Hypervisor.Agent.Drivers.Firecracker;
+namespace Hypervisor.Agent.Guests;
 
 /// <summary>What a guest's interface counted, read at its other end: what the tap received the guest had sent.</summary>
 internal static class TapCounters

@@ -1,0 +1,92 @@
+using Hypervisor.Agent.Guests;
+using Hypervisor.Protocol.V1;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+using Xunit;
+
+namespace Hypervisor.Tests.Agent.Guests;
+
+/// <summary>Protects: a node never offers an accelerator with which no guest came to user space.</summary>
+public sealed class AcceleratorProbeTests : IDisposable
+{
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("accelerator-");
+    private readonly FakeTimeProvider _time = new();
+    private readonly Trial _trial = new();
+
+    public void Dispose() => _folder.Delete(recursive: true);
+
+    [Theory]
+    [InlineData(AcceleratorChoice.Auto, "kvm tcg", Accelerator.Kvm, "kvm")]
+    [InlineData(AcceleratorChoice.Auto, "tcg", Accelerator.Tcg, "kvm tcg")]
+    [InlineData(AcceleratorChoice.Auto, "", Accelerator.None, "kvm tcg")]
+    [InlineData(AcceleratorChoice.Kvm, "kvm tcg", Accelerator.Kvm, "kvm")]
+    [InlineData(AcceleratorChoice.Kvm, "tcg", Accelerator.None, "kvm")]
+    [InlineData(AcceleratorChoice.Tcg, "kvm tcg", Accelerator.Tcg, "tcg")]
+    [InlineData(AcceleratorChoice.None, "kvm tcg", Accelerator.None, "")]
+    internal async Task What_works_and_what_is_allowed_decide(AcceleratorChoice choice, string works, Accelerator expected, string tried)
+    {
+        _trial.Works = works;
+        var finding = await Probe(choice).FindAsync(default);
+
+        Assert.Equal(expected, finding.Accelerator);
+        Assert.Equal(tried, string.Join(' ', _trial.Tried));
+        Assert.Equal(expected == Accelerator.Kvm || (choice == AcceleratorChoice.Tcg && expected == Accelerator.Tcg), finding.Message.Length == 0);
+    }
+
+    [Fact]
+    public async Task It_is_found_out_once_and_again_when_something_changed()
+    {
+        _trial.Works = "tcg";
+        await Probe(AcceleratorChoice.Auto).FindAsync(default);
+        var cached = await Probe(AcceleratorChoice.Auto).FindAsync(default);
+        Assert.Equal((Accelerator.Tcg, 2), (cached.Accelerator, _trial.Tried.Count));
+        Assert.Contains("KVM does not work: it spins", cached.Message, StringComparison.Ordinal);
+
+        _trial.Inputs = "another boot";
+        await Probe(AcceleratorChoice.Auto).FindAsync(default);
+        Assert.Equal(4, _trial.Tried.Count);
+    }
+
+    [Fact]
+    public async Task That_nothing_works_is_tried_again_after_a_while()
+    {
+        using var probe = Probe(AcceleratorChoice.Auto);
+        await probe.FindAsync(default);
+        await probe.FindAsync(default);
+        Assert.Equal(2, _trial.Tried.Count);
+
+        _trial.Works = "tcg";
+        _time.Advance(GuestLimits.TrialInterval);
+        Assert.Equal(Accelerator.Tcg, (await probe.FindAsync(default)).Accelerator);
+        Assert.Equal(Accelerator.Tcg, probe.Known!.Accelerator);
+    }
+
+    [Fact]
+    public async Task A_cache_that_cannot_be_read_is_found_out_anew()
+    {
+        await File.WriteAllTextAsync(Path.Combine(_folder.FullName, "accelerator.json"), "{");
+        _trial.Works = "kvm";
+        Assert.Equal(Accelerator.Kvm, (await Probe(AcceleratorChoice.Auto).FindAsync(default)).Accelerator);
+    }
+
+    private AcceleratorProbe Probe(AcceleratorChoice choice) =>
+        new(choice, Path.Combine(_folder.FullName, "accelerator.json"), _trial, _time, NullLogger<AcceleratorProbe>.Instance);
+
+    private sealed class Trial : IGuestTrial
+    {
+        public string Works { get; set; } = "";
+
+        public string Inputs { get; set; } = "a boot";
+
+        public List<string> Tried { get; } = [];
+
+        public Task<string> InputsAsync(CancellationToken cancellationToken) => Task.FromResult(Inputs);
+
+        public Task<string?> BootAsync(Accelerator accelerator, CancellationToken cancellationToken)
+        {
+            var name = accelerator == Accelerator.Kvm ? "kvm" : "tcg";
+            Tried.Add(name);
+            return Task.FromResult(Works.Contains(name, StringComparison.Ordinal) ? null : "it spins");
+        }
+    }
+}
