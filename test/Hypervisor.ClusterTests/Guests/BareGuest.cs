@@ -96,10 +96,10 @@ internal sealed class BareGuest : IAsyncDisposable
         Channels = NewChannels();
     }
 
-    public async Task<GuestExit> EndAsync()
+    public async Task<GuestExit> EndAsync(long? run = null)
     {
         await RealTime.UntilAsync("the guest powers off", Boot, () => !_qemu.IsRunning);
-        return ConfigDrive.ReadExit(At("config"), Config.Run) ?? throw new InvalidOperationException($"no exit; console: {Text("console")} {_qemu.Log}");
+        return ConfigDrive.ReadExit(At("config"), run ?? Config.Run) ?? throw new InvalidOperationException($"no exit; console: {Text("console")} {_qemu.Log}");
     }
 
     public async Task<(string Output, string Errors, ExitStatus Exit)> RunAsync(ExecInput request, string input = "")

@@ -119,6 +119,29 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
         Assert.InRange(stats.Pids, 1, 10);
         Assert.True(stats.CpuTime.ToTimeSpan() > TimeSpan.Zero && stats.Block.ReadBytes > 0);
 
+        // Files in and out.
+        await using (var writer = new GuestTreeWriter(await guest.Channels.ExecAsync(
+            guest.Id, guest.Socket, Records.OfBuiltIn(GuestCopies.CopyIn, stdin: true, "/dev/shm", "tree"), Cancel)))
+        {
+            await writer.AddAsync(new FileEntry { Kind = FileKind.Directory, Mode = 0x1C0, UserId = 1000 }, Cancel);
+            await writer.AddAsync(new FileEntry { Path = "file", Kind = FileKind.File, Mode = 0x1A4, SizeBytes = 200_000, ModifiedAt = new() { Seconds = 1000 } }, Cancel);
+            await writer.WriteAsync(new byte[200_000], Cancel);
+            await writer.AddAsync(new FileEntry { Path = "link", Kind = FileKind.Symlink, LinkTarget = "file" }, Cancel);
+            await writer.CompleteAsync(Cancel);
+        }
+
+        Assert.Equal("drwx------ 1000\n200000 1000\n", (await guest.RunAsync(Script("stat -c '%A %u' /dev/shm/tree; stat -c '%s %Y' /dev/shm/tree/file"))).Output);
+        await using (var reading = await guest.Channels.ExecAsync(
+            guest.Id, guest.Socket, Records.OfBuiltIn(GuestCopies.CopyOut, stdin: false, "/dev/shm/tree"), Cancel))
+        {
+            var parts = await GuestCopies.ReadAsync(reading, Cancel).ToListAsync(Cancel);
+            Assert.Equal(["", "file", "link"], parts.Where(part => part.Entry is not null).Select(part => part.Entry.Path));
+            Assert.Equal(200_000, parts.Sum(part => part.Data.Length));
+        }
+
+        Assert.Equal("PathNotFound", (await Assert.ThrowsAsync<DriverException>(() => guest.Channels.ExecAsync(
+            guest.Id, guest.Socket, Records.OfBuiltIn(GuestCopies.CopyOut, stdin: false, "/no/such"), Cancel))).Reason);
+
         // A frozen root takes no writes until it is thawed.
         await guest.Channels.FreezeAsync(guest.Id, guest.Socket, TimeSpan.FromSeconds(30), Cancel);
         await guest.Channels.ThawAsync(guest.Id, guest.Socket, Cancel);
@@ -131,6 +154,29 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
         await guest.Channels.SignalAsync(guest.Id, guest.Socket, 15, Cancel);
         Assert.Equal(new GuestExit(3, 5, 0, OutOfMemory: false, null, ""), await guest.EndAsync());
         Assert.EndsWith("stopped\n", guest.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_guest_that_holds_begins_as_somebody_else()
+    {
+        await using var guest = await StartAsync(root.Path, Plain with { HoldBeforeStart = true });
+        Assert.Equal(InitState.Held, await guest.Channels.WaitAsync(guest.Id, guest.Socket, Boot, Cancel));
+        await guest.Channels.BeginAsync(guest.Id, guest.Socket, Plain with
+        {
+            Run = 8,
+            Hostname = "another",
+            Address = new GuestAddress(IPAddress.Parse("10.0.2.9"), 24, IPAddress.Parse("10.0.2.2"), "02:00:0a:80:00:09", 1450),
+            Arguments = ["sh", "-c", "hostname; cat /etc/hostname; ip addr show eth0; echo ready; cat"],
+            Environment = [new string('=', 1), "LONG=" + new string('x', 100_000)],
+            Terminal = true,
+            Stdin = true,
+        }, Cancel);
+        await guest.UntilAsync("the entry point runs", () => guest.Output.Contains("ready", StringComparison.Ordinal));
+        Assert.StartsWith("another\r\nanother\r\n", guest.Output, StringComparison.Ordinal);
+        Assert.Contains("02:00:0a:80:00:09", guest.Output, StringComparison.Ordinal);
+        Assert.Contains("inet 10.0.2.9/24", guest.Output, StringComparison.Ordinal);
+        await guest.Channels.ShutdownAsync(guest.Id, guest.Socket, TimeSpan.FromSeconds(20), Cancel);
+        Assert.Equal(new GuestExit(8, 143, 15, OutOfMemory: false, null, ""), await guest.EndAsync(8));
     }
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;

@@ -42,7 +42,7 @@ internal static class ConfigDrive
     }
 
     /// <summary>CRC-32 as of Ethernet and zlib; against torn writes, not against anybody.</summary>
-    private static uint Checksum(ReadOnlySpan<byte> bytes)
+    internal static uint Checksum(ReadOnlySpan<byte> bytes)
     {
         var crc = uint.MaxValue;
         foreach (var value in bytes)
