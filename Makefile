@@ -7,8 +7,8 @@ SHELL := /bin/bash
 CONFIGURATION ?= Release
 RID           := linux-x64
 VERSION       := $(shell sed -n 's|.*<VersionPrefix>\(.*\)</VersionPrefix>.*|\1|p' Directory.Build.props)
-SOURCES       := $(shell find src api -type f \( -name '*.cs' -o -name '*.proto' -o -name '*.csproj' \) -not -path '*/obj/*' -not -path '*/bin/*') \
-                 Directory.Build.props Directory.Packages.props BannedSymbols.txt .editorconfig global.json
+SOURCES       := $(shell find src api -type f \( -name '*.cs' -o -name '*.proto' -o -name '*.csproj' -o -name '*.[ch]' \) -not -path '*/obj/*' -not -path '*/bin/*') \
+                 Directory.Build.props Directory.Packages.props BannedSymbols.txt .editorconfig global.json scripts/guest.sh src/Hypervisor.Init/Makefile
 
 export DOTNET_CLI_TELEMETRY_OPTOUT := 1
 export DOTNET_NOLOGO := 1

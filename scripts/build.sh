@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh CONFIGURATION RID: the three programs into bin/.
+# build.sh CONFIGURATION RID: the three programs into bin/, and what guests boot into bin/guest/.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
@@ -16,6 +16,9 @@ say "Building hypervisor-agent (native)"
 publish Agent
 say "Building hypervisor-ctl (native)"
 publish Ctl
+
+say "Making the kernel and initramfs of guests"
+scripts/guest.sh bin/guest
 
 # Renamed into place: a running program keeps its own file.
 for file in Server/hypervisor-server Server/libe_sqlite3.so Agent/hypervisor-agent Ctl/hypervisor-ctl; do

@@ -6,15 +6,16 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 declare -A wanted=(
-  # gcc and libc6-dev link the NativeAOT programs; the rest is what the .NET SDK itself loads.
-  [build]="gcc libc6-dev zlib1g-dev ca-certificates libssl3 libstdc++6"
+  # gcc and libc6-dev link the NativeAOT programs and the init of guests; binutils, cpio, lz4 and make take Debian's kernel apart and pack
+  # the initramfs; the rest is what the .NET SDK itself loads.
+  [build]="gcc libc6-dev zlib1g-dev ca-certificates libssl3 libstdc++6 binutils cpio lz4 make"
   # The container runtime, its default seccomp profile, the network tools, and what the first image is packed from.
   [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 dnsmasq-base busybox-static procps"
   # The store of clusters; `make run STORE=etcd` needs the server, people the client.
   [etcd]="etcd-server etcd-client"
   # A registry to pull from and what pushes to it.
   [bench]="docker-registry skopeo"
-  [test]="shellcheck systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
+  [test]="shellcheck systemd strace util-linux etcd-server etcd-client docker-registry skopeo qemu-system-x86 e2fsprogs"
 )
 
 policy=/usr/sbin/policy-rc.d

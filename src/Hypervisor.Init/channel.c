@@ -85,11 +85,12 @@ static void lose_peer(void) {
 static void greet(const uint8_t *nonce) {
     lose_peer();
     greeted = true;
-    uint8_t answer[29];
+    uint8_t answer[33];
     memcpy(answer, nonce, 16);
     put32(answer + 16, 1);
     answer[20] = (uint8_t)state;
     put64(answer + 21, records_number(config, TAG_RUN));
+    put32(answer + 29, CREDIT_BYTES - main_input.count);
     channel_send(FRAME_HELLO_BACK, 0, answer, sizeof answer);
 }
 

@@ -4,7 +4,6 @@ using Grpc.HealthCheck;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Streams;
 using Hypervisor.Hosting.Configuration;
-using Hypervisor.Hosting.Randomness;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Hypervisor.Agent.Api;
@@ -23,7 +22,6 @@ internal static class ApiServices
             provider.GetRequiredService<Reconciler>().Find,
             provider.GetRequiredService<StreamTokens>(),
             provider.GetRequiredService<StreamGate>(),
-            provider.GetRequiredService<IRandomSource>(),
             provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<AgentService>();
         services.AddSingleton<NodeCredentialInterceptor>();

@@ -22,8 +22,13 @@ internal interface IInstanceAccess
     /// <summary>One sample, without a share of CPU time.</summary>
     Task<InstanceStats> MeasureAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
 
-    /// <summary>The root of its file system as its processes see it.</summary>
-    Task<RootDirectory> OpenRootAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+    /// <summary>A file or folder of its file system as its processes see it, with everything below; each folder before what is in it.</summary>
+    /// <exception cref="DriverException">PathNotFound, PathInvalid, CopyTooLarge.</exception>
+    IAsyncEnumerable<CopyPart> CopyOutAsync(InstanceId id, Epoch epoch, string path, CancellationToken cancellationToken);
+
+    /// <summary>Begins to take a file or folder into it.</summary>
+    /// <exception cref="DriverException">PathNotFound, PathInvalid.</exception>
+    Task<ITreeWriter> CopyInAsync(InstanceId id, Epoch epoch, CopyToHeader header, CancellationToken cancellationToken);
 
     /// <summary>Its log, whatever state it is in. Nothing is asked of the runtime.</summary>
     InstanceLog LogOf(InstanceId id);

@@ -40,6 +40,9 @@ internal sealed record GuestConfig
     /// <summary>Processes and threads of the main process and its children; 0 means no limit.</summary>
     public long PidsLimit { get; init; }
 
+    /// <summary>32 hexadecimal digits for /etc/machine-id, where the image has one; empty leaves the image's.</summary>
+    public string MachineId { get; init; } = "";
+
     /// <summary>Wait after everything was set up, before the entry point runs, for the agent's word on the channel (warm starts).</summary>
     public bool HoldBeforeStart { get; init; }
 }

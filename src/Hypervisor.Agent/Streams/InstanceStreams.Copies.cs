@@ -1,5 +1,4 @@
 using Grpc.Core;
-using Hypervisor.Agent.Copying;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Streams;
@@ -11,8 +10,7 @@ internal sealed partial class InstanceStreams
         var (id, epoch, access, place) = Redeem(context, StreamKind.CopyFrom);
         using var leave = place;
         using var outlet = new Outlet<CopyPart>(answers, time);
-        using var root = await access.OpenRootAsync(id, epoch, context.CancellationToken);
-        await foreach (var part in TreeReader.ReadAsync(root, request.Path, context.CancellationToken))
+        await foreach (var part in access.CopyOutAsync(id, epoch, request.Path, context.CancellationToken))
         {
             await outlet.WriteAsync(part, context.CancellationToken);
         }
@@ -28,24 +26,23 @@ internal sealed partial class InstanceStreams
             throw StreamErrors.Of(StatusCode.InvalidArgument, "NoRequest", "header: the first message must be the header");
         }
 
-        using var root = await access.OpenRootAsync(id, epoch, cancellationToken);
-        using var writer = new TreeWriter(root, header.Path, header.Name, random);
+        await using var writer = await access.CopyInAsync(id, epoch, header, cancellationToken);
         while (await requests.MoveNext(cancellationToken))
         {
             switch (requests.Current.PartCase)
             {
                 case CopyToRequest.PartOneofCase.Entry:
-                    writer.Add(requests.Current.Entry);
+                    await writer.AddAsync(requests.Current.Entry, cancellationToken);
                     break;
                 case CopyToRequest.PartOneofCase.Data when requests.Current.Data.Length <= StreamLimits.CopyChunkBytes:
-                    writer.Write(requests.Current.Data.Span);
+                    await writer.WriteAsync(requests.Current.Data.Memory, cancellationToken);
                     break;
                 default:
                     throw StreamErrors.Of(StatusCode.InvalidArgument, "EntryInvalid", $"after the header come entries and data of at most {StreamLimits.CopyChunkBytes} bytes");
             }
         }
 
-        writer.Complete();
+        await writer.CompleteAsync(cancellationToken);
         return new CopyToResponse { Entries = writer.Entries, Bytes = writer.Bytes };
     }
 }

@@ -1,7 +1,6 @@
 using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers;
-using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -11,7 +10,7 @@ namespace Hypervisor.Agent.Streams;
 internal delegate (Epoch Epoch, IInstanceDriver Driver)? InstanceLookup(string uid);
 
 /// <summary>Every stream into the instances of this node: who may open it, how many there are, and how it ends.</summary>
-internal sealed partial class InstanceStreams(InstanceLookup lookup, StreamTokens tokens, StreamGate gate, IRandomSource random, TimeProvider time)
+internal sealed partial class InstanceStreams(InstanceLookup lookup, StreamTokens tokens, StreamGate gate, TimeProvider time)
 {
     public OpenStreamResponse Open(OpenStreamRequest request)
     {

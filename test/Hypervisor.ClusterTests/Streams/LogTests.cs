@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Logs;
 using Hypervisor.ClusterTests.Containerd;
 using Hypervisor.Protocol.V1;
@@ -31,7 +32,7 @@ public sealed class LogTests(ContainerdHost host) : IClassFixture<ContainerdHost
         await ContainerdHost.UntilAsync(
             async () =>
             {
-                using var root = await host.Access.OpenRootAsync(definition.Id, First, Cancel);
+                using var root = await ((ContainerdAccess)host.Access).OpenRootAsync(definition.Id, First, Cancel);
                 return root.Find("/tmp/written") is not null;
             },
             "the process has written everything");

@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Copying;
+using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.ClusterTests.Containerd;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol.V1;
@@ -18,7 +19,7 @@ public sealed class MeasureTests(ContainerdHost host) : IClassFixture<Containerd
         await ContainerdHost.UntilAsync(
             async () =>
             {
-                using var root = await host.Access.OpenRootAsync(definition.Id, First, Cancel);
+                using var root = await ((ContainerdAccess)host.Access).OpenRootAsync(definition.Id, First, Cancel);
                 return root.Find("/tmp/done") is not null;
             },
             "the work is done");
@@ -40,11 +41,11 @@ public sealed class MeasureTests(ContainerdHost host) : IClassFixture<Containerd
         await ContainerdHost.UntilAsync(
             async () =>
             {
-                using var root = await host.Access.OpenRootAsync(definition.Id, First, Cancel);
+                using var root = await ((ContainerdAccess)host.Access).OpenRootAsync(definition.Id, First, Cancel);
                 return root.Find("/tmp/up/hostname") is not null;
             },
             "the links are there");
-        using var rootDirectory = await host.Access.OpenRootAsync(definition.Id, First, Cancel);
+        using var rootDirectory = await ((ContainerdAccess)host.Access).OpenRootAsync(definition.Id, First, Cancel);
         Assert.Equal("web\n", rootDirectory.ReadText("tmp/up/hostname"));
         Assert.Equal("here", rootDirectory.ReadText("tmp/root/work/marker"));
         using (var writer = new TreeWriter(rootDirectory, "/dev/shm", "put", new SystemRandomSource()))

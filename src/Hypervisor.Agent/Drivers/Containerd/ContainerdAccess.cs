@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Containerd.Services.Containers.V1;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
@@ -7,6 +8,7 @@ using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Containerd.Spec;
 using Hypervisor.Agent.Drivers.Containerd.Streams;
 using Hypervisor.Agent.Logs;
+using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using TaskStatus = Containerd.Types.Tasks.Status;
@@ -22,6 +24,7 @@ internal sealed class ContainerdAccess(
     ExecSessions execs,
     Cgroups cgroups,
     LogStore logs,
+    IRandomSource random,
     TimeProvider time) : IInstanceAccess
 {
     public Task SweepAsync(CancellationToken cancellationToken) => execs.SweepAsync(cancellationToken);
@@ -68,6 +71,20 @@ internal sealed class ContainerdAccess(
         return stats;
     }
 
+    public async IAsyncEnumerable<CopyPart> CopyOutAsync(
+        InstanceId id, Epoch epoch, string path, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        using var root = await OpenRootAsync(id, epoch, cancellationToken);
+        await foreach (var part in TreeReader.ReadAsync(root, path, cancellationToken))
+        {
+            yield return part;
+        }
+    }
+
+    public async Task<ITreeWriter> CopyInAsync(InstanceId id, Epoch epoch, CopyToHeader header, CancellationToken cancellationToken) =>
+        new RootTreeWriter(await OpenRootAsync(id, epoch, cancellationToken), header, random);
+
+    /// <summary>The root of its file system as its processes see it.</summary>
     public async Task<RootDirectory> OpenRootAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
         var (_, _, processId) = await FindAsync(id, epoch, cancellationToken);

@@ -1,0 +1,214 @@
+using System.Net;
+using System.Text;
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Guests;
+using Hypervisor.Agent.Guests.Channel;
+using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
+using Xunit;
+using static Hypervisor.ClusterTests.Guests.BareGuest;
+
+namespace Hypervisor.ClusterTests.Guests;
+
+/// <summary>
+/// Protects: what a container gets of its image and specification, a guest of the same image gets too, and the way into it. Few guests,
+/// since each takes seconds under emulation.
+/// </summary>
+public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<InitTests.RootFileSystem>
+{
+    private static readonly GuestConfig Plain = new()
+    {
+        Run = 3,
+        Uid = "11111111-2222-4333-8444-555555555555",
+        Hostname = "guest-one",
+        Arguments = ["sh", "-c", "exit 0"],
+    };
+
+    [Fact]
+    public async Task The_entry_point_runs_as_it_would_in_a_container_and_its_exit_is_on_the_drive()
+    {
+        await using var guest = await StartAsync(root.Path, Plain with
+        {
+            Address = new GuestAddress(IPAddress.Parse("10.0.2.7"), 24, IPAddress.Parse("10.0.2.2"), "02:00:0a:80:00:02", 1400),
+            DnsServers = ["10.0.2.3"],
+            DnsSearch = ["a.example", "b.example"],
+            Arguments = ["sh", "-c", "id; pwd; hostname; echo $MINE $HOME; cat /etc/hosts /etc/resolv.conf; ip addr show eth0; ip route; "
+                + "ulimit -n; df -m / | tail -1; echo oops >/dev/stderr; kill -USR1 $$"],
+            Environment = ["MINE=first", "MINE=yours"],
+            WorkingDirectory = "/srv/deep",
+            User = "worker",
+            PidsLimit = 50,
+        });
+        Assert.Equal(new GuestExit(3, 138, 10, OutOfMemory: false, null, ""), await guest.EndAsync());
+        var lines = guest.Output.Split('\n');
+        Assert.Equal(["uid=1000(worker) gid=1001(worker) groups=1002(extra)", "/srv/deep", "guest-one", "yours /home/worker"], lines[..4]);
+        Assert.Contains("10.0.2.7\tguest-one", lines);
+        Assert.Contains("nameserver 10.0.2.3", lines);
+        Assert.Contains("search a.example b.example", lines);
+        Assert.Contains(lines, line => line.Contains("mtu 1400", StringComparison.Ordinal));
+        Assert.Contains(lines, line => line.Contains("inet 10.0.2.7/24", StringComparison.Ordinal));
+        Assert.Contains(lines, line => line.StartsWith("default via 10.0.2.2 dev eth0", StringComparison.Ordinal));
+        Assert.Contains("65536", lines);
+        // The file system of 24 MiB has become as large as its disk.
+        Assert.Contains(lines, line => line.EndsWith(" /", StringComparison.Ordinal) && int.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) > 40);
+        Assert.Equal("oops\n", guest.Errors);
+    }
+
+    [Theory]
+    [InlineData("nothing-of-that-name", "", 127, "CommandNotFound")]
+    [InlineData("/etc/plain", "nobody-knows-me", 126, "UserNotFound")]
+    public async Task What_cannot_be_started_says_why(string command, string user, int code, string reason)
+    {
+        await using var guest = await StartAsync(root.Path, Plain with { Arguments = [command], User = user });
+        var exit = await guest.EndAsync();
+        Assert.Equal((code, reason), (exit.Code, exit.Reason));
+        Assert.Contains(user.Length > 0 ? user : command, exit.Message, StringComparison.Ordinal);
+        Assert.Equal(exit.Message + "\n", guest.Errors);
+    }
+
+    [Fact]
+    public async Task The_channel_leads_into_a_guest_and_survives_the_agent()
+    {
+        await using var guest = await StartAsync(root.Path, Plain with
+        {
+            Arguments = ["sh", "-c", "trap 'echo stopped; exit 5' TERM; echo ready; while read -r line; do echo \"got $line\"; done; while :; do sleep 1 & wait; done"],
+            Environment = ["MINE=yours"],
+            Stdin = true,
+            ReadOnlyRoot = true,
+        });
+        await guest.UntilAsync("the entry point runs", () => guest.Output.Contains("ready", StringComparison.Ordinal));
+        Assert.Equal(InitState.Runs, await guest.Channels.WaitAsync(guest.Id, guest.Socket, Boot, Cancel));
+
+        // Streams, environment and exit of additional processes.
+        var (output, errors, exit) = await guest.RunAsync(Script("cat; echo $MINE >&2; exit 7"), "line one\nline two\n");
+        Assert.Equal(("line one\nline two\n", "yours\n", 7), (output, errors, exit.Code));
+        Assert.Equal(137, (await guest.RunAsync(Script("kill -9 $$"))).Exit.Code);
+        var asWorker = Script("id -u; pwd; touch /tmp/x || echo read-only");
+        (asWorker.User, asWorker.WorkingDir) = ("worker", "/etc");
+        Assert.Equal("1000\n/etc\nread-only\n", (await guest.RunAsync(asWorker)).Output);
+        Assert.Equal(4 << 20, (await guest.RunAsync(Script("dd if=/dev/zero bs=65536 count=64 2>/dev/null | tr '\\0' '}'"))).Output.Length);
+        Assert.Equal(1 << 20, (await guest.RunAsync(Script("wc -c"), new string('~', 1 << 20))) is var counted ? int.Parse(counted.Output) : 0);
+        Assert.Equal("CommandNotFound", await ReasonAsync(guest, new ExecInput { Command = { "no-such-program" } }));
+        Assert.Equal("CommandNotExecutable", await ReasonAsync(guest, new ExecInput { Command = { "/etc/plain" } }));
+        Assert.Equal("UserNotFound", await ReasonAsync(guest, new ExecInput { Command = { "true" }, User = "nobody-knows-me" }));
+        Assert.Equal("WorkingDirectoryInvalid", await ReasonAsync(guest, new ExecInput { Command = { "true" }, WorkingDir = "/etc/plain/x" }));
+
+        // A terminal, its size and its changes.
+        await using (var terminal = await guest.Channels.ExecAsync(
+            guest.Id, guest.Socket,
+            new ExecInput { Command = { "sh", "-c", "trap 'stty size; exit 9' WINCH; stty size; echo on; while :; do sleep 0.1; done" }, Terminal = true, AttachStdin = true, Resize = new TerminalSize { Columns = 100, Rows = 30 } },
+            Cancel))
+        {
+            var seen = await ReadUntilAsync(terminal, "on");
+            Assert.StartsWith("30 100\r\n", seen, StringComparison.Ordinal);
+            await terminal.ResizeAsync(new TerminalSize { Columns = 90, Rows = 20 }, Cancel);
+            Assert.Contains("20 90", await ReadAllAsync(terminal, LogStream.Stdout), StringComparison.Ordinal);
+            Assert.Equal(9, (await terminal.ExitAsync(Cancel)).Code);
+        }
+
+        // An agent that dies takes its processes with it, but not the main one; the next one is heard at once.
+        var orphan = await guest.Channels.ExecAsync(guest.Id, guest.Socket, Script("echo $$ > /dev/shm/orphan; echo begun; sleep 1000"), Cancel);
+        await ReadUntilAsync(orphan, "begun");
+        await guest.ReplaceAgentAsync();
+        Assert.Equal(137, (await orphan.ExitAsync(Cancel)).Code);
+        Assert.Equal("gone\n", (await guest.RunAsync(Script("while kill -0 $(cat /dev/shm/orphan) 2>/dev/null; do sleep 0.1; done; echo gone"))).Output);
+
+        var stats = await guest.Channels.MeasureAsync(guest.Id, guest.Socket, Cancel);
+        Assert.InRange(stats.MemoryBytes, 8L << 20, 192L << 20);
+        Assert.InRange(stats.MemoryLimitBytes, 96L << 20, 192L << 20);
+        Assert.InRange(stats.Pids, 1, 10);
+        Assert.True(stats.CpuTime.ToTimeSpan() > TimeSpan.Zero && stats.Block.ReadBytes > 0);
+
+        // Files in and out.
+        await using (var writer = new GuestTreeWriter(await guest.Channels.ExecAsync(
+            guest.Id, guest.Socket, Records.OfBuiltIn(GuestCopies.CopyIn, stdin: true, "/dev/shm", "tree"), Cancel)))
+        {
+            await writer.AddAsync(new FileEntry { Kind = FileKind.Directory, Mode = 0x1C0, UserId = 1000 }, Cancel);
+            await writer.AddAsync(new FileEntry { Path = "file", Kind = FileKind.File, Mode = 0x1A4, SizeBytes = 200_000, ModifiedAt = new() { Seconds = 1000 } }, Cancel);
+            await writer.WriteAsync(new byte[200_000], Cancel);
+            await writer.AddAsync(new FileEntry { Path = "link", Kind = FileKind.Symlink, LinkTarget = "file" }, Cancel);
+            await writer.CompleteAsync(Cancel);
+        }
+
+        Assert.Equal("drwx------ 1000\n200000 1000\n", (await guest.RunAsync(Script("stat -c '%A %u' /dev/shm/tree; stat -c '%s %Y' /dev/shm/tree/file"))).Output);
+        await using (var reading = await guest.Channels.ExecAsync(
+            guest.Id, guest.Socket, Records.OfBuiltIn(GuestCopies.CopyOut, stdin: false, "/dev/shm/tree"), Cancel))
+        {
+            var parts = await GuestCopies.ReadAsync(reading, Cancel).ToListAsync(Cancel);
+            Assert.Equal(["", "file", "link"], parts.Where(part => part.Entry is not null).Select(part => part.Entry.Path));
+            Assert.Equal(200_000, parts.Sum(part => part.Data.Length));
+        }
+
+        Assert.Equal("PathNotFound", (await Assert.ThrowsAsync<DriverException>(() => guest.Channels.ExecAsync(
+            guest.Id, guest.Socket, Records.OfBuiltIn(GuestCopies.CopyOut, stdin: false, "/no/such"), Cancel))).Reason);
+
+        // A frozen root takes no writes until it is thawed.
+        await guest.Channels.FreezeAsync(guest.Id, guest.Socket, TimeSpan.FromSeconds(30), Cancel);
+        await guest.Channels.ThawAsync(guest.Id, guest.Socket, Cancel);
+
+        // The main process: its input, signals, and the end of the guest.
+        var main = await guest.Channels.OpenAsync(guest.Id, guest.Socket, Cancel);
+        await main.SendAsync(FrameType.Input, 0, Encoding.UTF8.GetBytes("hello\n"), Cancel);
+        await guest.UntilAsync("the input arrives", () => guest.Output.Contains("got hello", StringComparison.Ordinal));
+        await main.SendAsync(FrameType.Input, 0, ReadOnlyMemory<byte>.Empty, Cancel);
+        await guest.Channels.SignalAsync(guest.Id, guest.Socket, 15, Cancel);
+        Assert.Equal(new GuestExit(3, 5, 0, OutOfMemory: false, null, ""), await guest.EndAsync());
+        Assert.EndsWith("stopped\n", guest.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_guest_that_holds_begins_as_somebody_else()
+    {
+        await using var guest = await StartAsync(root.Path, Plain with { HoldBeforeStart = true });
+        Assert.Equal(InitState.Held, await guest.Channels.WaitAsync(guest.Id, guest.Socket, Boot, Cancel));
+        await guest.Channels.BeginAsync(guest.Id, guest.Socket, Plain with
+        {
+            Run = 8,
+            Hostname = "another",
+            Address = new GuestAddress(IPAddress.Parse("10.0.2.9"), 24, IPAddress.Parse("10.0.2.2"), "02:00:0a:80:00:09", 1450),
+            Arguments = ["sh", "-c", "hostname; cat /etc/hostname; ip addr show eth0; echo ready; cat"],
+            Environment = [new string('=', 1), "LONG=" + new string('x', 100_000)],
+            Terminal = true,
+            Stdin = true,
+        }, Cancel);
+        await guest.UntilAsync("the entry point runs", () => guest.Output.Contains("ready", StringComparison.Ordinal));
+        Assert.StartsWith("another\r\nanother\r\n", guest.Output, StringComparison.Ordinal);
+        Assert.Contains("02:00:0a:80:00:09", guest.Output, StringComparison.Ordinal);
+        Assert.Contains("inet 10.0.2.9/24", guest.Output, StringComparison.Ordinal);
+        await guest.Channels.ShutdownAsync(guest.Id, guest.Socket, TimeSpan.FromSeconds(20), Cancel);
+        Assert.Equal(new GuestExit(8, 143, 15, OutOfMemory: false, null, ""), await guest.EndAsync(8));
+    }
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    private static async Task<string> ReasonAsync(BareGuest guest, ExecInput request) =>
+        (await Assert.ThrowsAsync<DriverException>(() => guest.Channels.ExecAsync(guest.Id, guest.Socket, request, Cancel))).Reason;
+
+    private static async Task<string> ReadUntilAsync(IInstanceProcess process, string wanted)
+    {
+        var text = "";
+        var buffer = new byte[8192];
+        while (!text.Contains(wanted, StringComparison.Ordinal) && await process.ReadAsync(LogStream.Stdout, buffer, Cancel) is > 0 and var read)
+        {
+            text += Encoding.UTF8.GetString(buffer, 0, read);
+        }
+
+        return text;
+    }
+
+    /// <summary>Made once; each guest has a copy.</summary>
+    public sealed class RootFileSystem : IAsyncLifetime
+    {
+        private readonly string _folder = Directory.CreateTempSubdirectory("hvr-").FullName;
+
+        public string Path => System.IO.Path.Combine(_folder, "root.ext4");
+
+        public async ValueTask InitializeAsync() => await MakeRootAsync(Path, System.IO.Path.Combine(_folder, "tree"));
+
+        public ValueTask DisposeAsync()
+        {
+            Directory.Delete(_folder, recursive: true);
+            return ValueTask.CompletedTask;
+        }
+    }
+}
