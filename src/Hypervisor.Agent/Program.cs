@@ -5,6 +5,7 @@ using Hypervisor.Agent.Configuration;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
+using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Networking;
@@ -94,6 +95,7 @@ else
         Logs = configuration.Logs,
     });
     builder.Services.AddImages(configuration.ImageCacheBytes);
+    builder.Services.AddGuests(configuration).AddMicrovms(configuration);
     builder.Services.AddHealthProbes();
     if (configuration.Network.Enabled)
     {

@@ -181,6 +181,11 @@ int main(void) {
     char line[4096];
     read_file("/proc/cmdline", line, sizeof line);
     ends_by_reset = strstr(line, "zixiao.end=reset") != NULL;
+    if (strstr(line, "zixiao.probe")) {
+        // Somebody wants to know whether guests come this far, and nothing else.
+        say("zixiao-probe-ok");
+        power_off();
+    }
     signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
     boot_modules();
     drive_read();

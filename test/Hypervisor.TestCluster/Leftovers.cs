@@ -21,8 +21,17 @@ internal sealed class Leftovers(LocalCluster cluster)
         found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/instances").Select(file => $"files {file}"));
         found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/mounts").Select(file => $"look {file}"));
         found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/exec").Select(file => $"exec {file}"));
+        found.AddRange(Machines().Select(pid => $"machine {pid}"));
+        foreach (var type in new[] { "vm", "microvm" })
+        {
+            found.AddRange(Files($"{cluster.NodeFolder}/agent/guests/{type}").Select(file => $"guest {file}"));
+            found.AddRange(Files($"{cluster.RunFolder}/agent/{type[0]}").Select(file => $"sockets {file}"));
+        }
+
+        found.AddRange(Files($"{cluster.RunFolder}/agent/qemu").Select(file => $"qemu {file}"));
         found.AddRange(Files(RuncState).Select(file => $"runc {file}"));
-        var links = await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "veth");
+        var links = await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "veth")
+            + await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "tun");
         // "8: hv-0a800007@if2: …": the name without the numbers, which are others after a repair.
         found.AddRange(Lines(links).Select(link => $"link {link.Split(' ')[1].Split('@')[0].TrimEnd(':')}"));
         // Elements of maps are published ports; the set of the node's own subnets stays.
@@ -76,6 +85,14 @@ internal sealed class Leftovers(LocalCluster cluster)
         .Where(pid => CommandLine(pid) is var line && line.Contains("containerd-shim", StringComparison.Ordinal)
             && line.Contains(cluster.ContainerdSocket, StringComparison.Ordinal))];
 
+    /// <summary>Of VMMs, by the folder that their sockets are in.</summary>
+    public IReadOnlyList<int> Machines() => [.. Directory.GetDirectories("/proc")
+        .Select(Path.GetFileName)
+        .Where(name => int.TryParse(name, out _))
+        .Select(name => int.Parse(name!))
+        .Where(pid => CommandLine(pid) is var line && line.Contains("-name zixiao-", StringComparison.Ordinal)
+            && line.Contains($"{cluster.RunFolder}/agent/", StringComparison.Ordinal))];
+
     /// <summary>Ends and removes everything of the cluster, whatever state it is in.</summary>
     public async Task RemoveAsync()
     {
@@ -103,7 +120,7 @@ internal sealed class Leftovers(LocalCluster cluster)
 
         await RealTime.UntilAsync("the instances' processes end", TimeSpan.FromSeconds(10), () =>
         {
-            List<int> alive = [.. Shims(), .. InstanceProcesses()];
+            List<int> alive = [.. Shims(), .. Machines(), .. InstanceProcesses()];
             alive.ForEach(pid => Linux.Signal(pid, Linux.SignalKill));
             return alive.Count == 0;
         });
@@ -160,7 +177,7 @@ internal sealed class Leftovers(LocalCluster cluster)
     }
 
     private IEnumerable<string> CgroupParents() => Directory.GetDirectories("/sys/fs/cgroup")
-        .Select(controller => controller + cluster.CgroupParent)
+        .SelectMany(controller => new[] { controller + cluster.CgroupParent, controller + cluster.CgroupParent + "-guests" })
         .Where(Directory.Exists);
 
     private IEnumerable<string> InstanceCgroups() => CgroupParents()

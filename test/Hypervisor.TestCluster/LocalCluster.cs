@@ -318,6 +318,7 @@ internal sealed class LocalCluster : IAsyncDisposable
               cgroup_parent: {CgroupParent}
               shim_group: {(Options.ShimGroup ? "true" : "false")}
             {(Options.ForeignArchitectures is { } foreign ? $"  foreign_architectures: {(foreign ? "true" : "false")}" : "")}
+            {(Options.AgentYaml.Contains("guest:", StringComparison.Ordinal) ? "" : $"guest:\n  directory: {Binaries}/guest")}
             {Options.AgentYaml}
             """);
     }

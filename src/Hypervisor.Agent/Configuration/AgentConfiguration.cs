@@ -1,4 +1,5 @@
 using System.Net;
+using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Protocol.V1;
@@ -46,6 +47,18 @@ internal sealed record AgentConfiguration
 
     /// <summary><c>libvirt.uri</c>: for the VM driver.</summary>
     public string LibvirtUri { get; init; } = "qemu:///system";
+
+    /// <summary><c>guest.directory</c>: kernel and initramfs of guests made from OCI images.</summary>
+    public string GuestDirectory { get; init; } = "/usr/lib/hypervisor/guest";
+
+    /// <summary><c>accelerator</c>: what may run guests; whether it works is tried in any case.</summary>
+    public AcceleratorChoice Accelerator { get; init; }
+
+    /// <summary><c>qemu.binary</c>: absolute, or a name in the system's folders of programs.</summary>
+    public string QemuProgram { get; init; } = "qemu-system-x86_64";
+
+    /// <summary><c>microvm</c>, <c>firecracker</c></summary>
+    public MicrovmConfiguration Microvm { get; init; } = new();
 
     /// <summary><c>containerd</c></summary>
     public ContainerdConfiguration Containerd { get; init; } = new();
@@ -98,6 +111,28 @@ internal sealed record ContainerdConfiguration
 
     /// <summary><c>containerd.cgroup_parent</c>: the cgroup above all containers, absolute in each hierarchy.</summary>
     public string CgroupParent { get; init; } = "/hypervisor";
+}
+
+/// <summary>What starts microVMs.</summary>
+internal enum MicrovmDriver
+{
+    /// <summary>Firecracker where it is installed and KVM works, else QEMU.</summary>
+    Auto,
+    Qemu,
+    Firecracker,
+}
+
+/// <summary>What runs microVMs.</summary>
+internal sealed record MicrovmConfiguration
+{
+    /// <summary><c>microvm.driver</c></summary>
+    public MicrovmDriver Driver { get; init; }
+
+    /// <summary><c>firecracker.binary</c>: absolute, or a name in the system's folders of programs; likewise <see cref="Jailer"/>.</summary>
+    public string Firecracker { get; init; } = "firecracker";
+
+    /// <summary><c>firecracker.jailer</c>: used where there is such a program.</summary>
+    public string Jailer { get; init; } = "jailer";
 }
 
 /// <summary>The node's own network.</summary>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Net;
+using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Hosting.Configuration;
@@ -59,6 +60,17 @@ internal static class AgentConfigurationLoader
             RunDirectory = reader.Value("run_dir", defaults.RunDirectory, Values.AbsolutePath(MaxRunDirectoryBytes)),
             Insecure = reader.Value<bool>("insecure", defaults.Insecure, Values.Bool),
             LibvirtUri = reader.Value<string>("libvirt.uri", defaults.LibvirtUri, LibvirtUri),
+            GuestDirectory = reader.Value("guest.directory", defaults.GuestDirectory, Values.AbsolutePath()),
+            Accelerator = reader.Value("accelerator", defaults.Accelerator, Values.OneOf(
+                ("auto", AcceleratorChoice.Auto), ("kvm", AcceleratorChoice.Kvm), ("tcg", AcceleratorChoice.Tcg), ("none", AcceleratorChoice.None))),
+            QemuProgram = reader.Value<string>("qemu.binary", defaults.QemuProgram, Program),
+            Microvm = new MicrovmConfiguration
+            {
+                Driver = reader.Value("microvm.driver", defaults.Microvm.Driver, Values.OneOf(
+                    ("auto", MicrovmDriver.Auto), ("qemu", MicrovmDriver.Qemu), ("firecracker", MicrovmDriver.Firecracker))),
+                Firecracker = reader.Value<string>("firecracker.binary", defaults.Microvm.Firecracker, Program),
+                Jailer = reader.Value<string>("firecracker.jailer", defaults.Microvm.Jailer, Program),
+            },
             Containerd = Containerd(reader, defaults.Containerd),
             Network = new AgentNetworkConfiguration
             {
@@ -164,6 +176,15 @@ internal static class AgentConfigurationLoader
         ForeignArchitectures = reader.Value<bool>("containerd.foreign_architectures", defaults.ForeignArchitectures, Values.Bool),
         CgroupParent = reader.Value("containerd.cgroup_parent", defaults.CgroupParent, Values.AbsolutePath(255)),
     };
+
+    /// <summary>A path, or a name to be looked for.</summary>
+    private static Complaint? Program(string text, out string value)
+    {
+        value = text;
+        return text.StartsWith('/') ? Values.AbsolutePath()(text, out value)
+            : text.Length is >= 1 and <= 64 && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.') ? null
+            : new("is neither an absolute path nor the name of a program", "write /usr/bin/qemu-system-x86_64, for example");
+    }
 
     private static Complaint? LabelOrEmpty(string text, out string value)
     {

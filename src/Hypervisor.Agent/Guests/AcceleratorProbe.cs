@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Hypervisor.Agent.Guests.Boot;
 using Hypervisor.Agent.Native;
 using Hypervisor.Protocol.V1;
 
@@ -68,6 +69,8 @@ internal sealed partial class AcceleratorProbe(
             _gate.Release();
         }
     }
+
+    public Task<long?> CounterRateAsync(CancellationToken cancellationToken) => HostTimestampCounter.MeasureKiloHertzAsync(time, cancellationToken);
 
     public void Dispose() => _gate.Dispose();
 

@@ -18,6 +18,7 @@ internal sealed class GuestDriver(
     GuestRuns runs,
     IGuestImages images,
     IGuestDisks disks,
+    IAccelerators accelerators,
     LogStore logs,
     IInstanceAccess? access) : IInstanceDriver
 {
@@ -31,7 +32,24 @@ internal sealed class GuestDriver(
 
     public IInstanceAccess? Access => access;
 
-    public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => vmm.ProbeAsync(cancellationToken);
+    public async Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken)
+    {
+        var info = await vmm.ProbeAsync(cancellationToken);
+        var why = (info.Available, options.Boot.Missing, accelerators.Known) switch
+        {
+            (false, _, _) => null,
+            (_, { } missing, _) when Type != InstanceType.Vm => missing,
+            (_, _, null) => "it is still being found out what runs guests here",
+            (_, _, { Accelerator: Accelerator.None } none) => none.Message,
+            _ => null,
+        };
+        if (why is not null)
+        {
+            (info.Available, info.Message) = (false, why);
+        }
+
+        return info;
+    }
 
     public async Task<IReadOnlyList<DriverInstance>> ListAsync(CancellationToken cancellationToken)
     {

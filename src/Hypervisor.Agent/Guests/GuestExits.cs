@@ -11,7 +11,7 @@ internal sealed class GuestExits : IDisposable
     private readonly Lock _lock = new();
     private readonly Dictionary<InstanceId, ProcessHandle> _watched = [];
     private readonly SafeFileHandle _wake = new(Libc.EventFd(0, Libc.EventCloexecNonblock), ownsHandle: true);
-    private readonly Channel<InstanceId> _ended = Channel.CreateBounded<InstanceId>(
+    private readonly Channel<InstanceId> _ended = System.Threading.Channels.Channel.CreateBounded<InstanceId>(
         new BoundedChannelOptions(GuestLimits.EndedGuests) { FullMode = BoundedChannelFullMode.DropOldest });
 
     private Thread? _thread;

@@ -1,4 +1,5 @@
 using System.Net;
+using Hypervisor.Agent.Guests.Boot;
 
 namespace Hypervisor.Agent.Guests;
 
@@ -11,8 +12,8 @@ internal sealed record GuestOptions
     /// <summary>Likewise, for what does not survive a reboot. With a uid and a socket's name at most 107 bytes.</summary>
     public required string RunDirectory { get; init; }
 
-    /// <summary>Our kernel ("vmlinux", "vmlinuz") and "initramfs".</summary>
-    public required string BootDirectory { get; init; }
+    /// <summary>Our kernel and initramfs.</summary>
+    public required GuestBootFiles Boot { get; init; }
 
     /// <summary>Resolvers of instances that name none; none means the node's own.</summary>
     public IReadOnlyList<IPAddress> DnsServers { get; init; } = [];

@@ -8,9 +8,7 @@ namespace Hypervisor.Agent.Guests;
 /// <summary>What a guest is made of and started with, as pure functions of what is wanted.</summary>
 internal static class GuestPlan
 {
-    /// <summary>Every argument is ours. A panic resets the machine, which ends it: there is nobody to look at it.</summary>
-    private const string OwnCommandLine = "console=ttyS0 quiet panic=-1 reboot=t";
-
+    /// <summary>A panic resets the machine, which ends it: there is nobody to look at it.</summary>
     private const string KernelSetCommandLine = "console=ttyS0 root=/dev/vda rw panic=-1 reboot=t";
 
     /// <summary>The record of a guest about to be made; what an earlier one says of the same stay is kept.</summary>
@@ -62,7 +60,7 @@ internal static class GuestPlan
         assignment.Spec.Disks.Any(disk => disk.Kind is not (DiskKind.Unspecified or DiskKind.Ephemeral));
 
     public static GuestMachine Machine(
-        GuestRecord record, GuestStore store, GuestOptions options, Accelerator accelerator, VmmAbilities abilities, string output, string error)
+        GuestRecord record, GuestStore store, GuestOptions options, Accelerator accelerator, VmmAbilities abilities, string kernelArguments, string output, string error)
     {
         var uid = record.Assignment.Uid;
         var spec = record.Assignment.Spec;
@@ -72,7 +70,7 @@ internal static class GuestPlan
         {
             VirtualCpus = VirtualCpus(spec),
             Limits = limits with { MemoryBytes = limits.MemoryBytes > 0 ? limits.MemoryBytes : GuestLimits.DefaultMemoryBytes },
-            Boot = Boot(record, options),
+            Boot = Boot(record, options, kernelArguments),
             Disks = record.Disks,
             Nic = record.Nic,
             RunDirectory = store.RunFolderOf(uid),
@@ -114,10 +112,10 @@ internal static class GuestPlan
     private static bool IsSameRun(InstanceDefinition definition, GuestRecord present) =>
         definition.Epoch == present.Epoch && definition.Assignment.Spec.RestartGeneration <= present.Assignment.Spec.RestartGeneration;
 
-    private static DirectBoot? Boot(GuestRecord record, GuestOptions options) => record switch
+    private static DirectBoot? Boot(GuestRecord record, GuestOptions options, string kernelArguments) => record switch
     {
         { Config: not null } => new DirectBoot(
-            Path.Combine(options.BootDirectory, "vmlinux"), Path.Combine(options.BootDirectory, "initramfs"), OwnCommandLine),
+            record.Assignment.Spec.Type == InstanceType.Vm ? options.Boot.CompressedKernel : options.Boot.Kernel, options.Boot.Initramfs, kernelArguments),
         { Kernel: { } own } => new DirectBoot(own.Kernel, own.Initramfs, KernelSetCommandLine),
         _ => null,
     };

@@ -3,6 +3,7 @@ using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Guests;
 
@@ -25,6 +26,7 @@ internal sealed partial class GuestRuns(
         var uid = before.Assignment.Uid;
         RefuseWhileCrashing(before);
         var accelerator = GuestPlan.Choose(before.Assignment, await accelerators.FindAsync(cancellationToken));
+        var rate = accelerator == Accelerator.Tcg && before.Config is not null ? await accelerators.CounterRateAsync(cancellationToken) : null;
         var record = before.Suspended ? before : before with
         {
             Run = before.Run + 1,
@@ -49,7 +51,8 @@ internal sealed partial class GuestRuns(
                 }
             }
 
-            await vmm.StartAsync(GuestPlan.Machine(record, store, options, accelerator, vmm.Abilities, output, error), cancellationToken);
+            await vmm.StartAsync(
+                GuestPlan.Machine(record, store, options, accelerator, vmm.Abilities, vmm.KernelArguments(rate), output, error), cancellationToken);
         }
         catch (DriverException refusal)
         {

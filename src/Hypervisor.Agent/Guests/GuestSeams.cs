@@ -52,6 +52,9 @@ internal interface IAccelerators
 
     /// <summary>What was found to work; found out on the first call, and when something changed that it depends on.</summary>
     Task<AcceleratorFinding> FindAsync(CancellationToken cancellationToken);
+
+    /// <summary>What an emulated guest's kernel is told of its time stamp counter; null where there is nothing to tell.</summary>
+    Task<long?> CounterRateAsync(CancellationToken cancellationToken);
 }
 
 /// <param name="Accelerator">NONE where no guest runs.</param>

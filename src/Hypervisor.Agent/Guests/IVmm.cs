@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Guests.Boot;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -24,6 +25,11 @@ internal interface IVmm
     /// Null where the socket is the channel itself.
     /// </summary>
     int? ChannelPort => null;
+
+    /// <summary>What our kernel is told in its machines.</summary>
+    /// <param name="tscKiloHertz">As of <see cref="Boot.KernelCommandLine"/>; null with KVM.</param>
+    string KernelArguments(long? tscKiloHertz) =>
+        Type == InstanceType.Vm ? KernelCommandLine.OfPc(tscKiloHertz) : KernelCommandLine.OfMicrovm(tscKiloHertz);
 
     /// <summary>Whether it is there and works; never throws for one that is not.</summary>
     Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken);
@@ -112,6 +118,8 @@ internal sealed record VmmGuest(InstanceId Id, VmmState State, int? ProcessId = 
 /// <param name="Accelerator">Never unspecified: what the node found to work, or the instance asked for.</param>
 internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeFrom, Accelerator Accelerator)
 {
+    public const string ConsoleName = "console";
+
     public const string ChannelName = "channel";
 
     /// <summary>Whole virtual CPUs; the limit in millicores is held by the cgroup.</summary>
@@ -144,7 +152,7 @@ internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeF
     public bool StayPaused { get; init; }
 
     /// <summary>Serial console: a stream socket that the VMM listens on; one client at a time.</summary>
-    public string ConsoleSocket => Path.Combine(RunDirectory, "console");
+    public string ConsoleSocket => Path.Combine(RunDirectory, ConsoleName);
 
     /// <summary>A named pipe of a VMM with <see cref="VmmAbilities.ConsoleFiles"/>.</summary>
     public string ConsoleInput => Path.Combine(RunDirectory, "console.in");

@@ -21,6 +21,8 @@ internal sealed class VmmChoice(IReadOnlyList<IVmm> all, Func<IVmm> choose) : IV
 
     public int? ChannelPort => choose().ChannelPort;
 
+    public string KernelArguments(long? tscKiloHertz) => choose().KernelArguments(tscKiloHertz);
+
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => choose().ProbeAsync(cancellationToken);
 
     public async Task<IReadOnlyList<VmmGuest>> ListAsync(CancellationToken cancellationToken)
@@ -74,7 +76,7 @@ internal sealed class VmmChoice(IReadOnlyList<IVmm> all, Func<IVmm> choose) : IV
     /// <summary>Ends with the first that ends.</summary>
     public async IAsyncEnumerable<InstanceId> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var hints = Channel.CreateBounded<InstanceId>(GuestLimits.EndedGuests);
+        var hints = System.Threading.Channels.Channel.CreateBounded<InstanceId>(GuestLimits.EndedGuests);
         using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var watching = all.Select(vmm => PassOnAsync(vmm, hints.Writer, stopping.Token)).ToList();
         try

@@ -1,5 +1,6 @@
 using Hypervisor.Agent.Configuration;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Telemetry;
 using Hypervisor.Hosting.Randomness;
@@ -31,7 +32,16 @@ internal static class NodeServices
                 provider.GetRequiredService<TimeProvider>(),
                 provider.GetRequiredService<ILogger<MeteredDriver>>()))])
         .AddSingleton<AgentMetrics>()
-        .AddSingleton<Registration>()
+        .AddSingleton(provider => new Registration(
+            provider.GetRequiredService<NodeProfile>(),
+            provider.GetRequiredService<NodeState>(),
+            provider.GetRequiredService<IHostFacts>(),
+            provider.GetRequiredService<IReadOnlyList<IInstanceDriver>>(),
+            provider.GetService<IAccelerators>(),
+            provider.GetRequiredService<ControlPlane.IControlPlane>(),
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<IRandomSource>(),
+            provider.GetRequiredService<ILogger<Registration>>()))
         .AddSingleton<Heartbeats>()
         .AddSingleton(provider => new NodeAgent(
             provider.GetRequiredService<NodeState>(),

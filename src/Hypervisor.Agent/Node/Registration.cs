@@ -1,6 +1,7 @@
 using Grpc.Core;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Guests;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
@@ -15,6 +16,7 @@ internal sealed partial class Registration(
     NodeState node,
     IHostFacts host,
     IReadOnlyList<IInstanceDriver> drivers,
+    IAccelerators? accelerators,
     IControlPlane controlPlane,
     TimeProvider time,
     IRandomSource random,
@@ -23,11 +25,14 @@ internal sealed partial class Registration(
     private static readonly InstanceType[] AllTypes = [InstanceType.Vm, InstanceType.Container, InstanceType.Microvm];
 
     private List<RuntimeInfo> _registered = [];
+    private AcceleratorFinding? _found;
+    private Task _finding = Task.CompletedTask;
 
     /// <summary>Returns once the control plane has taken the node; tries for as long as it takes.</summary>
     public async Task<RegisterNodeResponse> RegisterAsync(CancellationToken cancellationToken)
     {
         node.PrepareRegistration();
+        await FindAcceleratorAsync(cancellationToken);
         var backoff = new Backoff(Limits.RetryMinimum, Limits.ReconnectMaximum, time, random);
         while (true)
         {
@@ -36,7 +41,7 @@ internal sealed partial class Registration(
             {
                 var response = await controlPlane.RegisterNodeAsync(Request(runtimes), cancellationToken);
                 node.Registered(response);
-                _registered = runtimes;
+                (_registered, _found) = (runtimes, accelerators?.Known);
                 var working = runtimes.Count(runtime => runtime.Available);
                 LogRegistered(profile.Hostname, node.Id.Value, working);
                 return response;
@@ -76,10 +81,61 @@ internal sealed partial class Registration(
         while (true)
         {
             await Task.Delay(Limits.ProbeInterval, time, cancellationToken);
+            await FindAcceleratorAsync(cancellationToken);
             var runtimes = await ProbeAsync(cancellationToken);
-            if (!runtimes.SequenceEqual(_registered))
+            if (!runtimes.SequenceEqual(_registered) || accelerators?.Known != _found)
             {
                 node.RequestRegistration();
+            }
+        }
+    }
+
+    /// <summary>
+    /// Not for longer than it takes where everything works: a node whose KVM hangs its guests must not be late with its first beat. What is
+    /// found later is registered then.
+    /// </summary>
+    private async Task FindAcceleratorAsync(CancellationToken cancellationToken)
+    {
+        if (accelerators is null)
+        {
+            return;
+        }
+
+        if (_finding.IsCompleted)
+        {
+            _finding = FindAsync(accelerators);
+        }
+
+        using var patience = new CancellationTokenSource(GuestLimits.TrialWait, time);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, patience.Token);
+        try
+        {
+            await _finding.WaitAsync(linked.Token);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            _ = RegisterAfterAsync(_finding);
+        }
+
+        async Task RegisterAfterAsync(Task finding)
+        {
+            await finding;
+            node.RequestRegistration();
+        }
+
+        async Task FindAsync(IAccelerators of)
+        {
+            try
+            {
+                await of.FindAsync(cancellationToken);
+            }
+            catch (OperationCanceledException)
+            {
+                // The agent ends.
+            }
+            catch (Exception failure)
+            {
+                LogNotFound(failure);
             }
         }
     }
@@ -140,6 +196,8 @@ internal sealed partial class Registration(
                 KernelVersion = facts.KernelVersion,
                 Architecture = facts.Architecture,
                 BootId = facts.BootId,
+                Accelerator = accelerators?.Known?.Accelerator ?? Accelerator.Unspecified,
+                AcceleratorMessage = accelerators?.Known?.Message ?? "",
             },
         };
         request.Inventory.Runtimes.AddRange(runtimes);
@@ -153,6 +211,9 @@ internal sealed partial class Registration(
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Registered as {Name} ({Node}) with {Working} working runtimes")]
     private partial void LogRegistered(string name, string node, int working);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "What runs guests here could not be found out; it is tried again")]
+    private partial void LogNotFound(Exception failure);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Registering failed ({Code}: {Detail}); trying again")]
     private partial void LogFailed(StatusCode code, string detail);

@@ -97,7 +97,7 @@ internal sealed class AgentWorld : IDisposable
         Heartbeats = new Heartbeats(Node, ControlPlane, new TimeProviderLeaseClock(Time), Time, random, NullLogger<Heartbeats>.Instance);
         var agent = new NodeAgent(
             Node,
-            new Registration(profile, Node, new FakeHost(), [driver], ControlPlane, Time, random, NullLogger<Registration>.Instance),
+            new Registration(profile, Node, new FakeHost(), [driver], null, ControlPlane, Time, random, NullLogger<Registration>.Instance),
             Heartbeats,
             new Reconciler(Node, ControlPlane, services, NullLogger<Reconciler>.Instance),
             reporter,

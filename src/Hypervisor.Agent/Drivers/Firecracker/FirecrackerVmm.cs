@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Agent.Drivers.Firecracker.Api;
 using Hypervisor.Agent.Guests;
+using Hypervisor.Agent.Guests.Boot;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
@@ -22,6 +23,8 @@ internal sealed partial class FirecrackerVmm(
     public VmmAbilities Abilities => VmmAbilities.MemorySnapshots | VmmAbilities.ConsoleFiles;
 
     public int? ChannelPort => 1024;
+
+    public string KernelArguments(long? tscKiloHertz) => KernelCommandLine.OfFirecracker();
 
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => probe.ProbeAsync(cancellationToken);
 

@@ -1,5 +1,6 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests;
+using Hypervisor.Agent.Guests.Boot;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
@@ -61,13 +62,13 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
         {
             DataDirectory = GuestsFolder,
             RunDirectory = Path.Combine(_folder.FullName, "run"),
-            BootDirectory = "/boot",
+            Boot = new GuestBootFiles("/boot"),
             BootId = BootId,
         };
         Store = new GuestStore(options);
         _logs = new LogStore(Path.Combine(_folder.FullName, "logs"), LogLimits.Default, Time, NullLogger<LogStore>.Instance);
         var runs = new GuestRuns(Vmm, options, Store, this, this, this, _logs, Time, NullLogger<GuestRuns>.Instance);
-        Driver = new GuestDriver(Vmm, options, Store, runs, this, this, _logs, null);
+        Driver = new GuestDriver(Vmm, options, Store, runs, this, this, this, _logs, null);
     }
 
     public InstanceDefinition Definition(long epoch = 5, string digest = "sha256:1", Action<Assignment>? change = null)
@@ -177,6 +178,8 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
     }
 
     Task<AcceleratorFinding> IAccelerators.FindAsync(CancellationToken cancellationToken) => Task.FromResult(Finding);
+
+    Task<long?> IAccelerators.CounterRateAsync(CancellationToken cancellationToken) => Task.FromResult<long?>(null);
 
     private static async Task<bool> Wrapped(Task call)
     {

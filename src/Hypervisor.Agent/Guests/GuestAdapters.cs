@@ -1,0 +1,105 @@
+using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Guests.Channel;
+using Hypervisor.Agent.Guests.Disks;
+using Hypervisor.Agent.Guests.Seeds;
+using Hypervisor.Agent.Networking;
+using Hypervisor.Hosting.Randomness;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Agent.Guests;
+
+/// <summary>Config drives as files.</summary>
+internal sealed class ConfigDrives(IRandomSource random) : IConfigDrives
+{
+    public void Write(string path, GuestConfig config) => ConfigDrive.Write(path, config, random);
+
+    public NotedExit? ReadExit(string path, long run)
+    {
+        try
+        {
+            return ConfigDrive.ReadExit(path, run) is { } exit
+                ? new NotedExit(exit.Code, exit.Signal, exit.OutOfMemory) { Reason = exit.Reason ?? "", Message = exit.Message }
+                : null;
+        }
+        catch (FileNotFoundException)
+        {
+            // The agent died before it wrote the drive of a run that it had noted.
+            return null;
+        }
+    }
+}
+
+/// <summary>The init's channel.</summary>
+internal sealed class GuestContact(GuestChannels channels) : IGuestContact
+{
+    public Task ReachAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
+        channels.WaitAsync(id, channelSocket, GuestLimits.Boot, cancellationToken);
+
+    public Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken) =>
+        channels.SignalAsync(id, channelSocket, signal, cancellationToken);
+
+    public void Forget(InstanceId id) => channels.Forget(id);
+}
+
+/// <summary>Disks of instances, and for guests that boot themselves the seed that tells them who they are.</summary>
+internal sealed class GuestDisks(InstanceDisks disks, SeedVolume seeds, GuestOptions options) : IGuestDisks
+{
+    private const string SeedName = "seed";
+
+    public async Task<IReadOnlyList<GuestDisk>> EnsureAsync(
+        string folder, InstanceDefinition definition, GuestImage image, VmmAbilities abilities, CancellationToken cancellationToken)
+    {
+        var spec = definition.Assignment.Spec;
+        var made = await disks.EnsureAsync(folder, spec, image, abilities, cancellationToken);
+        if (image is not { Process: null, Kernel: null })
+        {
+            return made;
+        }
+
+        var path = Path.Combine(folder, SeedName);
+        var network = spec.Network ?? new NetworkSpec();
+        var source = new SeedSource(
+            definition.Assignment.Uid,
+            AssignedHostname.Of(definition.Assignment),
+            definition.Network is { Tap.Length: > 0 } connected
+                ? new GuestAddress(connected.Address, connected.PrefixLength, connected.Gateway, connected.HardwareAddress, connected.Mtu)
+                : null,
+            [.. Resolvers.For(network.DnsServers, options.DnsServers).Select(server => server.ToString())],
+            [.. network.DnsSearch]);
+        await seeds.WriteAsync(path, SeedRenderer.Render(source, spec.CloudInit), cancellationToken);
+        return [.. made, new GuestDisk(SeedName, path, DiskFormat.Raw, ReadOnly: true, CdRom: true)];
+    }
+
+    public void Remove(string folder) => InstanceDisks.Remove(folder);
+}
+
+/// <summary>What the way into guests has to know of them.</summary>
+internal sealed class GuestDirectory(IVmm vmm, GuestStore store) : IGuestDirectory
+{
+    public async Task<GuestView?> FindAsync(InstanceId id, CancellationToken cancellationToken)
+    {
+        if (store.Read(id.Value) is not { } record)
+        {
+            return null;
+        }
+
+        var machine = await vmm.GetAsync(id, cancellationToken);
+        var run = store.RunFolderOf(id.Value);
+        return new GuestView(
+            record.Epoch,
+            machine?.State ?? VmmState.Stopped,
+            record.Config is null ? null : record.Config with { Run = record.Run },
+            store.ChannelOf(id.Value),
+            Path.Combine(run, GuestMachine.ConsoleName),
+            store.ConsoleLogOf(id.Value));
+    }
+
+    public Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken) => vmm.MeasureAsync(id, cancellationToken);
+}
+
+/// <summary>A node that knows no disk images yet.</summary>
+internal sealed class NoDiskImages : IDiskImages
+{
+    public Task<GuestImage?> FindAsync(string digest, CancellationToken cancellationToken) => Task.FromResult<GuestImage?>(null);
+}
