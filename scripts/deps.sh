@@ -8,13 +8,14 @@ set -euo pipefail
 declare -A wanted=(
   # gcc and libc6-dev link the NativeAOT programs; the rest is what the .NET SDK itself loads.
   [build]="gcc libc6-dev zlib1g-dev ca-certificates libssl3 libstdc++6"
-  # The container runtime, its default seccomp profile, the network tools, and what the first image is packed from.
-  [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps"
+  # The container runtime, its default seccomp profile, the network tools, and what the first image is packed from; what makes root
+  # file systems, disks and cloud-init seeds of guests.
+  [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps e2fsprogs qemu-utils xorriso util-linux"
   # The store of clusters; `make run STORE=etcd` needs the server, people the client.
   [etcd]="etcd-server etcd-client"
   # A registry to pull from and what pushes to it.
   [bench]="docker-registry skopeo"
-  [test]="shellcheck systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
+  [test]="attr shellcheck systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
 )
 
 policy=/usr/sbin/policy-rc.d
