@@ -18,6 +18,12 @@ internal interface IGuestImages
 /// <param name="Process">How an OCI image is run; null for a disk image, which boots itself.</param>
 internal sealed record GuestImage(string Digest, string Path, DiskFormat Format, long VirtualSizeBytes, ImageDefaults? Process)
 {
+    /// <summary>
+    /// Tells one making of an image's file from another: a disk over the first means nothing over the second. Empty for files that are the
+    /// image's own bytes.
+    /// </summary>
+    public string Build { get; init; } = "";
+
     /// <summary>Of a kernel set: what boots instead of our own kernel.</summary>
     public (string Kernel, string Initramfs)? Kernel { get; init; }
 }

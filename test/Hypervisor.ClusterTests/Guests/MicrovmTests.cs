@@ -127,7 +127,22 @@ public sealed class MicrovmTests(MicrovmTests.Fixture fixture) : IClassFixture<M
         {
             ConnectCallback = async (_, _) => new NetworkStream(await Cluster.ConnectAsync(new IPEndPoint(IPAddress.Parse(address), 80)), ownsSocket: true),
         });
-        return await client.GetStringAsync($"http://{address}/", Cancel);
+        var page = "";
+
+        // The init runs before the program does, and the program before it listens.
+        await RealTime.UntilAsync("it answers", TimeSpan.FromSeconds(30), async () =>
+        {
+            try
+            {
+                page = await client.GetStringAsync($"http://{address}/", Cancel);
+                return true;
+            }
+            catch (HttpRequestException)
+            {
+                return false;
+            }
+        });
+        return page;
     }
 
     public sealed class Fixture : IAsyncLifetime
