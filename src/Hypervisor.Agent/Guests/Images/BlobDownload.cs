@@ -39,6 +39,14 @@ internal sealed class BlobDownload(IControlPlane controlPlane, TimeProvider time
                     throw new DriverException("ImageNotFound", $"the control plane no longer has the blob {digest} of the image", permanent: true, error);
                 }
 
+                if (error.StatusCode == StatusCode.OutOfRange && !mismatched)
+                {
+                    // More lies there than the blob has.
+                    File.Delete(path + Unfinished);
+                    mismatched = true;
+                    continue;
+                }
+
                 attempt = LengthOf(path + Unfinished) > before ? 0 : attempt;
                 if (attempt >= DiskImageLimits.Attempts)
                 {

@@ -1,6 +1,5 @@
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
-using Hypervisor.Server.Images;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Api.Instances;
@@ -11,13 +10,8 @@ internal static class ImageValidation
     /// <exception cref="Grpc.Core.RpcException">INVALID_ARGUMENT.</exception>
     public static void Check(InstanceSpec spec, ImageEntry? entry)
     {
-        if (entry is null)
-        {
-            return;
-        }
-
-        var image = ImageRecords.Shown(entry.Record, entry.ModRevision, default);
-        if (image.Types_.Contains(spec.Type))
+        // What was written before there were formats is OCI, which every type runs.
+        if (entry?.Record.Image is not { } image || image.Format is ImageFormat.Unspecified || image.Types_.Contains(spec.Type))
         {
             return;
         }

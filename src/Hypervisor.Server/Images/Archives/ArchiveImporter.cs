@@ -26,7 +26,7 @@ internal sealed class ArchiveImporter(BlobStore blobs, ImagesConfiguration limit
         using var archive = await SpooledArchive.ReceiveAsync(upload, blobs, limits.MaxUnpackedBytes, cancellationToken);
         var images = OciLayoutReader.Applies(archive) ? new OciLayoutReader(archive).Read()
             : DockerSaveReader.Applies(archive) ? DockerSaveReader.Read(archive)
-            : throw new InvalidImageException("The archive is neither an OCI layout (oci-layout, index.json) nor made by docker save (manifest.json). A disk image or kernel set needs its format named.");
+            : throw new InvalidImageException("The archive is neither an OCI layout (oci-layout, index.json) nor made by docker save (manifest.json).");
         var (image, name) = Choose(images, wanted);
         return Keep(archive, image, name, lease, cancellationToken);
     }

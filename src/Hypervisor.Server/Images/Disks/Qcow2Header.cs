@@ -43,7 +43,7 @@ internal sealed record Qcow2Header(
         var version = head.Length < Version2Bytes ? 0 : BinaryPrimitives.ReadUInt32BigEndian(head[4..]);
         if (version is not (2 or 3) || (version == 3 && head.Length < Version3Bytes))
         {
-            throw Refuse(version == 0 || version == 3 ? "ends within its header" : $"has version {version}; 2 and 3 are understood");
+            throw Refuse(version == 0 || version == 3 ? "ends within its header" : $"has version {version}; 2 and 3 are understood, to which qemu-img convert -O qcow2 brings it");
         }
 
         if (Number64(head, 8) != 0 || Number32(head, 16) != 0)
