@@ -64,7 +64,8 @@ internal static class ImageAliasesLoader
             reader.Fail("is missing", "write the short name, ubuntu", $"{section}.name", "aliases");
         }
 
-        ImageReference.TryParse(name.Length > 0 ? name : "unnamed", out var own);
+        // A name that is none was complained of; something takes its place.
+        var own = ImageReference.TryParse(name, out var parsed) ? parsed : new ImageReference(ImageReference.DefaultRegistry, "library/unnamed", ImageReference.DefaultTag, "");
         var oci = reader.Value<ImageReference>($"{section}.oci", own, Reference);
         return new(name, oci, reader.IsSet($"{section}.disk") ? Disk(reader, $"{section}.disk", own with { Tag = "cloud" }) : null);
     }

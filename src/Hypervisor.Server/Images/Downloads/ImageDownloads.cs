@@ -1,8 +1,6 @@
 using System.Net;
 using System.Net.Http.Headers;
-using System.Net.Sockets;
 using System.Runtime.CompilerServices;
-using System.Security.Authentication;
 using Hypervisor.Hosting.Registries;
 using Hypervisor.Hosting.Yaml;
 

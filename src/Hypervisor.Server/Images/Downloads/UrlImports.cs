@@ -36,7 +36,7 @@ internal sealed class UrlImports(ImageCatalogue catalogue, ImageDownloads downlo
         catch
         {
             leaving.Set(TimeSpan.Zero);
-            await importing.ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
+            await ((Task)importing).ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
             throw;
         }
 
