@@ -1,13 +1,7 @@
-using System.Runtime.CompilerServices;
-using System.Security.Cryptography;
 using System.Text;
-using Google.Protobuf;
-using Grpc.Core;
-using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Images;
-using Hypervisor.Protocol.V1;
 using Xunit;
 
 namespace Hypervisor.Tests.Agent.Guests.Images;
@@ -16,7 +10,7 @@ namespace Hypervisor.Tests.Agent.Guests.Images;
 public sealed class DiskImageStoreTests : IDisposable
 {
     private readonly ScratchFolder _folder = new();
-    private readonly Blobs _blobs = new();
+    private readonly DiskBlobs _blobs = new();
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
@@ -62,32 +56,32 @@ public sealed class DiskImageStoreTests : IDisposable
         await store.EnsureAsync(digest, Cancel);
 
         Assert.Equal(disk, await File.ReadAllBytesAsync((await store.FindAsync(digest, Cancel))!.Path, Cancel));
-        Assert.True(_blobs.Fetches.Last(fetch => fetch.Digest == Blobs.DigestOf(disk)).Offset >= 1 << 20);
+        Assert.True(_blobs.Fetches.Last(fetch => fetch.Digest == DiskBlobs.DigestOf(disk)).Offset >= 1 << 20);
     }
 
     [Fact]
     public async Task Damage_of_what_was_fetched_before_heals_and_other_content_is_refused()
     {
         var (digest, disk) = _blobs.AddDisk("raw", Content(1 << 20));
-        var partial = Path.Combine(_folder.Path, "images", "sha256", Blobs.DigestOf(disk)[7..] + BlobDownload.Unfinished);
+        var partial = Path.Combine(_folder.Path, "images", "sha256", DiskBlobs.DigestOf(disk)[7..] + BlobDownload.Unfinished);
         var store = Store();
         await File.WriteAllBytesAsync(partial, new byte[4096].Select(_ => (byte)1).ToArray(), Cancel);
         await store.EnsureAsync(digest, Cancel);
         Assert.Equal(disk, await File.ReadAllBytesAsync((await store.FindAsync(digest, Cancel))!.Path, Cancel));
 
         var (other, content) = _blobs.AddDisk("raw", Content(1 << 20, seed: 9));
-        _blobs.Content[Blobs.DigestOf(content)] = disk;
+        _blobs.Content[DiskBlobs.DigestOf(content)] = disk;
         var refusal = await Assert.ThrowsAsync<DriverException>(() => store.EnsureAsync(other, Cancel));
         Assert.Equal(("ImageInvalid", true), (refusal.Reason, refusal.Permanent));
         Assert.Null(await store.FindAsync(other, Cancel));
-        Assert.False(File.Exists(Path.Combine(_folder.Path, "images", "sha256", Blobs.DigestOf(content)[7..])));
+        Assert.False(File.Exists(Path.Combine(_folder.Path, "images", "sha256", DiskBlobs.DigestOf(content)[7..])));
     }
 
     [Fact]
     public async Task A_blob_that_is_longer_than_it_should_be_is_not_written()
     {
         var (digest, disk) = _blobs.AddDisk("raw", Content(1 << 20));
-        _blobs.Content[Blobs.DigestOf(disk)] = new byte[64 << 20];
+        _blobs.Content[DiskBlobs.DigestOf(disk)] = new byte[64 << 20];
 
         Assert.Equal("ImageInvalid", (await Assert.ThrowsAsync<DriverException>(() => Store().EnsureAsync(digest, Cancel))).Reason);
         Assert.All(Directory.EnumerateFiles(_folder.Path, "*", SearchOption.AllDirectories), file => Assert.InRange(new FileInfo(file).Length, 0, 4096));
@@ -110,7 +104,7 @@ public sealed class DiskImageStoreTests : IDisposable
     public async Task What_is_gone_at_the_control_plane_is_said()
     {
         var (digest, disk) = _blobs.AddDisk("raw", Content(4096));
-        _blobs.Content.Remove(Blobs.DigestOf(disk));
+        _blobs.Content.Remove(DiskBlobs.DigestOf(disk));
 
         Assert.Equal("ImageNotFound", (await Assert.ThrowsAsync<DriverException>(() => Store().EnsureAsync(digest, Cancel))).Reason);
     }
@@ -177,92 +171,5 @@ public sealed class DiskImageStoreTests : IDisposable
         public HashSet<string> Held { get; } = [];
 
         public Task<IReadOnlySet<string>> HeldAsync(CancellationToken cancellationToken) => Task.FromResult<IReadOnlySet<string>>(Held);
-    }
-
-    /// <summary>A control plane that has blobs and nothing else.</summary>
-    private sealed class Blobs : IControlPlane
-    {
-        public Dictionary<string, byte[]> Content { get; } = [];
-
-        public List<(string Digest, long Offset)> Fetches { get; } = [];
-
-        /// <summary>Every transfer breaks after so many bytes of the blob.</summary>
-        public long? BreakAfter { get; set; }
-
-        public static string DigestOf(byte[] content) => "sha256:" + Convert.ToHexStringLower(SHA256.HashData(content));
-
-        public string Add(byte[] content)
-        {
-            Content[DigestOf(content)] = content;
-            return DigestOf(content);
-        }
-
-        public (string Digest, byte[] Disk) AddDisk(string format, byte[] disk, string user = "debian")
-        {
-            var size = format == "raw" ? disk.Length : 1L << 30;
-            var config = Encoding.UTF8.GetBytes($$"""{"format":"{{format}}","architecture":"amd64","os":"linux","defaultUser":"{{user}}","types":["vm"],"virtualSizeBytes":{{size}}}""");
-            return (Manifest(config, ($"application/vnd.hypervisor.disk.v1.{format}", disk)), disk);
-        }
-
-        public string AddSet()
-        {
-            var rootfs = new byte[512];
-            var config = Encoding.UTF8.GetBytes("""{"format":"kernel","architecture":"amd64","os":"linux","types":["microvm"],"virtualSizeBytes":512}""");
-            return Manifest(
-                config, ("application/vnd.hypervisor.kernel.v1", "kernel"u8.ToArray()), ("application/vnd.hypervisor.initramfs.v1", "initramfs"u8.ToArray()),
-                ("application/vnd.hypervisor.disk.v1.raw", rootfs));
-        }
-
-        public async IAsyncEnumerable<FetchBlobResponse> FetchBlobAsync(FetchBlobRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
-        {
-            lock (Fetches)
-            {
-                Fetches.Add((request.Digest, request.Offset));
-            }
-
-            await Task.Yield();
-            if (!Content.TryGetValue(request.Digest, out var content))
-            {
-                throw new RpcException(new Status(StatusCode.NotFound, "no such blob"));
-            }
-
-            for (var offset = (int)request.Offset; ; offset += 256 * 1024)
-            {
-                if (offset > BreakAfter)
-                {
-                    throw new RpcException(new Status(StatusCode.Unavailable, "broken"));
-                }
-
-                var first = offset == request.Offset;
-                if (!first && offset >= content.Length)
-                {
-                    yield break;
-                }
-
-                yield return new FetchBlobResponse
-                {
-                    TotalBytes = first ? content.Length : 0,
-                    Data = ByteString.CopyFrom(content.AsSpan(offset, Math.Min(256 * 1024, content.Length - offset))),
-                };
-            }
-        }
-
-        public Task<RegisterNodeResponse> RegisterNodeAsync(RegisterNodeRequest request, CancellationToken cancellationToken) => throw new NotSupportedException();
-
-        public IAsyncEnumerable<HeartbeatResponse> HeartbeatAsync(IAsyncEnumerable<HeartbeatRequest> beats, CancellationToken cancellationToken) => throw new NotSupportedException();
-
-        public IAsyncEnumerable<AssignmentEvent> WatchAssignmentsAsync(WatchAssignmentsRequest request, CancellationToken cancellationToken) => throw new NotSupportedException();
-
-        public Task<ReportStatusResponse> ReportStatusAsync(ReportStatusRequest request, CancellationToken cancellationToken) => throw new NotSupportedException();
-
-        public Task<ResolveImageResponse> ResolveImageAsync(ResolveImageRequest request, CancellationToken cancellationToken) => throw new NotSupportedException();
-
-        private string Manifest(byte[] config, params (string Type, byte[] Content)[] files)
-        {
-            Add(config);
-            var layers = files.Select(file => $$"""{"mediaType":"{{file.Type}}","digest":"{{Add(file.Content)}}","size":{{file.Content.Length}}}""");
-            return Add(Encoding.UTF8.GetBytes(
-                $$"""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.hypervisor.disk-image.config.v1+json","digest":"{{DigestOf(config)}}","size":{{config.Length}}},"layers":[{{string.Join(',', layers)}}]}"""));
-        }
     }
 }
