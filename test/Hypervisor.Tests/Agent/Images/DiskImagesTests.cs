@@ -39,7 +39,10 @@ public sealed class DiskImagesTests : IDisposable, IImageHolder
         .AddSingleton<IImageHolder>(this)
         .AddContainerd(new ContainerdOptions
         {
-            SocketPath = _folder["none.sock"], RunDirectory = _folder["run"], StateDirectory = _folder["state"], LogDirectory = _folder["logs"],
+            SocketPath = _folder["none.sock"],
+            RunDirectory = _folder["run"],
+            StateDirectory = _folder["state"],
+            LogDirectory = _folder["logs"],
         })
         .AddDiskImages(_folder.Path)
         .AddImages(10_000)

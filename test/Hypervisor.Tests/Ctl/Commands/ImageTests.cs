@@ -84,8 +84,15 @@ public sealed class ImageTests : IDisposable
         server.Compute.OnGetImage = request => new()
         {
             Metadata = new() { Name = request.Image + ":1", Uid = "u1", CreatedAt = Timestamp.FromDateTimeOffset(CtlRun.Now.AddHours(-3)) },
-            Digest = "sha256:ab", Format = ImageFormat.Qcow2, SizeBytes = 5 << 20, VirtualSizeBytes = 2L << 30, Architecture = "amd64", OperatingSystem = "linux",
-            DefaultUser = "debian", Stored = true, Types_ = { InstanceType.Vm },
+            Digest = "sha256:ab",
+            Format = ImageFormat.Qcow2,
+            SizeBytes = 5 << 20,
+            VirtualSizeBytes = 2L << 30,
+            Architecture = "amd64",
+            OperatingSystem = "linux",
+            DefaultUser = "debian",
+            Stored = true,
+            Types_ = { InstanceType.Vm },
         };
         var run = new CtlRun();
 

@@ -27,7 +27,11 @@ public sealed class DiskImportTests : IAsyncLifetime
         var content = DiskFiles.Qcow2();
         var image = await _world.ImportAsync(content, new ImportImageHeader
         {
-            Format = ImageFormat.Qcow2, DefaultUser = "debian", OperatingSystem = "linux", Architecture = "amd64", Checksum = Sum(content),
+            Format = ImageFormat.Qcow2,
+            DefaultUser = "debian",
+            OperatingSystem = "linux",
+            Architecture = "amd64",
+            Checksum = Sum(content),
         });
 
         Assert.Equal((ImageFormat.Qcow2, DiskFiles.VirtualSize, "amd64", "linux", "debian"), (image.Format, image.VirtualSizeBytes, image.Architecture, image.OperatingSystem, image.DefaultUser));
@@ -206,7 +210,11 @@ public sealed class DiskImportTests : IAsyncLifetime
     {
         var detail = await _world.RefusalAsync(DiskFiles.Qcow2(), new ImportImageHeader
         {
-            Format = ImageFormat.Qcow2, Checksum = checksum, Architecture = architecture, OperatingSystem = system, DefaultUser = user,
+            Format = ImageFormat.Qcow2,
+            Checksum = checksum,
+            Architecture = architecture,
+            OperatingSystem = system,
+            DefaultUser = user,
         });
 
         Assert.Contains(field, detail, StringComparison.Ordinal);
