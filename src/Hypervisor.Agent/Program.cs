@@ -5,6 +5,7 @@ using Hypervisor.Agent.Configuration;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
+using Hypervisor.Agent.Guests.Images;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Networking;
@@ -93,6 +94,7 @@ else
         LogDirectory = Path.Combine(configuration.DataDirectory, "logs"),
         Logs = configuration.Logs,
     });
+    builder.Services.AddDiskImages(configuration.DataDirectory);
     builder.Services.AddImages(configuration.ImageCacheBytes);
     builder.Services.AddHealthProbes();
     if (configuration.Network.Enabled)

@@ -91,7 +91,7 @@ public sealed class ServerConfigurationTests
     [InlineData("registries: docker.io\n", "s.yaml:1: registries: is a value – write a list of sections")]
     [InlineData("registries:\n  - docker.io\n", "s.yaml:1: registries: is a list of something else")]
     [InlineData("registries:\n  - mirrors: [a]\n", "s.yaml:1: registries: is missing")]
-    [InlineData("registries:\n  - host: https://docker.io\n", "s.yaml:2: registries[0].host: is not a registry (https://docker.io)")]
+    [InlineData("registries:\n  - host: https://docker.io\n", "s.yaml:2: registries[0].host: is not a host (https://docker.io)")]
     [InlineData("registries:\n  - host: a\n    mirors: [b]\n", "s.yaml:3: registries[0].mirors: is not a known key – did you mean \"mirrors\"?")]
     [InlineData("registries:\n  - host: a\n  - host: a\n", "s.yaml:3: registries[1].host: repeats a registry (a)")]
     [InlineData("registries:\n  - host: a\n    username: b\n", "s.yaml:3: registries[0].username: is given without its counterpart")]
