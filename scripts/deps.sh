@@ -9,7 +9,7 @@ declare -A wanted=(
   # gcc and libc6-dev link the NativeAOT programs; the rest is what the .NET SDK itself loads.
   [build]="gcc libc6-dev zlib1g-dev ca-certificates libssl3 libstdc++6"
   # The container runtime, its default seccomp profile, the network tools, and what the first image is packed from.
-  [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps"
+  [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 dnsmasq-base busybox-static procps"
   # The store of clusters; `make run STORE=etcd` needs the server, people the client.
   [etcd]="etcd-server etcd-client"
   # A registry to pull from and what pushes to it.

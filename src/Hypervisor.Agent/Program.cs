@@ -102,6 +102,8 @@ else
         builder.Services.AddNetworking(new NetworkOptions
         {
             Bridge = configuration.Network.Bridge,
+            Mtu = configuration.Network.Mtu,
+            DnsServers = configuration.Network.DnsServers,
             DataDirectory = configuration.DataDirectory,
             RunDirectory = configuration.RunDirectory,
         });

@@ -109,6 +109,9 @@ internal sealed record AgentNetworkConfiguration
     /// <summary><c>network.bridge</c>: name of the bridge, 1-15 characters.</summary>
     public string Bridge { get; init; } = "hv0";
 
+    /// <summary><c>network.mtu</c>: bytes of the largest packet of instances; 0 means that of the interface of the host's default route.</summary>
+    public int Mtu { get; init; }
+
     /// <summary><c>network.dns</c>: resolvers for instances that name none, at most 3; none means the node's own.</summary>
     public IReadOnlyList<IPAddress> DnsServers { get; init; } = [];
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using Hypervisor.Agent.Logs;
+using Hypervisor.Agent.Networking;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Yaml;
 using Hypervisor.Protocol;
@@ -63,6 +64,7 @@ internal static class AgentConfigurationLoader
             {
                 Enabled = reader.Value<bool>("network.enabled", defaults.Network.Enabled, Values.Bool),
                 Bridge = reader.Value<string>("network.bridge", defaults.Network.Bridge, InterfaceName),
+                Mtu = reader.Value("network.mtu", defaults.Network.Mtu, Mtu),
                 DnsServers = reader.List<IPAddress>("network.dns", defaults.Network.DnsServers, maxItems: 3, Values.IpAddress),
             },
             Logs = new LogLimits(
@@ -184,6 +186,18 @@ internal static class AgentConfigurationLoader
         return text.Length is >= 1 and <= 15 && char.IsAsciiLetter(text[0]) && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.')
             ? null
             : new("is not an interface name", "1-15 characters of letters, digits, -, _ and ., beginning with a letter");
+    }
+
+    private static Complaint? Mtu(string text, out int value)
+    {
+        if (Values.WholeNumber(0, NetworkLimits.LargestMtu)(text, out value) is { } complaint)
+        {
+            return complaint;
+        }
+
+        return value is 0 or >= NetworkLimits.SmallestMtu
+            ? null
+            : new($"is less than every host has to take ({text})", string.Create(CultureInfo.InvariantCulture, $"{NetworkLimits.SmallestMtu}-{NetworkLimits.LargestMtu}, or 0 for that of the default route"));
     }
 
     private static Complaint? KubernetesLabel(string key, string value)

@@ -186,7 +186,8 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
 
         NetworkReleased = false;
         var spec = desired.Spec.Network ?? NoPorts;
-        _attachment = await network.AttachAsync(id, new Epoch(desired.Epoch), spec, cancellationToken);
+        var connection = services.DriverOf(desired.Spec.Type)?.Connection ?? ConnectionKind.Namespace;
+        _attachment = await network.AttachAsync(id, new Epoch(desired.Epoch), spec, connection, AssignedHostname.Of(desired), cancellationToken);
         _attachedFor = spec;
     }
 

@@ -17,7 +17,7 @@ internal sealed class Bridge(string name, NetlinkSocket route, KernelSettings se
     /// <summary>Makes the bridge match and answers its index.</summary>
     /// <param name="subnets">Of which the gateways are its addresses; the node's present one first.</param>
     /// <exception cref="DriverException">BridgeNameTaken, SubnetInUse.</exception>
-    public (int Index, bool Changed) Ensure(IReadOnlyList<Ipv4Subnet> subnets)
+    public (int Index, bool Changed) Ensure(IReadOnlyList<Ipv4Subnet> subnets, int mtu)
     {
         var changed = false;
         var link = Find();
@@ -31,6 +31,13 @@ internal sealed class Bridge(string name, NetlinkSocket route, KernelSettings se
         if (link.Group != Group)
         {
             route.SetGroup(link.Index, Group);
+            changed = true;
+        }
+
+        // Set, it stays: a bridge whose MTU nobody set takes the smallest of its ports.
+        if (link.Mtu != mtu)
+        {
+            route.SetMtu(link.Index, mtu);
             changed = true;
         }
 
@@ -59,6 +66,21 @@ internal sealed class Bridge(string name, NetlinkSocket route, KernelSettings se
                 "BridgeNameTaken",
                 $"Interface {name} exists and was not made by this agent: set network.bridge in the agent's configuration to another name, or remove it.",
                 permanent: false);
+    }
+
+    /// <summary>What packets of instances may have so that they fit where they leave the host.</summary>
+    /// <param name="wanted">0 for that of the host's default route; without one, what the bridge has.</param>
+    public int ChooseMtu(int wanted)
+    {
+        if (wanted != 0)
+        {
+            return wanted;
+        }
+
+        var links = route.ListLinks();
+        var uplink = route.FindDefaultLink();
+        var like = links.FirstOrDefault(link => link.Index == uplink) ?? links.FirstOrDefault(link => link.Name == name);
+        return like is null ? NetworkLimits.EthernetMtu : Math.Clamp(like.Mtu, NetworkLimits.SmallestMtu, NetworkLimits.LargestMtu);
     }
 
     public void Delete()

@@ -2,6 +2,7 @@ using System.Net;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Networking.Addressing;
 using Hypervisor.Agent.Networking.Attachments;
+using Hypervisor.Agent.Networking.Dhcp;
 using Hypervisor.Agent.Networking.Interop;
 using Hypervisor.Agent.Networking.Namespaces;
 using Hypervisor.Agent.Networking.Netlink;
@@ -17,7 +18,7 @@ namespace Hypervisor.Agent.Networking;
 /// The node network itself, synchronous: what <see cref="NodeNetwork"/> promises, done on one thread. Records first, then the
 /// kernel; on the way out the kernel first, then the record. So after a crash anything in the kernel has a record.
 /// </summary>
-internal sealed class Dataplane : IDisposable
+internal sealed partial class Dataplane : IDisposable
 {
     private const string ForwardingKey = "net/ipv4/ip_forward";
 
@@ -37,10 +38,11 @@ internal sealed class Dataplane : IDisposable
     private readonly HashSet<string> _leaving = new(StringComparer.Ordinal);
     private readonly string _table;
     private Ipv4Subnet? _subnet;
+    private int _mtu;
     private bool _confinesForwarding;
 
     /// <summary>Enters the host's namespace with the calling thread, for good, and reads the records.</summary>
-    public Dataplane(NetworkOptions options, ILogger logger)
+    public Dataplane(NetworkOptions options, TimeProvider time, ILogger logger)
     {
         _options = options;
         _logger = logger;
@@ -62,6 +64,7 @@ internal sealed class Dataplane : IDisposable
         _bridge = new(options.Bridge, _route, _settings);
         _wiring = new(_route, _namespaces);
         _firewall = new(_nft);
+        Dhcp = new(Path.Combine(options.RunDirectory, "dhcp"), options.DhcpProgram, time, logger);
         Directory.CreateDirectory(options.StateDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         _confinesForwarding = _settings.Changes(ForwardingKey, "1");
         Load();
@@ -69,6 +72,8 @@ internal sealed class Dataplane : IDisposable
 
     /// <summary>Hears what happens to interfaces and addresses; for <see cref="ReadNotifications"/>.</summary>
     public NetlinkSocket Monitor { get; }
+
+    public DhcpServer Dhcp { get; }
 
     /// <inheritdoc cref="INodeNetwork.EnsureAsync"/>
     public void Ensure(IPNetwork network)
@@ -97,7 +102,7 @@ internal sealed class Dataplane : IDisposable
     }
 
     /// <inheritdoc cref="INodeNetwork.AttachAsync"/>
-    public NetworkAttachment Attach(InstanceId id, Epoch epoch, NetworkSpec spec)
+    public NetworkAttachment Attach(InstanceId id, Epoch epoch, NetworkSpec spec, ConnectionKind kind, string hostname)
     {
         RefuseForeignName(id);
         RefuseOlder(id, epoch);
@@ -109,24 +114,39 @@ internal sealed class Dataplane : IDisposable
             PortRequests.RefuseListeners(port);
         }
 
-        var attachment = before is null ? Allocate(id, epoch, ports) : before with { Epoch = epoch, Ports = ports };
-        if (before is null || before.Epoch != epoch || !before.Ports.SequenceEqual(ports))
+        var attachment = (before ?? Allocate(id)) with
+        {
+            Epoch = epoch,
+            Ports = ports,
+            Kind = kind,
+            Answer = kind == ConnectionKind.Tap ? GuestAnswers.Of(spec, hostname) : null,
+        };
+        if (before is null || !AttachmentFiles.Encode(before).AsSpan().SequenceEqual(AttachmentFiles.Encode(attachment)))
         {
             _files.Save(attachment);
         }
 
         _attachments[id.Value] = attachment;
         _leaving.Remove(id.Value);
-        var bridge = _bridge.Find()?.Index ?? _bridge.Ensure(Subnets()).Index;
-        if (!_namespaces.Exists(id))
+        var bridge = FindOrMakeBridge();
+        if (kind == ConnectionKind.Tap)
+        {
+            _namespaces.Remove(id);
+        }
+        else if (!_namespaces.Exists(id))
         {
             _namespaces.Create(id);
         }
 
         // Rules first: there is no moment at which it may speak as somebody else.
         _firewall.Change(Rules(), before, attachment);
-        _wiring.Ensure(attachment, bridge, _route.FindLink(attachment.LinkName));
-        return new(_namespaces.PathOf(id), attachment.Address, attachment.Subnet.PrefixLength, attachment.Subnet.Gateway.ToAddress());
+        _wiring.Ensure(attachment, bridge, _mtu, _route.FindLink(attachment.LinkName));
+        if (kind == ConnectionKind.Tap)
+        {
+            Dhcp.Ensure(PlanDhcp(bridge));
+        }
+
+        return Describe(attachment);
     }
 
     /// <summary>First half of <see cref="INodeNetwork.DetachAsync"/>: takes the instance out of the rules.</summary>
@@ -169,6 +189,10 @@ internal sealed class Dataplane : IDisposable
         {
             _allocator.Release(attachment.Address.ToUInt32());
             _firewall.Change(Rules(), attachment, null);
+            if (attachment.Kind == ConnectionKind.Tap && _bridge.Find() is { } bridge)
+            {
+                Dhcp.Ensure(PlanDhcp(bridge.Index));
+            }
         }
     }
 
@@ -189,6 +213,7 @@ internal sealed class Dataplane : IDisposable
             EndDetach(id);
         }
 
+        Dhcp.Remove();
         _bridge.Delete();
 
         // Forwarding before rules, for the reason given above.
@@ -199,44 +224,9 @@ internal sealed class Dataplane : IDisposable
         _subnet = null;
     }
 
-    /// <summary>Reads what has been heard.</summary>
-    /// <returns>Whether something of ours is not as it should be.</returns>
-    public bool ReadNotifications()
-    {
-        if (Monitor.ReceiveNotifications() is not { } notifications)
-        {
-            return true;
-        }
-
-        // Our own work is heard here too, later than done: only the present state counts.
-        foreach (var notification in notifications)
-        {
-            switch (notification.Type)
-            {
-                case MessageType.DeleteLink:
-                case MessageType.NewLink when !LinkInfo.Parse(notification).Up:
-                    if (IsBroken(LinkInfo.Parse(notification).Name))
-                    {
-                        return true;
-                    }
-
-                    break;
-                case MessageType.DeleteAddress when _subnet is { } subnet:
-                    var lost = Addresses.Parse(notification);
-                    if (lost.Address.ToUInt32() == subnet.Gateway && !_route.ListAddresses().Any(address => address.Address.Equals(lost.Address)))
-                    {
-                        return true;
-                    }
-
-                    break;
-            }
-        }
-
-        return false;
-    }
-
     public void Dispose()
     {
+        Dhcp.Dispose();
         _nft.Dispose();
         Monitor.Dispose();
         _route.Dispose();
@@ -253,7 +243,8 @@ internal sealed class Dataplane : IDisposable
             _logger.Repaired($"nftables tables {_table}");
         }
 
-        var (bridge, changed) = _bridge.Ensure(Subnets());
+        _mtu = _bridge.ChooseMtu(_options.Mtu);
+        var (bridge, changed) = _bridge.Ensure(Subnets(), _mtu);
         if (changed && !first)
         {
             _logger.Repaired($"bridge {_options.Bridge}");
@@ -261,6 +252,7 @@ internal sealed class Dataplane : IDisposable
 
         _settings.Require(ForwardingKey, "1");
         EnsureAttachments(bridge);
+        Dhcp.Ensure(PlanDhcp(bridge));
     }
 
     private void EnsureAttachments(int bridge)
@@ -276,10 +268,14 @@ internal sealed class Dataplane : IDisposable
                     _files.Save(attachment);
                 }
 
-                // Without its namespace (a reboot) it is remade when its instance is attached again, which then runs in the new one.
-                if (_namespaces.Exists(attachment.Id) && _wiring.Ensure(attachment, bridge, links.GetValueOrDefault(attachment.LinkName)))
+                var link = links.GetValueOrDefault(attachment.LinkName);
+                if (IsWanted(attachment) && _wiring.Ensure(attachment, bridge, _mtu, link))
                 {
                     _logger.Repaired($"the connection of instance {attachment.Id}");
+                    if (attachment.Kind == ConnectionKind.Tap && link is null)
+                    {
+                        _logger.TapRemade(attachment.Id.Value);
+                    }
                 }
             }
             catch (IOException failed)
@@ -293,6 +289,32 @@ internal sealed class Dataplane : IDisposable
         {
             throw new IOException(first.Message, first);
         }
+    }
+
+    /// <summary>Without its namespace (a reboot) it is remade when its instance is attached again, which then runs in the new one.</summary>
+    private bool IsWanted(Attachment attachment) => attachment.Kind == ConnectionKind.Tap || _namespaces.Exists(attachment.Id);
+
+    private int FindOrMakeBridge()
+    {
+        if (_mtu == 0)
+        {
+            _mtu = _bridge.ChooseMtu(_options.Mtu);
+        }
+
+        return _bridge.Find()?.Index ?? _bridge.Ensure(Subnets(), _mtu).Index;
+    }
+
+    private NetworkAttachment Describe(Attachment attachment)
+    {
+        var (address, subnet) = (attachment.Address, attachment.Subnet);
+        var described = new NetworkAttachment("", address, subnet.PrefixLength, subnet.Gateway.ToAddress())
+        {
+            HardwareAddress = address.ToHardwareAddressText(),
+            Mtu = _mtu,
+        };
+        return attachment.Kind == ConnectionKind.Tap
+            ? described with { Tap = attachment.LinkName, TapIndex = _route.FindLink(attachment.LinkName)?.Index ?? 0, DhcpProblem = Dhcp.Problem }
+            : described with { NamespacePath = _namespaces.PathOf(attachment.Id) };
     }
 
     private void RefuseOlder(InstanceId id, Epoch epoch)
@@ -311,7 +333,7 @@ internal sealed class Dataplane : IDisposable
         }
     }
 
-    private Attachment Allocate(InstanceId id, Epoch epoch, IReadOnlyList<Publication> ports)
+    private Attachment Allocate(InstanceId id)
     {
         if (_subnet is not { } subnet)
         {
@@ -322,19 +344,7 @@ internal sealed class Dataplane : IDisposable
             "AddressesExhausted",
             $"All {subnet.LastInstance - subnet.FirstInstance + 1} addresses of the node's subnet {subnet} are taken: remove instances, or place this one elsewhere.",
             permanent: false);
-        return new(id, epoch, address.ToAddress(), subnet, ports);
-    }
-
-    private bool IsBroken(string name)
-    {
-        if (name == _options.Bridge)
-        {
-            return _subnet is not null && _route.FindLink(name) is not { Up: true };
-        }
-
-        return name.StartsWith(Attachment.LinkPrefix, StringComparison.Ordinal)
-            && _attachments.Values.Any(attachment => attachment.LinkName == name && !_leaving.Contains(attachment.Id.Value) && _namespaces.Exists(attachment.Id))
-            && _route.FindLink(name) is not { Up: true, Master: > 0 };
+        return new(id, Epoch.None, address.ToAddress(), subnet, []);
     }
 
     /// <summary>The node's present subnet first, then those that older attachments still live in.</summary>
@@ -344,56 +354,13 @@ internal sealed class Dataplane : IDisposable
         return [.. (_subnet is { } present ? subnets.Prepend(present) : subnets).Distinct()];
     }
 
+    private DhcpPlan PlanDhcp(int bridge) => new(
+        _options.Bridge,
+        bridge,
+        _mtu,
+        Subnets(),
+        Resolvers.For([], _options.DnsServers),
+        [.. _attachments.Values.Where(attachment => attachment.Kind == ConnectionKind.Tap && !_leaving.Contains(attachment.Id.Value))]);
+
     private RulesetInput Rules() => new(_table, _options.Bridge, Subnets(), [.. _attachments.Values], _confinesForwarding);
-
-    private void Load()
-    {
-        var (attachments, unreadable) = _files.Load();
-        foreach (var path in unreadable)
-        {
-            _logger.UnreadableRecord(path);
-        }
-
-        foreach (var attachment in attachments)
-        {
-            Take(attachment);
-        }
-
-        foreach (var id in _namespaces.List().Where(id => !_attachments.ContainsKey(id.Value) && _namespaces.Exists(id)))
-        {
-            if (FindInside(id) is { } attachment && Take(attachment))
-            {
-                _files.Save(attachment);
-                _logger.Adopted(id.Value, attachment.Address.ToString());
-            }
-        }
-    }
-
-    private bool Take(Attachment attachment)
-    {
-        if (_allocator.TryReserve(attachment.Address.ToUInt32()))
-        {
-            _attachments[attachment.Id.Value] = attachment;
-            return true;
-        }
-
-        var other = _attachments.Values.First(taken => taken.Address.Equals(attachment.Address));
-        _logger.DuplicateAddress(attachment.Id.Value, other.Id.Value, attachment.Address.ToString());
-        return false;
-    }
-
-    /// <summary>What an instance holds according to its namespace alone.</summary>
-    private Attachment? FindInside(InstanceId id)
-    {
-        using var inside = _namespaces.Open(id);
-        var address = _namespaces.Enter(inside, () =>
-        {
-            using var own = NetlinkSocket.Open();
-            var link = own.FindLink(Wiring.InterfaceName);
-            return own.ListAddresses().FirstOrDefault(address => address.Link == link?.Index);
-        });
-        return address.Address is not null && address.PrefixLength is >= Ipv4Subnet.ShortestPrefix and <= Ipv4Subnet.LongestPrefix
-            ? new(id, Epoch.None, address.Address, new(address.Address.ToUInt32(), address.PrefixLength), [])
-            : null;
-    }
 }

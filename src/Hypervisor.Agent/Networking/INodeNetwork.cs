@@ -15,9 +15,11 @@ internal interface INodeNetwork
     /// </summary>
     Task EnsureAsync(IPNetwork subnet, CancellationToken cancellationToken);
 
-    /// <summary>Gives an instance its namespace, interface, address and published ports, or finds what it has already.</summary>
+    /// <summary>Gives an instance its namespace or tap, its address and published ports, or finds what it has already.</summary>
+    /// <param name="hostname">What a guest with a tap that asks is told; left out when it is no RFC 1123 label.</param>
     /// <exception cref="Drivers.DriverException">PortInUse, AddressNotOnNode, AddressesExhausted, InvalidNetwork, NetworkNotReady, StaleEpoch, NetworkError.</exception>
-    Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken);
+    Task<NetworkAttachment> AttachAsync(
+        InstanceId id, Epoch epoch, NetworkSpec spec, ConnectionKind kind, string hostname, CancellationToken cancellationToken);
 
     /// <summary>Removes everything that <see cref="AttachAsync"/> made for it up to this epoch; nothing when there is none.</summary>
     /// <exception cref="Drivers.DriverException">StaleEpoch when it is attached under a higher one; NetworkError.</exception>
@@ -34,7 +36,9 @@ internal interface INodeNetwork
 
     /// <summary>
     /// Completes once something of ours may have broken since the last completion: a hint to call <see cref="EnsureAsync"/>
-    /// now. One waiter at a time. Not everything is noticed, so the periodic call stays necessary.
+    /// now. One waiter at a time. Not everything is noticed, so the periodic call stays necessary. A tap that was deleted while a
+    /// machine had it open is among what broke: it is made anew, but the machine holds the old one and has no network until its
+    /// VMM is started again. <see cref="NetworkAttachment.TapIndex"/> tells: it is another one then.
     /// </summary>
     Task WaitForChangeAsync(CancellationToken cancellationToken) => new Signal().WaitAsync(cancellationToken);
 }
@@ -55,8 +59,14 @@ internal sealed record NetworkAttachment(string NamespacePath, IPAddress Address
     /// <summary>Name of the tap in the host's namespace, for a machine; empty for a container.</summary>
     public string Tap { get; init; } = "";
 
-    /// <summary>Of its interface, "02:00:0a:80:00:02"; the only one it may use.</summary>
+    /// <summary>The kernel's number of the tap; 0 for a container. A tap that was deleted and made anew has another.</summary>
+    public int TapIndex { get; init; }
+
+    /// <summary>Of its interface, "02:68:0a:80:00:02"; the only one it may use.</summary>
     public string HardwareAddress { get; init; } = "";
 
-    public int Mtu { get; init; } = 1500;
+    public int Mtu { get; init; } = NetworkLimits.EthernetMtu;
+
+    /// <summary>Why a guest that asks for its address (DHCP) gets no answer, as a sentence; empty when it gets one. One that is told its address needs none.</summary>
+    public string DhcpProblem { get; init; } = "";
 }

@@ -21,6 +21,34 @@ internal static class NetworkLimits
     /// <summary>As the API allows; see NetworkSpec.</summary>
     public const int PublishedPortsPerInstance = 64;
 
+    /// <summary>Of Ethernet without options (RFC 894): what a host without a default route gets.</summary>
+    public const int EthernetMtu = 1500;
+
+    /// <summary>Every IPv4 host takes a packet of this size (RFC 791).</summary>
+    public const int SmallestMtu = 576;
+
+    /// <summary>Of a tap: 65535 less the Ethernet header (drivers/net/tun.c).</summary>
+    public const int LargestMtu = 65521;
+
+    /// <summary>As the API allows; see NetworkSpec. A resolver's file has no room for more either.</summary>
+    public const int DnsServersPerInstance = 3;
+
+    /// <summary>Of all search domains of an instance together: a DHCP option holds 255 bytes (RFC 2132).</summary>
+    public const int SearchCharacters = 240;
+
+    /// <summary>dnsmasq says within some 60 ms whether it could start; then the network thread waits no longer for it.</summary>
+    public static readonly TimeSpan DhcpStartDeadline = TimeSpan.FromSeconds(5);
+
+    /// <summary>Until a DHCP server that was asked to end is killed.</summary>
+    public static readonly TimeSpan DhcpStopDeadline = TimeSpan.FromSeconds(2);
+
+    /// <summary>A DHCP server that ran so long is started again at once; one that ended earlier after a wait that doubles.</summary>
+    public static readonly TimeSpan DhcpSteadyRun = TimeSpan.FromMinutes(1);
+
+    public static readonly TimeSpan DhcpFirstWait = TimeSpan.FromSeconds(1);
+
+    public static readonly TimeSpan DhcpLongestWait = TimeSpan.FromMinutes(1);
+
     /// <summary>A record is a few hundred bytes plus some hundred per port.</summary>
     public const long RecordFileBytes = 64 * 1024;
 

@@ -1,3 +1,5 @@
+using System.Net;
+
 namespace Hypervisor.Agent.Networking;
 
 /// <summary>Where the node network lives and what it is called.</summary>
@@ -19,8 +21,17 @@ internal sealed record NetworkOptions
     /// <summary>Survives a reboot: records go to network/ below it.</summary>
     public required string DataDirectory { get; init; }
 
-    /// <summary>Does not survive a reboot: namespaces are mounted in netns/ below it.</summary>
+    /// <summary>Does not survive a reboot: namespaces are mounted in netns/ below it, the DHCP server's files are in dhcp/.</summary>
     public required string RunDirectory { get; init; }
+
+    /// <summary>Of the bridge and everything on it, in bytes; 0 for that of the host's default route.</summary>
+    public int Mtu { get; init; }
+
+    /// <summary>Resolvers for guests that name none; none means the node's own.</summary>
+    public IReadOnlyList<IPAddress> DnsServers { get; init; } = [];
+
+    /// <summary>The DHCP server: a path, or a name to be found in PATH or /usr/sbin.</summary>
+    public string DhcpProgram { get; init; } = "dnsmasq";
 
     /// <summary>The network namespace to be the host's; null for the process's own. Tests keep the machine's untouched with it.</summary>
     public string? HostNamespace { get; init; }

@@ -9,7 +9,7 @@ namespace Hypervisor.Agent.Networking;
 /// of the pool must never do, and it makes every change a serial one.
 /// </summary>
 /// <param name="changed">Called on the thread when the kernel reports that something of ours broke.</param>
-internal sealed class NetworkThread(NetworkOptions options, ILogger logger, Action changed) : IDisposable
+internal sealed class NetworkThread(NetworkOptions options, TimeProvider time, ILogger logger, Action changed) : IDisposable
 {
     private readonly Channel<ICall> _calls =
         Channel.CreateBounded<ICall>(new BoundedChannelOptions(NetworkLimits.QueuedCalls) { SingleReader = true });
@@ -79,7 +79,7 @@ internal sealed class NetworkThread(NetworkOptions options, ILogger logger, Acti
                 while (_calls.Reader.TryRead(out var call))
                 {
                     // Opened by the first call that needs it, which also learns why it cannot be.
-                    call.Run(() => dataplane ??= new(options, logger));
+                    call.Run(() => dataplane ??= new(options, time, logger));
                 }
 
                 Wait(dataplane);
@@ -94,13 +94,23 @@ internal sealed class NetworkThread(NetworkOptions options, ILogger logger, Acti
 
     private unsafe void Wait(Dataplane? dataplane)
     {
-        var entries = stackalloc PollEntry[2];
+        var entries = stackalloc PollEntry[3];
         entries[0] = new() { Descriptor = (int)_wake.DangerousGetHandle(), Events = Libc.PollIn };
         var listening = dataplane is not null && !_deaf;
         entries[1] = new() { Descriptor = listening ? dataplane!.Monitor.Descriptor : -1, Events = Libc.PollIn };
-        if (Libc.Poll(entries, 2, -1) < 0)
+        entries[2] = new() { Descriptor = dataplane?.Dhcp.Descriptor ?? -1, Events = Libc.PollIn };
+
+        // Rounded up, so that the time is over when the wait is.
+        var patience = dataplane?.Dhcp.Patience is { } left ? (int)Math.Ceiling(left.TotalMilliseconds) : -1;
+        var ready = Libc.Poll(entries, 3, patience);
+        if (ready < 0)
         {
             return;
+        }
+
+        if (ready == 0 || entries[2].Returned != 0)
+        {
+            dataplane!.Dhcp.Keep();
         }
 
         if (entries[0].Returned != 0)

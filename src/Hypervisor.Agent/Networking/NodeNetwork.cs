@@ -13,13 +13,14 @@ internal sealed class NodeNetwork : INodeNetwork, IDisposable
     private readonly SemaphoreSlim _departures = new(NetworkLimits.ConcurrentDepartures);
     private readonly NetworkThread _thread;
 
-    public NodeNetwork(NetworkOptions options, ILogger<NodeNetwork> logger) => _thread = new(options, logger, ReportChange);
+    public NodeNetwork(NetworkOptions options, TimeProvider time, ILogger<NodeNetwork> logger) => _thread = new(options, time, logger, ReportChange);
 
     public Task EnsureAsync(IPNetwork subnet, CancellationToken cancellationToken) =>
         RunAsync(dataplane => dataplane.Ensure(subnet), cancellationToken);
 
-    public Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken) =>
-        RunAsync(dataplane => dataplane.Attach(id, epoch, spec), cancellationToken);
+    public Task<NetworkAttachment> AttachAsync(
+        InstanceId id, Epoch epoch, NetworkSpec spec, ConnectionKind kind, string hostname, CancellationToken cancellationToken) =>
+        RunAsync(dataplane => dataplane.Attach(id, epoch, spec, kind, hostname), cancellationToken);
 
     public async Task DetachAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {

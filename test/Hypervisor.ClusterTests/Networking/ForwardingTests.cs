@@ -3,6 +3,7 @@ using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Networking.Interop;
 using Hypervisor.Agent.Networking.Netlink;
 using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 using Xunit;
@@ -55,11 +56,12 @@ public sealed class ForwardingTests
                 RunDirectory = Path.Combine(lab.RunDirectory, "second"),
                 HostNamespace = $"/proc/self/fd/{(int)lab.Host.DangerousGetHandle()}",
             },
+            RealTime.Clock,
             NullLogger<NodeNetwork>.Instance);
         await second.EnsureAsync(IPNetwork.Parse("10.67.0.0/24"), NetworkLab.Deadline);
         try
         {
-            var attachment = await second.AttachAsync(lab.NewId(), NetworkLab.EpochOf(1), new NetworkSpec(), NetworkLab.Deadline);
+            var attachment = await second.AttachAsync(lab.NewId(), NetworkLab.EpochOf(1), new NetworkSpec(), ConnectionKind.Namespace, "", NetworkLab.Deadline);
             using var inside = NetworkLab.OpenPath(attachment.NamespacePath);
             using var server = LabTraffic.ServeTcp(far, "far", 7000);
 

@@ -14,23 +14,49 @@ internal static class Frames
     public const ushort Vlan = 0x8100;
     public const ushort Ipv6 = 0x86DD;
 
+    public static readonly PhysicalAddress Everyone = new([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+
     private const int EveryProtocol = 3;
 
     /// <summary>A datagram of an experimental protocol (RFC 3692): nothing answers it.</summary>
-    public static byte[] Datagram(PhysicalAddress to, PhysicalAddress from, IPAddress source, IPAddress destination, string tag)
+    public static byte[] Datagram(PhysicalAddress to, PhysicalAddress from, IPAddress source, IPAddress destination, string tag) =>
+        Packet(to, from, 253, source, destination, Encoding.ASCII.GetBytes(tag));
+
+    private static byte[] Packet(PhysicalAddress to, PhysicalAddress from, byte protocol, IPAddress source, IPAddress destination, byte[] payload)
     {
-        var payload = Encoding.ASCII.GetBytes(tag);
         var packet = new byte[20 + payload.Length];
         packet[0] = 0x45;
         BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(2), (ushort)packet.Length);
         packet[8] = 64;
-        packet[9] = 253;
+        packet[9] = protocol;
         source.GetAddressBytes().CopyTo(packet, 12);
         destination.GetAddressBytes().CopyTo(packet, 16);
         BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(10), Checksum(packet.AsSpan(0, 20)));
         payload.CopyTo(packet, 20);
         return Frame(to, from, Ipv4, packet);
     }
+
+    /// <summary>A message of DHCP as far as it matters to rules: RFC 2131's header up to chaddr, and a tag.</summary>
+    public static byte[] Dhcp(
+        PhysicalAddress to, PhysicalAddress from, (IPAddress Address, ushort Port) source, (IPAddress Address, ushort Port) destination, PhysicalAddress about, string tag)
+    {
+        byte[] message = [1, 1, 6, 0, .. new byte[24], .. about.GetAddressBytes(), .. Encoding.ASCII.GetBytes(tag)];
+        var header = new byte[8];
+        BinaryPrimitives.WriteUInt16BigEndian(header, source.Port);
+        BinaryPrimitives.WriteUInt16BigEndian(header.AsSpan(2), destination.Port);
+        BinaryPrimitives.WriteUInt16BigEndian(header.AsSpan(4), (ushort)(header.Length + message.Length));
+        return Packet(to, from, 17, source.Address, destination.Address, [.. header, .. message]);
+    }
+
+    /// <summary>A question (RFC 826) of somebody without an address yet, whether another has this one (RFC 5227); the tag follows as padding.</summary>
+    public static byte[] ArpProbe(PhysicalAddress from, PhysicalAddress senderMac, IPAddress target, string tag) => Frame(
+        Everyone, from, Arp,
+        [
+            0, 1, 8, 0, 6, 4, 0, 1,
+            .. senderMac.GetAddressBytes(), 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, .. target.GetAddressBytes(),
+            .. Encoding.ASCII.GetBytes(tag),
+        ]);
 
     /// <summary>A reply (RFC 826) that tells who has an address; the tag follows as padding.</summary>
     public static byte[] ArpReply(

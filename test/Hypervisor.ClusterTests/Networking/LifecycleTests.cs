@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Networking.Netlink;
 using Hypervisor.Protocol.V1;
 using Xunit;
@@ -37,7 +38,7 @@ public sealed class LifecycleTests
         var first = await lab.AttachAsync(NetworkLab.Publishing((8080, 80), (8081, 81)));
         using var server = LabTraffic.ServeTcp(first.Inside, "web", 80);
 
-        var second = await lab.Network.AttachAsync(first.Id, NetworkLab.EpochOf(1), NetworkLab.Publishing((8080, 80), (8082, 80)), NetworkLab.Deadline);
+        var second = await lab.Network.AttachAsync(first.Id, NetworkLab.EpochOf(1), NetworkLab.Publishing((8080, 80), (8082, 80)), ConnectionKind.Namespace, "", NetworkLab.Deadline);
 
         Assert.Equal(first.Attachment, second);
         Assert.NotNull(await LabTraffic.AskTcpAsync(lab.Neighbour, NetworkLab.HostAddress, 8080));
@@ -50,10 +51,10 @@ public sealed class LifecycleTests
     {
         await using var lab = await NetworkLab.StartAsync();
         var id = lab.NewId();
-        await lab.Network.AttachAsync(id, NetworkLab.EpochOf(5), new(), NetworkLab.Deadline);
+        await lab.Network.AttachAsync(id, NetworkLab.EpochOf(5), new(), ConnectionKind.Namespace, "", NetworkLab.Deadline);
         await lab.RestartAsync();
 
-        var refused = await Assert.ThrowsAsync<DriverException>(() => lab.Network.AttachAsync(id, NetworkLab.EpochOf(4), new(), NetworkLab.Deadline));
+        var refused = await Assert.ThrowsAsync<DriverException>(() => lab.Network.AttachAsync(id, NetworkLab.EpochOf(4), new(), ConnectionKind.Namespace, "", NetworkLab.Deadline));
 
         Assert.Equal("StaleEpoch", refused.Reason);
     }
@@ -110,7 +111,7 @@ public sealed class LifecycleTests
         Directory.Delete(Path.Combine(lab.DataDirectory, "network"), recursive: true);
         await lab.RestartAsync();
 
-        var again = await lab.Network.AttachAsync(instance.Id, NetworkLab.EpochOf(1), NetworkLab.Publishing((8080, 80)), NetworkLab.Deadline);
+        var again = await lab.Network.AttachAsync(instance.Id, NetworkLab.EpochOf(1), NetworkLab.Publishing((8080, 80)), ConnectionKind.Namespace, "", NetworkLab.Deadline);
 
         Assert.Equal(instance.Attachment, again);
         Assert.NotNull(await LabTraffic.AskTcpAsync(lab.Neighbour, NetworkLab.HostAddress, 8080));
@@ -129,7 +130,7 @@ public sealed class LifecycleTests
         await lab.RestartAsync();
         Assert.Equal([completed, removed], await lab.Network.ListAsync(NetworkLab.Deadline));
 
-        var attachment = await lab.Network.AttachAsync(completed, NetworkLab.EpochOf(1), new(), NetworkLab.Deadline);
+        var attachment = await lab.Network.AttachAsync(completed, NetworkLab.EpochOf(1), new(), ConnectionKind.Namespace, "", NetworkLab.Deadline);
         await lab.Network.DetachAsync(removed, NetworkLab.EpochOf(1), NetworkLab.Deadline);
 
         Assert.Equal([attachment.NamespacePath], lab.Mounts());
@@ -144,7 +145,7 @@ public sealed class LifecycleTests
         Assert.Equal(0, Agent.Networking.Interop.Libc.Unmount(instance.Attachment.NamespacePath, Agent.Networking.Interop.Libc.UnmountDetach));
 
         // The old namespace lives on through the open handle, with the old cable's other end in it.
-        var again = await lab.Network.AttachAsync(instance.Id, NetworkLab.EpochOf(2), new(), NetworkLab.Deadline);
+        var again = await lab.Network.AttachAsync(instance.Id, NetworkLab.EpochOf(2), new(), ConnectionKind.Namespace, "", NetworkLab.Deadline);
 
         using var inside = NetworkLab.OpenPath(again.NamespacePath);
         using var server = LabTraffic.ServeTcp(lab.Neighbour, "neighbour", 7000);
@@ -172,7 +173,7 @@ public sealed class LifecycleTests
         lab.OnHost(route => route.DeleteLink("hv0"));
         lab.Sysctl("net/ipv4/ip_forward", "0");
         await lab.RestartAsync();
-        var after = await lab.Network.AttachAsync(before.Id, NetworkLab.EpochOf(1), NetworkLab.Publishing((8080, 80)), NetworkLab.Deadline);
+        var after = await lab.Network.AttachAsync(before.Id, NetworkLab.EpochOf(1), NetworkLab.Publishing((8080, 80)), ConnectionKind.Namespace, "", NetworkLab.Deadline);
 
         Assert.Equal(before.Attachment, after);
         using var inside = NetworkLab.OpenPath(after.NamespacePath);
@@ -223,7 +224,7 @@ public sealed class LifecycleTests
         var ids = Enumerable.Range(0, 50).Select(_ => lab.NewId()).ToList();
 
         var attachments = await Task.WhenAll(ids.Select((id, number) =>
-            lab.Network.AttachAsync(id, NetworkLab.EpochOf(1), NetworkLab.Publishing((20000 + number, 80)), NetworkLab.Deadline)));
+            lab.Network.AttachAsync(id, NetworkLab.EpochOf(1), NetworkLab.Publishing((20000 + number, 80)), ConnectionKind.Namespace, "", NetworkLab.Deadline)));
         Assert.Equal(50, attachments.Select(attachment => attachment.Address).Distinct().Count());
         Assert.Equal(50, (await lab.Network.ListAsync(NetworkLab.Deadline)).Count);
 

@@ -5,6 +5,7 @@ using Hypervisor.Agent.Networking.Interop;
 using Hypervisor.Agent.Networking.Netlink;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Win32.SafeHandles;
 using Xunit;
@@ -24,10 +25,16 @@ internal sealed class NetworkLab : IAsyncDisposable
 
     private readonly string _directory = Directory.CreateTempSubdirectory("hv-net-").FullName;
     private readonly List<LabInstance> _attached = [];
+    private readonly Func<NetworkOptions, NetworkOptions> _configure;
     private int _instances;
 
-    public NetworkLab()
+    /// <param name="configure">What differs from what an agent is told by default.</param>
+    public NetworkLab(Func<NetworkOptions, NetworkOptions>? configure = null)
     {
+        _configure = configure ?? (options => options);
+
+        // As /run/hypervisor: the DHCP server reads its files without root's rights.
+        File.SetUnixFileMode(_directory, File.GetUnixFileMode(_directory) | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute);
         Host = NewNamespace();
         Neighbour = NewNamespace();
         InNamespace(Host, () =>
@@ -68,9 +75,9 @@ internal sealed class NetworkLab : IAsyncDisposable
     public InstanceId NewId() => new($"00000000-0000-4000-8000-{++_instances:x12}");
 
     /// <summary>A network with nothing attached yet, ready.</summary>
-    public static async Task<NetworkLab> StartAsync()
+    public static async Task<NetworkLab> StartAsync(Func<NetworkOptions, NetworkOptions>? configure = null)
     {
-        var lab = new NetworkLab();
+        var lab = new NetworkLab(configure);
         await lab.Network.EnsureAsync(Subnet, Deadline);
         return lab;
     }
@@ -78,8 +85,24 @@ internal sealed class NetworkLab : IAsyncDisposable
     public async Task<LabInstance> AttachAsync(NetworkSpec? spec = null)
     {
         var id = NewId();
-        var attachment = await Network.AttachAsync(id, EpochOf(1), spec ?? new(), Deadline);
+        var attachment = await Network.AttachAsync(id, EpochOf(1), spec ?? new(), ConnectionKind.Namespace, "", Deadline);
         var instance = new LabInstance(id, attachment, OpenPath(attachment.NamespacePath));
+        _attached.Add(instance);
+        return instance;
+    }
+
+    /// <summary>A machine, switched on: what it holds of its tap is an interface in a namespace of its own.</summary>
+    public async Task<LabInstance> AttachTapAsync(NetworkSpec? spec = null, string hostname = "guest")
+    {
+        var id = NewId();
+        var attachment = await Network.AttachAsync(id, EpochOf(1), spec ?? new(), ConnectionKind.Tap, hostname, Deadline);
+        return SwitchOn(id, attachment);
+    }
+
+    public LabInstance SwitchOn(InstanceId id, NetworkAttachment attachment)
+    {
+        var guest = new TapGuest(Host, attachment);
+        var instance = new LabInstance(id, attachment, guest.Inside) { Guest = guest };
         _attached.Add(instance);
         return instance;
     }
@@ -166,6 +189,7 @@ internal sealed class NetworkLab : IAsyncDisposable
         finally
         {
             Network.Dispose();
+            _attached.ForEach(instance => instance.Guest?.Dispose());
             _attached.ForEach(instance => instance.Inside.Dispose());
             Host.Dispose();
             Neighbour.Dispose();
@@ -181,15 +205,16 @@ internal sealed class NetworkLab : IAsyncDisposable
     public static SafeFileHandle OpenPath(string path) => Errno.Handle(Libc.Open(path, Libc.OpenReadOnlyCloexec, 0), path);
 
     private NodeNetwork NewNetwork() => new(
-        new NetworkOptions
+        _configure(new NetworkOptions
         {
             DataDirectory = DataDirectory,
             RunDirectory = RunDirectory,
             HostNamespace = $"/proc/self/fd/{(int)Host.DangerousGetHandle()}",
-        },
+        }),
+        RealTime.Clock,
         NullLogger<NodeNetwork>.Instance);
 
-    private static SafeFileHandle NewNamespace()
+    public static SafeFileHandle NewNamespace()
     {
         SafeFileHandle? made = null;
         var thread = new Thread(() =>
@@ -214,4 +239,7 @@ internal sealed class NetworkLab : IAsyncDisposable
 internal sealed record LabInstance(InstanceId Id, NetworkAttachment Attachment, SafeFileHandle Inside)
 {
     public IPAddress Address => Attachment.Address;
+
+    /// <summary>Null for a container.</summary>
+    public TapGuest? Guest { get; init; }
 }

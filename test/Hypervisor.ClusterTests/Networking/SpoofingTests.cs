@@ -48,7 +48,7 @@ public sealed class SpoofingTests
     }
 
     /// <summary>What of everything that an attacker may send to a victim arrives there, also in the name of a third.</summary>
-    private static async Task<List<string>> ArrivingAsync(LabInstance attacker, LabInstance victim, LabInstance third)
+    internal static async Task<List<string>> ArrivingAsync(LabInstance attacker, LabInstance victim, LabInstance third)
     {
         var (own, to, other) = (Mac(attacker), Mac(victim), Mac(third));
         using var receiver = Frames.Open(victim);

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Net;
 using System.Text;
 using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Containerd.Spec;
@@ -92,10 +91,7 @@ internal sealed class InstanceFiles(ContainerdOptions options)
     private string Resolvers(NetworkSpec network)
     {
         var text = new StringBuilder();
-        var servers = network.DnsServers.Count > 0
-            ? network.DnsServers
-            : options.DnsServers.Count > 0 ? options.DnsServers.Select(server => server.ToString()) : NodeResolvers();
-        foreach (var server in servers.Take(3).Where(server => IPAddress.TryParse(server, out _)))
+        foreach (var server in Networking.Resolvers.For(network.DnsServers, options.DnsServers))
         {
             text.Append("nameserver ").Append(server).Append('\n');
         }
@@ -108,32 +104,6 @@ internal sealed class InstanceFiles(ContainerdOptions options)
         }
 
         return text.ToString();
-    }
-
-    /// <summary>
-    /// Those of the node that a container can reach: a resolver on the node's loopback is not among them, so behind
-    /// systemd-resolved the list it keeps of real ones is read instead.
-    /// </summary>
-    private static string[] NodeResolvers()
-    {
-        foreach (var path in new[] { "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf" })
-        {
-            if (!File.Exists(path))
-            {
-                continue;
-            }
-
-            string[] servers = [.. File.ReadAllLines(path)
-                .Select(line => line.Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries))
-                .Where(words => words is ["nameserver", _, ..] && IPAddress.TryParse(words[1], out var address) && !IPAddress.IsLoopback(address))
-                .Select(words => words[1])];
-            if (servers.Length > 0)
-            {
-                return servers;
-            }
-        }
-
-        return [];
     }
 
     private static void Put(string directory, string name, string text) =>

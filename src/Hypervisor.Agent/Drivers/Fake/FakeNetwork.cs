@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Net;
 using Hypervisor.Agent.Networking;
+using Hypervisor.Agent.Networking.Addressing;
+using Hypervisor.Agent.Networking.Attachments;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
@@ -24,7 +26,8 @@ internal sealed class FakeNetwork(FakeMachine machine, FakeFaults faults) : INod
         _subnet = subnet;
     }
 
-    public async Task<NetworkAttachment> AttachAsync(InstanceId id, Epoch epoch, NetworkSpec spec, CancellationToken cancellationToken)
+    public async Task<NetworkAttachment> AttachAsync(
+        InstanceId id, Epoch epoch, NetworkSpec spec, ConnectionKind kind, string hostname, CancellationToken cancellationToken)
     {
         await faults.PassAsync(nameof(AttachAsync), cancellationToken);
         RefuseOlder(id, epoch);
@@ -42,7 +45,13 @@ internal sealed class FakeNetwork(FakeMachine machine, FakeFaults faults) : INod
             var address = At(subnet, host);
             if (!taken.Contains(address))
             {
-                var attachment = new NetworkAttachment(string.Create(CultureInfo.InvariantCulture, $"/run/netns/{id}"), address, subnet.PrefixLength, At(subnet, 1));
+                var path = kind == ConnectionKind.Tap ? "" : string.Create(CultureInfo.InvariantCulture, $"/run/netns/{id}");
+                var attachment = new NetworkAttachment(path, address, subnet.PrefixLength, At(subnet, 1))
+                {
+                    Tap = kind == ConnectionKind.Tap ? Attachment.LinkPrefix + Convert.ToHexStringLower(address.GetAddressBytes()) : "",
+                    TapIndex = kind == ConnectionKind.Tap ? host : 0,
+                    HardwareAddress = address.ToHardwareAddressText(),
+                };
                 machine.Attachments.Add(id.Value, attachment);
                 return attachment;
             }

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Net;
 using System.Net.NetworkInformation;
 using System.Net.Sockets;
@@ -32,6 +33,10 @@ internal static class Ipv4
     /// right when an interface is rebuilt, and recognisable as ours.
     /// </summary>
     public static PhysicalAddress ToHardwareAddress(this IPAddress address) => new([.. HardwarePrefix, .. address.GetAddressBytes()]);
+
+    /// <summary>The same as people and programs write it, "02:68:0a:42:00:02".</summary>
+    public static string ToHardwareAddressText(this IPAddress address) =>
+        string.Join(':', address.ToHardwareAddress().GetAddressBytes().Select(part => part.ToString("x2", CultureInfo.InvariantCulture)));
 
     public static bool IsOurs(this PhysicalAddress address) => address.GetAddressBytes().AsSpan().StartsWith(HardwarePrefix);
 

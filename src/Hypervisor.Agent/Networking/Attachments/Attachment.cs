@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using Hypervisor.Agent.Networking.Addressing;
 using Hypervisor.Protocol;
@@ -9,7 +10,12 @@ namespace Hypervisor.Agent.Networking.Attachments;
 /// <param name="Subnet">The one the address was taken from: the node's may have changed since.</param>
 internal sealed record Attachment(InstanceId Id, Epoch Epoch, IPAddress Address, Ipv4Subnet Subnet, IReadOnlyList<Publication> Ports)
 {
-    /// <summary>The host's end of the cable; unique because the address is, and within the kernel's 15 characters.</summary>
+    public ConnectionKind Kind { get; init; }
+
+    /// <summary>For a guest that asks; null for what has a cable.</summary>
+    public GuestAnswer? Answer { get; init; }
+
+    /// <summary>The host's end of the cable, or the tap; unique because the address is, and within the kernel's 15 characters.</summary>
     public string LinkName => LinkPrefix + Convert.ToHexStringLower(Address.GetAddressBytes());
 
     /// <summary>What `ip link` shows people, and what finds the cable of an instance whose record was lost.</summary>
@@ -17,8 +23,26 @@ internal sealed record Attachment(InstanceId Id, Epoch Epoch, IPAddress Address,
 
     public static string LinkPrefix => "hv-";
 
-    public static string AliasOf(InstanceId id) => "instance " + id.Value;
+    public static string AliasOf(InstanceId id) => AliasPrefix + id.Value;
+
+    private static string AliasPrefix => "instance ";
+
+    /// <summary>Null for what is no alias of ours.</summary>
+    public static InstanceId? InstanceOf(string alias) =>
+        alias.StartsWith(AliasPrefix, StringComparison.Ordinal) && InstanceUid.IsValid(alias[AliasPrefix.Length..]) ? new(alias[AliasPrefix.Length..]) : null;
+
+    /// <summary>Null for what is no name of ours.</summary>
+    public static IPAddress? AddressOf(string linkName) =>
+        linkName.StartsWith(LinkPrefix, StringComparison.Ordinal) && linkName.Length == LinkPrefix.Length + 8
+        && uint.TryParse(linkName.AsSpan(LinkPrefix.Length), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var number)
+            ? number.ToAddress()
+            : null;
 }
+
+/// <summary>What a guest that asks for its address is told besides.</summary>
+/// <param name="Hostname">An RFC 1123 label, or empty.</param>
+/// <param name="DnsServers">Empty means the node's.</param>
+internal sealed record GuestAnswer(string Hostname, IReadOnlyList<IPAddress> DnsServers, IReadOnlyList<string> DnsSearch);
 
 internal enum PortProtocol
 {

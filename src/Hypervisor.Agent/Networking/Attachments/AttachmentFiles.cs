@@ -72,7 +72,9 @@ internal sealed class AttachmentFiles(string directory)
     public static byte[] Encode(Attachment attachment)
     {
         var ports = attachment.Ports.Select(port => new PortRecord(port.Protocol, port.HostAddress.ToString(), port.HostPort, port.InstancePort));
-        var record = new AttachmentRecord(attachment.Id.Value, attachment.Epoch.Value, attachment.Address.ToString(), attachment.Subnet.PrefixLength, [.. ports]);
+        var answer = attachment.Answer is { } told ? new AnswerRecord(told.Hostname, [.. told.DnsServers.Select(server => server.ToString())], told.DnsSearch) : null;
+        var record = new AttachmentRecord(
+            attachment.Id.Value, attachment.Epoch.Value, attachment.Address.ToString(), attachment.Subnet.PrefixLength, [.. ports], attachment.Kind, answer);
         return JsonSerializer.SerializeToUtf8Bytes(record, NetworkJson.Default.AttachmentRecord);
     }
 
@@ -93,6 +95,7 @@ internal sealed class AttachmentFiles(string directory)
     {
         if (!InstanceUid.IsValid(record.Uid)
             || !IPAddress.TryParse(record.Address, out var address) || address.AddressFamily != System.Net.Sockets.AddressFamily.InterNetwork
+            || !Enum.IsDefined(record.Kind)
             || record.PrefixLength is < Ipv4Subnet.ShortestPrefix or > Ipv4Subnet.LongestPrefix)
         {
             return null;
@@ -110,12 +113,27 @@ internal sealed class AttachmentFiles(string directory)
             ports.Add(new(port.Protocol, host, port.HostPort, port.InstancePort));
         }
 
-        return new(new(record.Uid), new(record.Epoch), address, new(address.ToUInt32(), record.PrefixLength), ports);
+        return new(new(record.Uid), new(record.Epoch), address, new(address.ToUInt32(), record.PrefixLength), ports)
+        {
+            Kind = record.Kind,
+            Answer = record.Kind != ConnectionKind.Tap ? null
+                : GuestAnswers.Of(record.Answer?.Hostname ?? "", record.Answer?.DnsServers ?? [], record.Answer?.DnsSearch ?? []),
+        };
     }
 
     private string PathOf(InstanceId id) => Path.Combine(directory, id.Value + Suffix);
 }
 
-internal sealed record AttachmentRecord(string Uid, long Epoch, string Address, int PrefixLength, IReadOnlyList<PortRecord> Ports);
+/// <param name="Kind">Not in files of agents that knew cables only.</param>
+internal sealed record AttachmentRecord(
+    string Uid,
+    long Epoch,
+    string Address,
+    int PrefixLength,
+    IReadOnlyList<PortRecord> Ports,
+    ConnectionKind Kind = ConnectionKind.Namespace,
+    AnswerRecord? Answer = null);
+
+internal sealed record AnswerRecord(string Hostname, IReadOnlyList<string> DnsServers, IReadOnlyList<string> DnsSearch);
 
 internal sealed record PortRecord(PortProtocol Protocol, string HostAddress, int HostPort, int InstancePort);

@@ -18,6 +18,7 @@ internal static unsafe partial class Libc
 
     public const int CloneNewNet = 0x40000000;
     public const int OpenReadOnlyCloexec = 0x80000;
+    public const int OpenReadWriteCloexec = 0x80002;
     public const ulong MountBind = 0x1000;
     public const int UnmountDetach = 2;
     public const int UnmountNoFollow = 8;
@@ -26,6 +27,11 @@ internal static unsafe partial class Libc
     public const long NsfsMagic = 0x6e736673;
 
     public const short PollIn = 1;
+
+    /// <summary>Numbers of system calls that older C libraries have no function for; from 424 on they are the same on every architecture.</summary>
+    public const long PidFdSendSignal = 424;
+    public const long PidFdOpen = 434;
+
     public const int EventCloexecNonblock = 0x80800;
 
     [LibraryImport("libc", EntryPoint = "socket", SetLastError = true)]
@@ -72,6 +78,12 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
     public static partial nint Write(SafeFileHandle handle, void* buffer, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    public static partial int Control(SafeFileHandle handle, nuint request, void* argument);
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    public static partial nint SystemCall(long number, nint first, nint second, nint third, nint fourth);
 
     /// <summary>Whether the path is the mount point of a namespace; false for anything else, also for what does not exist.</summary>
     public static bool IsNamespaceFile(string path)

@@ -6,16 +6,17 @@ namespace Hypervisor.Agent.Networking.Netlink;
 
 /// <summary>A network interface as the kernel describes it.</summary>
 /// <param name="Master">Index of the bridge it is a port of; 0 for none.</param>
-/// <param name="Kind">"bridge", "veth", ...; empty for hardware.</param>
+/// <param name="Kind">"bridge", "veth", "tun", ...; empty for hardware.</param>
 /// <param name="Group">A number that rules can match; 0 unless somebody set it.</param>
-internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, string Kind, string Alias, PhysicalAddress HardwareAddress, uint Group)
+/// <param name="Mtu">Bytes of the largest packet.</param>
+internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, string Kind, string Alias, PhysicalAddress HardwareAddress, uint Group, int Mtu)
 {
     /// <summary>Reads a link message; also what notifications carry.</summary>
     public static LinkInfo Parse(NetlinkReply reply)
     {
         var index = MemoryMarshal.Read<int>(reply.Payload.Span[4..]);
         var flags = MemoryMarshal.Read<uint>(reply.Payload.Span[8..]);
-        var (name, alias, kind, master, address, group) = ("", "", "", 0, PhysicalAddress.None, 0u);
+        var (name, alias, kind, master, address, group, mtu) = ("", "", "", 0, PhysicalAddress.None, 0u, 0);
         var attributes = reply.Attributes(Links.StructureLength);
         while (attributes.MoveNext())
         {
@@ -36,13 +37,16 @@ internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, str
                 case LinkAttribute.Group:
                     group = attributes.UInt32;
                     break;
+                case LinkAttribute.Mtu:
+                    mtu = (int)attributes.UInt32;
+                    break;
                 case LinkAttribute.Info:
                     kind = ParseKind(attributes.Value);
                     break;
             }
         }
 
-        return new(index, name, (flags & LinkFlag.Up) != 0, master, kind, alias, address, group);
+        return new(index, name, (flags & LinkFlag.Up) != 0, master, kind, alias, address, group, mtu);
     }
 
     private static string ParseKind(ReadOnlySpan<byte> info)
@@ -95,6 +99,9 @@ internal static class Links
     public static void SetGroup(this NetlinkSocket socket, int index, uint group) => socket.Execute(
         Message(MessageType.NewLink, MessageFlag.Acknowledge, index).Attribute(LinkAttribute.Group, group), $"cannot put interface {index} into group {group}");
 
+    public static void SetMtu(this NetlinkSocket socket, int index, int mtu) => socket.Execute(
+        Message(MessageType.NewLink, MessageFlag.Acknowledge, index).Attribute(LinkAttribute.Mtu, (uint)mtu), $"cannot set the MTU of interface {index} to {mtu}");
+
     /// <summary>Creates a pair: one end here as a port of the bridge, the other in another namespace from the start.</summary>
     public static void CreateVeth(this NetlinkSocket socket, VethPair pair) =>
         socket.Execute(VethCreation(pair), $"cannot create interface {pair.Name}");
@@ -103,6 +110,7 @@ internal static class Links
         Message(MessageType.NewLink, MessageFlag.Acknowledge | MessageFlag.Create | MessageFlag.Exclusive, index: 0)
             .Attribute(LinkAttribute.Name, pair.Name)
             .Attribute(LinkAttribute.Master, (uint)pair.Bridge)
+            .Attribute(LinkAttribute.Mtu, (uint)pair.Mtu)
             .Nest(LinkAttribute.Info, info => info
                 .Attribute(LinkAttribute.InfoKind, "veth")
                 .Nest(LinkAttribute.InfoData, data => data
@@ -110,6 +118,7 @@ internal static class Links
                         .Append(default(LinkStructure))
                         .Attribute(LinkAttribute.Name, pair.PeerName)
                         .Attribute(LinkAttribute.Address, pair.PeerHardwareAddress.GetAddressBytes())
+                        .Attribute(LinkAttribute.Mtu, (uint)pair.Mtu)
                         .Attribute(LinkAttribute.NamespaceDescriptor, (uint)pair.PeerNamespace))));
 
     public static void SetUp(this NetlinkSocket socket, int index) =>
@@ -136,10 +145,11 @@ internal static class Links
     }
 
     /// <summary>Bridge port, named for people, switched on.</summary>
-    public static void ConfigurePort(this NetlinkSocket socket, int index, int bridge, string alias)
+    public static void ConfigurePort(this NetlinkSocket socket, int index, int bridge, string alias, int mtu)
     {
         var request = Message(MessageType.NewLink, MessageFlag.Acknowledge, index, LinkFlag.Up, LinkFlag.Up)
             .Attribute(LinkAttribute.Master, (uint)bridge)
+            .Attribute(LinkAttribute.Mtu, (uint)mtu)
             .Attribute(LinkAttribute.Alias, alias);
         socket.Execute(request, $"cannot configure interface {index}");
 
@@ -184,4 +194,4 @@ internal static class Links
 /// <summary>A virtual cable to be made.</summary>
 /// <param name="Bridge">Index of the bridge that the end in this namespace becomes a port of.</param>
 /// <param name="PeerNamespace">Descriptor of the other end's namespace.</param>
-internal readonly record struct VethPair(string Name, int Bridge, string PeerName, PhysicalAddress PeerHardwareAddress, int PeerNamespace);
+internal readonly record struct VethPair(string Name, int Bridge, string PeerName, PhysicalAddress PeerHardwareAddress, int PeerNamespace, int Mtu = NetworkLimits.EthernetMtu);

@@ -14,6 +14,7 @@ internal static class MessageType
     public const ushort DeleteAddress = 21;
     public const ushort GetAddress = 22;
     public const ushort NewRoute = 24;
+    public const ushort GetRoute = 26;
 }
 
 internal static class MessageFlag
@@ -75,6 +76,7 @@ internal static class RouteAttribute
 {
     public const ushort OutputInterface = 4;
     public const ushort Gateway = 5;
+    public const ushort Priority = 6;
     public const byte MainTable = 254;
     public const byte ProtocolStatic = 4;
     public const byte TypeUnicast = 1;

@@ -22,7 +22,9 @@ internal sealed record RulesetInput(
 /// a forward or input chain with policy drop, the administrator must accept the bridge there.
 /// Instances on the same bridge talk to each other without passing any chain for packets (unless br_netfilter sends bridged
 /// packets through them; they are accepted). What they send passes the chain for frames: nothing but IPv4 and ARP, and both
-/// under their own hardware and IPv4 address only.
+/// under their own hardware and IPv4 address only, or as a question whether somebody has their address already (RFC 5227).
+/// Machines may ask for their address (DHCP), about themselves only: a message's own field chaddr, 28 bytes into it (RFC 2131), says
+/// who is meant, and somebody else's would decline or release what belongs to another. Nobody answers such a question but the host.
 /// </remarks>
 internal static class Ruleset
 {
@@ -111,11 +113,22 @@ internal static class Ruleset
               set senders {
                 type ifname . ether_addr . ipv4_addr
             {{Elements(input.Attachments.Select(Sender))}}  }
+              set askers {
+                typeof iifname . ether saddr . @th,288,48
+            {{Elements(input.Attachments.Where(IsAsker).Select(Asker))}}  }
               chain guard {
                 type filter hook prerouting priority -300; policy accept;
                 iifname != @ports accept
+                ip protocol udp udp dport { 67, 68 } jump dhcp
+                arp operation request arp saddr ip 0.0.0.0 iifname . ether saddr . arp daddr ip @senders iifname . arp saddr ether . arp daddr ip @senders accept
                 iifname . ether saddr . arp saddr ip @senders iifname . arp saddr ether . arp saddr ip @senders accept
                 iifname . ether saddr . ip saddr @senders accept
+                drop
+              }
+              chain dhcp {
+                udp dport 68 drop
+                ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 iifname . ether saddr . @th,288,48 @askers accept
+                iifname . ether saddr . ip saddr @senders iifname . ether saddr . @th,288,48 @askers accept
                 drop
               }
             }
@@ -141,6 +154,12 @@ internal static class Ruleset
             script.AppendLine(CultureInfo.InvariantCulture, $"add element bridge {table} senders {{ {Sender(after)} }}");
         }
 
+        var (asked, asks) = (before is not null && IsAsker(before), after is not null && IsAsker(after));
+        if (asked != asks)
+        {
+            script.AppendLine(CultureInfo.InvariantCulture, $"{(asks ? "add" : "delete")} element bridge {table} askers {{ {Asker((asks ? after : before)!)} }}");
+        }
+
         foreach (var everywhere in (ReadOnlySpan<bool>)[true, false])
         {
             var old = Elements(before, everywhere);
@@ -161,10 +180,15 @@ internal static class Ruleset
 
     private static string Port(Attachment attachment) => $"\"{attachment.LinkName}\"";
 
-    private static string Sender(Attachment attachment)
+    private static string Sender(Attachment attachment) =>
+        $"{Port(attachment)} . {attachment.Address.ToHardwareAddressText()} . {attachment.Address}";
+
+    private static bool IsAsker(Attachment attachment) => attachment.Kind == ConnectionKind.Tap;
+
+    private static string Asker(Attachment attachment)
     {
-        var mac = string.Join(':', attachment.Address.ToHardwareAddress().GetAddressBytes().Select(part => part.ToString("x2", CultureInfo.InvariantCulture)));
-        return $"\"{attachment.LinkName}\" . {mac} . {attachment.Address}";
+        var number = Convert.ToHexStringLower(attachment.Address.ToHardwareAddress().GetAddressBytes());
+        return $"{Port(attachment)} . {attachment.Address.ToHardwareAddressText()} . 0x{number}";
     }
 
     private static IEnumerable<string> Published(RulesetInput input, bool everywhere) =>

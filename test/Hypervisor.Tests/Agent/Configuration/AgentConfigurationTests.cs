@@ -76,6 +76,8 @@ public sealed class AgentConfigurationTests
     [InlineData("labels:\n  x: a b\n", "a.yaml:2: labels.x: has a value that is no label value (a b)")]
     [InlineData("network:\n  bridge: br%d\n", "a.yaml:2: network.bridge: is not an interface name (br%d)")]
     [InlineData("network:\n  bridge: abcdefghijklmnop\n", "a.yaml:2: network.bridge: is not an interface name")]
+    [InlineData("network:\n  mtu: 500\n", "a.yaml:2: network.mtu: is less than every host has to take (500)")]
+    [InlineData("network:\n  mtu: 65522\n", "a.yaml:2: network.mtu: ")]
     [InlineData("network:\n  dns: [resolver]\n", "a.yaml:2: network.dns: is not an IP address (resolver)")]
     [InlineData("containerd:\n  address: containerd.sock\n", "a.yaml:2: containerd.address: is not an absolute path")]
     [InlineData("libvirt:\n  uri: qemu\n", "a.yaml:2: libvirt.uri: is not a libvirt URI (qemu)")]

@@ -34,6 +34,51 @@ public sealed class NetworkFilesTests : IDisposable
     }
 
     [Fact]
+    public void An_attachment_of_a_machine_is_read_with_what_it_is_told()
+    {
+        var machine = Sample() with { Kind = ConnectionKind.Tap, Answer = new("web-1", [IPAddress.Parse("192.0.2.53")], ["a.example"]) };
+
+        var read = AttachmentFiles.Decode(AttachmentFiles.Encode(machine))!;
+
+        Assert.Equal(ConnectionKind.Tap, read.Kind);
+        Assert.Equal("web-1", read.Answer!.Hostname);
+        Assert.Equal(machine.Answer.DnsServers, read.Answer.DnsServers);
+        Assert.Equal(machine.Answer.DnsSearch, read.Answer.DnsSearch);
+    }
+
+    [Fact]
+    public void A_record_of_an_agent_that_knew_containers_only_is_one_of_a_container()
+    {
+        const string Former = """{"uid":"00000000-0000-4000-8000-000000000001","epoch":3,"address":"10.66.0.2","prefix_length":24,"ports":[]}""";
+
+        var read = AttachmentFiles.Decode(System.Text.Encoding.UTF8.GetBytes(Former))!;
+
+        Assert.Equal(ConnectionKind.Namespace, read.Kind);
+        Assert.Null(read.Answer);
+    }
+
+    [Theory]
+    [InlineData("\"kind\":\"Macvtap\"")]
+    [InlineData("\"kind\":7")]
+    [InlineData("\"kind\":\"Tap\",\"answer\":{\"hostname\":\"a\"}")]
+    public void A_record_of_a_kind_that_nobody_knows_is_no_record(string kind)
+    {
+        var former = "{\"uid\":\"00000000-0000-4000-8000-000000000001\",\"epoch\":3,\"address\":\"10.66.0.2\",\"prefix_length\":24,\"ports\":[]," + kind + "}";
+
+        Assert.Null(AttachmentFiles.Decode(System.Text.Encoding.UTF8.GetBytes(former)));
+    }
+
+    [Theory]
+    [InlineData("hv-0a420002", "10.66.0.2")]
+    [InlineData("hv-0a42000", null)]
+    [InlineData("hv-0a4200021", null)]
+    [InlineData("hv-0x420002", null)]
+    [InlineData("hv--a420002", null)]
+    [InlineData("hv0", null)]
+    public void A_tap_without_a_record_is_known_by_its_name(string name, string? address) =>
+        Assert.Equal(address, Attachment.AddressOf(name)?.ToString());
+
+    [Fact]
     public void A_record_cut_off_anywhere_is_no_record()
     {
         var whole = AttachmentFiles.Encode(Sample());

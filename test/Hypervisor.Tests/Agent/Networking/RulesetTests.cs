@@ -58,6 +58,22 @@ public sealed class RulesetTests
     }
 
     [Fact]
+    public void A_machine_may_ask_for_its_address_about_itself_only()
+    {
+        var machine = Instance(2) with { Kind = ConnectionKind.Tap };
+        const string Asker = "\"hv-0a420002\" . 02:68:0a:42:00:02 . 0x02680a420002";
+
+        Assert.Contains($"elements = {{ {Asker} }}", Ruleset.Replace(new("t", "hv0", [Subnet], [machine])), StringComparison.Ordinal);
+        Assert.DoesNotContain(" 0x02680a420002", Ruleset.Replace(new("t", "hv0", [Subnet], [Instance(2)])), StringComparison.Ordinal);
+        Assert.Contains($"add element bridge t askers {{ {Asker} }}", Ruleset.Change("t", null, machine), StringComparison.Ordinal);
+        Assert.Contains($"delete element bridge t askers {{ {Asker} }}", Ruleset.Change("t", machine, null), StringComparison.Ordinal);
+
+        // A container that becomes a machine, and back.
+        Assert.Equal($"add element bridge t askers {{ {Asker} }}", Ruleset.Change("t", Instance(2), machine).Trim());
+        Assert.Equal($"delete element bridge t askers {{ {Asker} }}", Ruleset.Change("t", machine, Instance(2)).Trim());
+    }
+
+    [Fact]
     public void A_host_that_forwarded_nothing_before_forwards_for_instances_only() => Assert.Contains(
         "meta nfproto ipv4 iifgroup != 26742 oifgroup != 26742 drop",
         Ruleset.Replace(new("t", "hv0", [Subnet], [], ConfinesForwarding: true)),

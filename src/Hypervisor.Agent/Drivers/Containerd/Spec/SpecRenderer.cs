@@ -74,8 +74,7 @@ internal static class SpecRenderer
                 "rprivate"));
     }
 
-    public static string Hostname(Assignment assignment) =>
-        assignment.Spec.Process is { Hostname.Length: > 0 } process ? process.Hostname : assignment.Name;
+    public static string Hostname(Assignment assignment) => AssignedHostname.Of(assignment);
 
     private static string[] Arguments(ProcessSpec? process, ImageDefaults image)
     {
