@@ -56,8 +56,7 @@ bench-%:
 	@$(MAKE) --no-print-directory build
 	@scripts/bench.sh $*
 
-publish: ## make the release archive for linux-x64
-	@scripts/deps.sh build
+publish: build ## make the release archive for linux-x64
 	@scripts/as-caller.sh scripts/publish.sh $(VERSION) $(RID)
 
 clean: ## remove everything that was built

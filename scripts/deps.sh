@@ -16,7 +16,7 @@ declare -A wanted=(
   [etcd]="etcd-server etcd-client"
   # A registry to pull from and what pushes to it.
   [bench]="docker-registry skopeo"
-  [test]="attr shellcheck systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
+  [test]="attr shellcheck zsh fish systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
 )
 
 policy=/usr/sbin/policy-rc.d

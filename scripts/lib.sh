@@ -17,6 +17,18 @@ CGROUP_PARENT=${CGROUP_PARENT:-/hypervisor-run}
 OWN_CONTAINERD=$VOLATILE_DIR/containerd/containerd.sock
 CONTAINERD_ADDRESS=${CONTAINERD_ADDRESS:-$OWN_CONTAINERD}
 
+# The SDK: on PATH, or where its installer puts it in the home of the user behind sudo. What is built on it is started as root and looks at
+# neither.
+if [ -z "${DOTNET_ROOT:-}" ]; then
+  sdk=$(command -v dotnet || true)
+  sdk=${sdk:-$(getent passwd "${SUDO_UID:-$(id -u)}" | cut -d: -f6)/.dotnet/dotnet}
+  if [ -x "$sdk" ]; then
+    DOTNET_ROOT=$(dirname "$(readlink -f "$sdk")")
+    export DOTNET_ROOT
+  fi
+  unset sdk
+fi
+
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# publish.sh VERSION RID: artifacts/zixiao-VERSION-RID.tar.gz, which brings its own .NET runtime.
+# publish.sh VERSION RID: artifacts/zixiao-VERSION-RID.tar.gz, which brings its own .NET runtime. Agent and command line are those of `make build`.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
@@ -11,11 +11,8 @@ trap 'rm -rf "$staging"' EXIT
 tree=$staging/$name
 mkdir -p "$tree/bin"
 
-publish() { dotnet publish "src/Hypervisor.$1" -c Release -r "$rid" -v q -o "$staging/$1" "${@:2}"; }
-publish Server --self-contained true -p:PublishSingleFile=true -p:PublishReadyToRun=true
-publish Agent
-publish Ctl
-install -m 755 "$staging/Server/hypervisor-server" "$staging/Agent/hypervisor-agent" "$staging/Ctl/hypervisor-ctl" "$tree/bin/"
+dotnet publish src/Hypervisor.Server -c Release -r "$rid" -v q -o "$staging/Server" --self-contained true -p:PublishSingleFile=true -p:PublishReadyToRun=true
+install -m 755 "$staging/Server/hypervisor-server" bin/hypervisor-agent bin/hypervisor-ctl "$tree/bin/"
 install -m 644 "$staging/Server/libe_sqlite3.so" "$tree/bin/"
 cp -r configs deployments docs README.md CHANGELOG.md LICENSE "$tree/"
 tar -C "$staging" --sort=name --owner=0 --group=0 --numeric-owner -czf "artifacts/$name.tar.gz" "$name"

@@ -28,9 +28,16 @@ if running server > /dev/null && [ "$(cat "$RUN_DIR/store" 2> /dev/null)" != "$S
   die "the server runs with the $(cat "$RUN_DIR/store") store; stop it first (make stop), or: make run STORE=$(cat "$RUN_DIR/store")"
 fi
 running server > /dev/null || { require_port server "$SERVER_PORT" SERVER_PORT; require_port server "$HTTP_PORT" HTTP_PORT; }
-running agent > /dev/null || require_port agent "$AGENT_PORT" AGENT_PORT
+running agent > /dev/null || { require_port agent "$AGENT_PORT" AGENT_PORT; require_port "first container" "$HELLO_PORT" HELLO_PORT; }
 
 mkdir -p "$RUN_DIR/log" "$RUN_DIR/cache"
+# What a person looks at is the caller's, also when this fails; what server, agent and containerd keep is theirs.
+hand_over() {
+  local files
+  mapfile -d '' files < <(find "$RUN_DIR" "$RUN_DIR/log" "$RUN_DIR/cache" -maxdepth 1 -type f -print0)
+  [ ${#files[@]} = 0 ] || give_to_caller "${files[@]}"
+}
+trap hand_over EXIT
 give_to_caller "$RUN_DIR" "$RUN_DIR/log" "$RUN_DIR/cache"
 # What was there before us stays when we go.
 if [ ! -f "$RUN_DIR/before" ]; then

@@ -6,6 +6,7 @@ using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
 using Hypervisor.Agent.Guests;
+using Hypervisor.Agent.Guests.Images;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Networking;
@@ -94,6 +95,7 @@ else
         LogDirectory = Path.Combine(configuration.DataDirectory, "logs"),
         Logs = configuration.Logs,
     });
+    builder.Services.AddDiskImages(configuration.DataDirectory);
     builder.Services.AddImages(configuration.ImageCacheBytes);
     builder.Services.AddGuests(configuration).AddMicrovms(configuration);
     builder.Services.AddHealthProbes();

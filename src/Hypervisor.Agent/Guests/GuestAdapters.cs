@@ -1,6 +1,7 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests.Channel;
 using Hypervisor.Agent.Guests.Disks;
+using Hypervisor.Agent.Guests.Images;
 using Hypervisor.Agent.Guests.Seeds;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Hosting.Randomness;
@@ -98,8 +99,17 @@ internal sealed class GuestDirectory(IVmm vmm, GuestStore store) : IGuestDirecto
     public Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken) => vmm.MeasureAsync(id, cancellationToken);
 }
 
-/// <summary>A node that knows no disk images yet.</summary>
-internal sealed class NoDiskImages : IDiskImages
+/// <summary>Disk images and kernel sets as what disks are made of.</summary>
+internal sealed class StoredDiskImages(DiskImageStore store) : IDiskImages
 {
-    public Task<GuestImage?> FindAsync(string digest, CancellationToken cancellationToken) => Task.FromResult<GuestImage?>(null);
+    public async Task<GuestImage?> FindAsync(string digest, CancellationToken cancellationToken) =>
+        await store.FindAsync(digest, cancellationToken) is { } image
+            ? new GuestImage(image.Digest, image.Path, image.Format, image.VirtualSizeBytes, Process: null) { Kernel = image.Kernel }
+            : null;
+}
+
+/// <summary>Keeps the disk images that disks lie over.</summary>
+internal sealed class DiskHolder(HeldImages held) : IImageHolder
+{
+    public Task<IReadOnlySet<string>> HeldAsync(CancellationToken cancellationToken) => held.HeldAsync(cancellationToken);
 }

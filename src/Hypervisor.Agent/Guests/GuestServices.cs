@@ -6,6 +6,7 @@ using Hypervisor.Agent.Guests.Boot;
 using Hypervisor.Agent.Guests.Channel;
 using Hypervisor.Agent.Guests.Consoles;
 using Hypervisor.Agent.Guests.Disks;
+using Hypervisor.Agent.Guests.Images;
 using Hypervisor.Agent.Guests.Seeds;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Randomness;
@@ -27,7 +28,8 @@ internal static class GuestServices
         var boot = new GuestBootFiles(configuration.GuestDirectory);
         return services
             .AddDisks(configuration.DataDirectory, configuration.RunDirectory, configuration.ImageCacheBytes)
-            .AddSingleton<IDiskImages, NoDiskImages>()
+            .AddSingleton<IDiskImages, StoredDiskImages>()
+            .AddSingleton<IImageHolder, DiskHolder>()
             .AddSingleton<SeedVolume>()
             .AddSingleton<GuestChannels>()
             .AddSingleton<SerialConsoles>()

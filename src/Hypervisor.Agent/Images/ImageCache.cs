@@ -6,17 +6,19 @@ using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Agent.Guests.Images;
 using ImageRecord = Containerd.Services.Images.V1.Image;
 
 namespace Hypervisor.Agent.Images;
 
 /// <summary>
-/// Keeps what images take on disk under a limit: those that no container was made from go, the one that was not used for
+/// Keeps what images take on disk under a limit: those that no container and no disk was made from go, the one that was not used for
 /// longest first. Never one in use, and none that was asked for in the last minutes: its container may not exist yet.
 /// </summary>
-/// <param name="limit">Bytes of blobs and unpacked layers, each counted once; 0 means without limit.</param>
+/// <param name="limit">Bytes of blobs, disk images and unpacked layers, each counted once; 0 means without limit.</param>
+/// <param name="disks">Null where there is no type that boots a disk.</param>
 internal sealed partial class ImageCache(
-    ContainerdClient client, ImageStore store, ImageUse use, long limit, TimeProvider time, ILogger<ImageCache> logger)
+    ContainerdClient client, ImageStore store, ImageUse use, long limit, TimeProvider time, ILogger<ImageCache> logger, DiskImageStore? disks = null)
 {
     /// <summary>Survives a restart of the agent; written when images are looked at, not when they are used.</summary>
     private const string LastUsed = "hypervisor.zixiao/last-used";
@@ -30,7 +32,7 @@ internal sealed partial class ImageCache(
             {
                 await CollectAsync(cancellationToken);
             }
-            catch (RpcException exception)
+            catch (Exception exception) when (exception is RpcException or IOException or UnauthorizedAccessException or Drivers.DriverException)
             {
                 // While it stops, a call that was cancelled is no news.
                 cancellationToken.ThrowIfCancellationRequested();
@@ -45,17 +47,24 @@ internal sealed partial class ImageCache(
     public async Task<IReadOnlyList<string>> CollectAsync(CancellationToken cancellationToken)
     {
         var now = time.GetUtcNow();
-        var images = await ImagesAsync(now, cancellationToken);
+        var containers = await OfContainerdAsync(now, cancellationToken);
+        var images = containers ?? [];
+        var onDisk = disks is null ? [] : await disks.ListAsync(cancellationToken);
         use.Keep(images.Select(image => image.Digest).ToHashSet(StringComparer.Ordinal), now - ContainerdLimits.CacheGrace);
-        if (images.Count == 0)
-        {
-            return [];
-        }
-
         var sizes = new Dictionary<string, long>(StringComparer.Ordinal);
         foreach (var image in images)
         {
             image.Parts = await PartsAsync(image.Digest, sizes, cancellationToken);
+        }
+
+        foreach (var image in onDisk)
+        {
+            foreach (var part in image.Parts)
+            {
+                sizes[part.Digest] = part.Size;
+            }
+
+            images.Add(new CachedImage("", image.Digest, image.LastUsed) { Parts = [.. image.Parts.Select(part => part.Digest)], Disk = true });
         }
 
         List<string> removed = [];
@@ -63,12 +72,22 @@ internal sealed partial class ImageCache(
         while (SizeOf(kept, sizes) is var size && size > limit)
         {
             // Asked anew each time: a container may have come meanwhile.
-            var held = await HeldAsync(cancellationToken);
-            var victim = kept.LastOrDefault(image => !held.Contains(image.Name) && now - (use.LastOf(image.Digest) ?? image.LastUsed) >= ContainerdLimits.CacheGrace);
+            var held = containers is null ? [] : await HeldAsync(cancellationToken);
+            var disksHeld = disks is null ? null : await disks.HeldAsync(cancellationToken);
+            var victim = kept.LastOrDefault(image => (image.Disk ? disksHeld?.Contains(image.Digest) == false : !held.Contains(image.Name)) && now - (use.LastOf(image.Digest) ?? image.LastUsed) >= ContainerdLimits.CacheGrace);
             if (victim is null)
             {
                 LogNothingToRemove(logger, size, limit);
                 break;
+            }
+
+            if (victim.Disk)
+            {
+                await disks!.RemoveAsync(victim.Digest, cancellationToken);
+                kept.Remove(victim);
+                removed.Add(victim.Digest);
+                LogRemoved(logger, victim.Digest, victim.LastUsed);
+                continue;
             }
 
             store.Forget(victim.Digest);
@@ -84,6 +103,20 @@ internal sealed partial class ImageCache(
 
     private static long SizeOf(IEnumerable<CachedImage> images, Dictionary<string, long> sizes) =>
         images.SelectMany(image => image.Parts).Distinct(StringComparer.Ordinal).Sum(part => sizes[part]);
+
+    /// <returns>Null while containerd does not answer, where there is more than containerd to look after.</returns>
+    private async Task<List<CachedImage>?> OfContainerdAsync(DateTimeOffset now, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await ImagesAsync(now, cancellationToken);
+        }
+        catch (RpcException exception) when (disks is not null && exception.StatusCode is StatusCode.Unavailable or StatusCode.DeadlineExceeded)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return null;
+        }
+    }
 
     private async Task<List<CachedImage>> ImagesAsync(DateTimeOffset now, CancellationToken cancellationToken)
     {
@@ -162,6 +195,9 @@ internal sealed partial class ImageCache(
     private sealed record CachedImage(string Name, string Digest, DateTimeOffset LastUsed)
     {
         public IReadOnlyList<string> Parts { get; set; } = [];
+
+        /// <summary>In the store of disk images rather than containerd's.</summary>
+        public bool Disk { get; init; }
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Removed image {Digest}, last used {LastUsed:u}, to keep images under their limit")]

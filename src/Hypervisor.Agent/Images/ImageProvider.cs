@@ -5,6 +5,7 @@ using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
+using Hypervisor.Agent.Guests.Images;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Hosting.Registries;
@@ -14,7 +15,8 @@ using ImageRecord = Containerd.Services.Images.V1.Image;
 
 namespace Hypervisor.Agent.Images;
 
-/// <summary>Images into containerd: fetched once, whoever waits, and unpacked while they arrive.</summary>
+/// <summary>Images onto the node: OCI images into containerd, unpacked while they arrive; disk images into their own store. Once, whoever waits.</summary>
+/// <param name="disks">Null where there is no type that boots a disk.</param>
 internal sealed class ImageProvider(
     ContainerdClient client,
     ImageStore store,
@@ -23,7 +25,8 @@ internal sealed class ImageProvider(
     RegistryClient registries,
     IHostApplicationLifetime lifetime,
     TimeProvider time,
-    IRandomSource random)
+    IRandomSource random,
+    DiskImageStore? disks = null)
     : IImageProvider
 {
     private const string OciManifest = "application/vnd.oci.image.manifest.v1+json";
@@ -36,10 +39,11 @@ internal sealed class ImageProvider(
     public async Task<string> EnsureAsync(
         string project, string reference, string digest, ImagePullPolicy policy, CancellationToken cancellationToken)
     {
-        ImageOrigin? origin = null;
+        ResolvedImage? resolved = null;
         if (digest.Length == 0)
         {
-            (digest, origin) = await ResolveAsync(project, reference, digest, policy, cancellationToken);
+            resolved = await ResolveAsync(project, reference, digest, policy, cancellationToken);
+            digest = resolved.Digest;
         }
 
         if (!ChainIds.IsDigest(digest))
@@ -49,24 +53,64 @@ internal sealed class ImageProvider(
 
         // Noted before it is looked for: what was found must not be removed before a container holds it.
         use.Note(digest);
-        if (await store.FindAsync(digest, cancellationToken) is null)
+        if (disks is not null && await disks.FindAsync(digest, cancellationToken) is not null)
         {
-            origin ??= (await ResolveAsync(project, reference, digest, policy, cancellationToken)).Origin;
-            await _downloads.RunAsync(digest, shared => DownloadAsync(reference, digest, origin, shared), cancellationToken);
+            return digest;
+        }
+
+        var (present, away) = await LookAsync(digest, cancellationToken);
+        if (!present)
+        {
+            resolved ??= await ResolveAsync(project, reference, digest, policy, cancellationToken);
+            await BringAsync(reference, resolved, away, cancellationToken);
             use.Note(digest);
         }
 
         return digest;
     }
 
-    private async Task<(string Digest, ImageOrigin Origin)> ResolveAsync(
+    /// <returns>Whether containerd has it, and why it does not say so: what it never has can be used all the same.</returns>
+    private async Task<(bool Present, DriverException? Away)> LookAsync(string digest, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return (await store.FindAsync(digest, cancellationToken) is not null, null);
+        }
+        catch (DriverException error) when (disks is not null && !error.Permanent)
+        {
+            return (false, error);
+        }
+    }
+
+    private async Task BringAsync(string reference, ResolvedImage image, DriverException? containerdAway, CancellationToken cancellationToken)
+    {
+        if (image.Format is ImageFormat.Unspecified or ImageFormat.Oci)
+        {
+            if (containerdAway is not null)
+            {
+                throw containerdAway;
+            }
+
+            await _downloads.RunAsync(image.Digest, shared => DownloadAsync(reference, image.Digest, image.Origin, shared), cancellationToken);
+            return;
+        }
+
+        if (disks is null)
+        {
+            throw new DriverException("ImageInvalid", $"the image \"{reference}\" is a disk, which nothing on this node boots", permanent: true);
+        }
+
+        await disks.EnsureAsync(image.Digest, cancellationToken);
+    }
+
+    private async Task<ResolvedImage> ResolveAsync(
         string project, string reference, string digest, ImagePullPolicy policy, CancellationToken cancellationToken)
     {
         try
         {
             var request = new ResolveImageRequest { Project = project, Image = reference, Digest = digest, PullPolicy = policy };
             var answer = await controlPlane.ResolveImageAsync(request, cancellationToken);
-            return (answer.Digest, ImageOrigin.Of(answer));
+            return new(answer.Digest, ImageOrigin.Of(answer), answer.Format);
         }
         catch (RpcException error)
         {
@@ -74,6 +118,8 @@ internal sealed class ImageProvider(
             throw ImageOrigin.Explain(error, reference);
         }
     }
+
+    private sealed record ResolvedImage(string Digest, ImageOrigin Origin, ImageFormat Format);
 
     private async Task DownloadAsync(string reference, string digest, ImageOrigin origin, CancellationToken cancellationToken)
     {

@@ -24,6 +24,7 @@ internal sealed record ImageRootFs([property: JsonPropertyName("diff_ids")] IRea
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(ImageManifest))]
 [JsonSerializable(typeof(ImageConfiguration))]
+[JsonSerializable(typeof(Guests.Images.DiskImageConfiguration))]
 internal sealed partial class OciJson : JsonSerializerContext;
 
 /// <summary>What an image says about the process that is started in it.</summary>

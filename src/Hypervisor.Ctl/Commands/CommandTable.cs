@@ -28,7 +28,8 @@ internal static class CommandTable
         [
             new("list", "List images", static () => new Images.ListCommand()),
             new("pull", "Fetch an image from a registry", static () => new Images.PullCommand()),
-            new("import", "Upload an OCI or docker-save archive", static () => new Images.ImportCommand()),
+            new("import", "Take an archive, a disk image or a kernel set from a file or a URL", static () => new Images.ImportCommand()),
+            new("inspect", "Show images in detail", static () => new Images.InspectCommand()),
             new("delete", "Delete images", static () => new Images.DeleteCommand()),
         ]),
         new("node", "Machines that run instances",

@@ -84,12 +84,18 @@ internal static class Layouts
     public static TableLayout<Image> Images(DateTimeOffset now, bool wide) => Of<Image>(
     [
         ("NAME", i => i.Metadata.Name),
-        ("DIGEST", i => wide || i.Digest.Length <= 19 ? i.Digest : i.Digest[..19]),
+        ("FORMAT", i => FormatOf(i)),
+        ("TYPE", i => string.Join(',', i.Types_.Select(Readable.Type))),
         ("SIZE", i => Readable.Bytes(i.SizeBytes)),
-        ("PLATFORM", i => $"{i.OperatingSystem}/{i.Architecture}".Trim('/')),
-        ("TYPES", i => string.Join(',', i.Types_.Select(Readable.Type))),
+        .. wide ? (ReadOnlySpan<(string, Func<Image, Cell>)>)[("DISK", i => i.VirtualSizeBytes > 0 ? Readable.Bytes(i.VirtualSizeBytes) : ""), ("USER", i => i.DefaultUser)] : [],
+        ("PLATFORM", i => Platform(i)),
+        ("DIGEST", i => wide || i.Digest.Length <= 19 ? i.Digest : i.Digest[..19]),
         ("AGE", i => Readable.Age(i.Metadata.CreatedAt, now)),
     ]);
+
+    public static string FormatOf(Image image) => image.Format == ImageFormat.Unspecified ? "oci" : image.Format.ToString().ToLowerInvariant();
+
+    public static string Platform(Image image) => $"{image.OperatingSystem}/{image.Architecture}".Trim('/');
 
     public static TableLayout<Event> Events(DateTimeOffset now, bool wide) => Of<Event>(
     [

@@ -10,7 +10,8 @@ namespace Hypervisor.Hosting.Registries;
 /// Connections, kept apart by what they trust. Where a name leads is judged when it is connected to, so that a name that
 /// changes its address in between gains nothing. No proxy, no cookies, no redirect followed on its own.
 /// </summary>
-internal sealed class RegistryConnections : IDisposable
+/// <param name="remedy">What an operator does about a private address that is meant.</param>
+internal sealed class RegistryConnections(string remedy = "an operator names it under registries: in the server's configuration") : IDisposable
 {
     private readonly Lock _lock = new();
 
@@ -49,7 +50,7 @@ internal sealed class RegistryConnections : IDisposable
         }
     }
 
-    private static SocketsHttpHandler Handler(RegistryHost host)
+    private SocketsHttpHandler Handler(RegistryHost host)
     {
         var handler = new SocketsHttpHandler
         {
@@ -80,14 +81,14 @@ internal sealed class RegistryConnections : IDisposable
         return handler;
     }
 
-    private static async ValueTask<Stream> ConnectAsync(DnsEndPoint endpoint, bool trusted, CancellationToken cancellationToken)
+    private async ValueTask<Stream> ConnectAsync(DnsEndPoint endpoint, bool trusted, CancellationToken cancellationToken)
     {
         var addresses = IPAddress.TryParse(endpoint.Host, out var literal) ? [literal] : await Dns.GetHostAddressesAsync(endpoint.Host, cancellationToken);
         if (!trusted && Array.Find(addresses, address => !PublicAddresses.Contains(address)) is { } inside)
         {
             throw new RegistryException(
                 RegistryFailure.Refused,
-                $"{endpoint.Host} has the private address {inside}; if it is meant, an operator names it under registries: in the server's configuration.");
+                $"{endpoint.Host} has the private address {inside}; if it is meant, {remedy}.");
         }
 
         SocketException? last = null;

@@ -10,6 +10,9 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<ListImagesResponse> ListImages(ListImagesRequest request, ServerCallContext context) =>
         images.ListAsync(request, context.CancellationToken);
 
+    public override Task<Image> GetImage(GetImageRequest request, ServerCallContext context) =>
+        images.GetAsync(request, context.CancellationToken);
+
     public override Task PullImage(PullImageRequest request, IServerStreamWriter<PullImageResponse> responseStream, ServerCallContext context) =>
         pulls.PullAsync(request, message => responseStream.WriteAsync(message, context.CancellationToken), context.CancellationToken);
 
@@ -22,6 +25,10 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
 
         return await images.ImportAsync(header, PiecesAsync(requestStream, context.CancellationToken), context.CancellationToken);
     }
+
+    public override Task ImportImageFromUrl(
+        ImportImageFromUrlRequest request, IServerStreamWriter<ImportImageFromUrlResponse> responseStream, ServerCallContext context) =>
+        urls.ImportAsync(request, message => responseStream.WriteAsync(message, context.CancellationToken), context.CancellationToken);
 
     public override Task<DeleteImageResponse> DeleteImage(DeleteImageRequest request, ServerCallContext context) =>
         images.DeleteAsync(request, context.CancellationToken);

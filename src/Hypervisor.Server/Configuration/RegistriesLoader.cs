@@ -80,11 +80,11 @@ internal static class RegistriesLoader
 
     private static Complaint? Path(string text, out string? value) => Values.AbsolutePath()(text, out value!);
 
-    private static Complaint? Host(string text, out string value)
+    public static Complaint? Host(string text, out string value)
     {
         value = text;
         return text.Length > 0 && ImageReference.IsHost(text)
             ? null
-            : new("is not a registry", "write host or host:port in lower case, without https:// or a path");
+            : new("is not a host", "write host or host:port in lower case, without https:// or a path");
     }
 }

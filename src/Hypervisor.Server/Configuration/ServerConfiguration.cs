@@ -118,6 +118,15 @@ internal sealed record ImagesConfiguration
     /// <summary><c>images.max_unpacked_size</c>: bytes of all layers of an image, decompressed.</summary>
     public long MaxUnpackedBytes { get; init; } = 64L << 30;
 
+    /// <summary><c>images.max_virtual_size</c>: bytes that a disk made of an imported disk image may have at least.</summary>
+    public long MaxVirtualBytes { get; init; } = 2L << 40;
+
+    /// <summary><c>images.import_hosts</c>: "host" or "host:port" of URLs that images may be imported from although their address is private.</summary>
+    public IReadOnlyList<string> ImportHosts { get; init; } = [];
+
+    /// <summary>Content of the file that <c>images.aliases</c> names.</summary>
+    public IReadOnlyList<ImageAlias> Aliases { get; init; } = [];
+
     /// <summary><c>images.max_concurrent_imports</c>: of archives, and as many pulls; each occupies disk and a core while it is checked.</summary>
     public int MaxConcurrentImports { get; init; } = 4;
 }

@@ -170,6 +170,9 @@ internal static class ServerConfigurationLoader
     {
         MaxArchiveBytes = reader.Value("images.max_archive_size", defaults.MaxArchiveBytes, Values.Size(1L << 20, 1L << 40)),
         MaxUnpackedBytes = reader.Value("images.max_unpacked_size", defaults.MaxUnpackedBytes, Values.Size(1L << 20, 4L << 40)),
+        MaxVirtualBytes = reader.Value("images.max_virtual_size", defaults.MaxVirtualBytes, Values.Size(1L << 20, 1L << 50)),
+        ImportHosts = reader.List<string>("images.import_hosts", defaults.ImportHosts, maxItems: 64, RegistriesLoader.Host),
+        Aliases = reader.Value<string?>("images.aliases", null, Path) is { } aliases ? ImageAliasesLoader.Load(reader, "images.aliases", aliases) : [],
         MaxConcurrentImports = reader.Value("images.max_concurrent_imports", defaults.MaxConcurrentImports, Values.WholeNumber(1, 64)),
     };
 

@@ -4,7 +4,6 @@ using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Validation;
 using Hypervisor.Server.Configuration;
-using Hypervisor.Server.Images.Archives;
 using Hypervisor.Server.Images.Blobs;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -23,18 +22,22 @@ internal sealed class ImageCatalogue(
 {
     private const string Kind = "Image";
 
-    private readonly ArchiveImporter _importer = new(blobs, limits, time);
+    private readonly ImageReception _reception = new(blobs, limits, time);
     private readonly SemaphoreSlim _places = new(limits.MaxConcurrentImports);
     private readonly RecentDeletions _deletions = new(Limits.Images.RememberedDeletions);
 
     /// <summary>
-    /// Takes an archive into a project. What is there under the name already gets the new content; importing what is there
-    /// changes nothing. A repeated request_id is recognised by name and content together.
+    /// Takes an archive, a disk image or a kernel set into a project. What is there under the name already gets the new content;
+    /// importing what is there changes nothing. A repeated request_id is recognised by name and content together.
     /// </summary>
+    /// <param name="field">Which field of the request the content came from, for what is wrong with it.</param>
     /// <exception cref="Grpc.Core.RpcException">INVALID_ARGUMENT, RESOURCE_EXHAUSTED, ALREADY_EXISTS (request_id), ABORTED.</exception>
-    public async Task<Image> ImportAsync(ImportImageHeader header, IAsyncEnumerable<ReadOnlyMemory<byte>> archive, CancellationToken cancellationToken)
+    public async Task<Image> ImportAsync(
+        ImportImageHeader header, IAsyncEnumerable<ReadOnlyMemory<byte>> content, CancellationToken cancellationToken, string field = "archive")
     {
-        var project = ImageRequests.Check(header.Project, header.Name, header.RequestId, nameRequired: false, "name", out var wanted);
+        var violations = new FieldViolations();
+        var metadata = ImageMetadata.Of(header, limits, "", violations);
+        var project = ImageRequests.Check(header.Project, header.Name, header.RequestId, nameRequired: false, "name", out var wanted, violations);
         if (!_places.Wait(TimeSpan.Zero, CancellationToken.None))
         {
             throw ApiErrors.ResourceExhausted($"{limits.MaxConcurrentImports} images are being imported already; try again in a moment.", Limits.Images.RetryImport);
@@ -43,15 +46,19 @@ internal sealed class ImageCatalogue(
         try
         {
             using var lease = blobs.Lease();
-            var verified = await _importer.ImportAsync(archive, wanted, lease, cancellationToken);
-            var reference = wanted ?? verified.Name ?? throw ApiErrors.InvalidArgument("name", "The archive names no image, or several; " + ImageReference.Rule + ".");
+            blobs.RequireRoom(header.SizeBytes);
+            var verified = await _reception.ReceiveAsync(content, metadata, wanted, lease, cancellationToken);
+            var reference = wanted ?? verified.Name ?? throw ApiErrors.InvalidArgument(
+                "name", (verified.Format == ImageFormat.Oci ? "The archive names no image, or several; " : "A disk image or kernel set has no name of its own; ") + ImageReference.Rule + ".");
             return reference.Digest.Length == 0
                 ? await records.WriteAsync(project, reference, verified, header.RequestId, cancellationToken)
-                : throw ApiErrors.InvalidArgument("name", "An archive decides on its digest itself; leave it out of the name.");
+                : throw ApiErrors.InvalidArgument("name", "What is imported decides on its digest itself; leave it out of the name.");
         }
         catch (InvalidImageException exception)
         {
-            throw ApiErrors.InvalidArgument("archive", exception.Message);
+            // Parts of it may have been whole.
+            collector.Collect();
+            throw ApiErrors.InvalidArgument(field, exception.Message);
         }
         catch (ImageStorageException exception)
         {
@@ -61,6 +68,18 @@ internal sealed class ImageCatalogue(
         {
             _places.Release();
         }
+    }
+
+    /// <exception cref="Grpc.Core.RpcException">INVALID_ARGUMENT, NOT_FOUND.</exception>
+    public async Task<Image> GetAsync(GetImageRequest request, CancellationToken cancellationToken)
+    {
+        var violations = new FieldViolations();
+        RequestChecks.CheckConsistency(request.Consistency, violations);
+        var project = ImageRequests.Check(request.Project, request.Image, "", nameRequired: true, "image", out var reference, violations);
+        var view = await reads.ViewAsync(request.Consistency, cancellationToken);
+        return view.Image(project, reference!.Value.ToString()) is { } entry
+            ? ImageRecords.Shown(entry.Record, entry.ModRevision, view.Incarnation)
+            : throw ApiErrors.NotFound(Kind, project, reference.Value.ToString());
     }
 
     /// <summary>Images of a project by reference.</summary>

@@ -25,6 +25,14 @@ internal sealed class ImageRecords(
     public static Image Shown(ImageRecord record, long revision, Incarnation incarnation)
     {
         var image = record.Image.Clone();
+        if (image.Format == ImageFormat.Unspecified)
+        {
+            // Written before there was anything else.
+            image.Format = ImageFormat.Oci;
+            image.Types_.Clear();
+            image.Types_.AddRange(ImageMetadata.TypesOf(ImageFormat.Oci));
+        }
+
         image.Metadata = record.Metadata.Clone();
         image.Metadata.ResourceVersion = ResourceVersion.Of(incarnation, revision).Value;
         return image;
@@ -128,10 +136,12 @@ internal sealed class ImageRecords(
                 DefaultUser = image.Config.Config?.User ?? "",
                 Source = image.Source,
                 Stored = image.Stored,
+                Format = image.Format,
+                VirtualSizeBytes = image.VirtualSizeBytes,
             },
         };
         record.Metadata.Generation++;
-        record.Image.Types_.Add(InstanceType.Container);
+        record.Image.Types_.AddRange(image.Types);
         record.Image.DefaultCommand.AddRange((image.Config.Config?.Entrypoint ?? []).Concat(image.Config.Config?.Cmd ?? []).OfType<string>());
         record.BlobDigests.AddRange(image.Blobs.Select(digest => digest.Value));
         if (present is not null)

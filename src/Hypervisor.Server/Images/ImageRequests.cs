@@ -8,10 +8,12 @@ namespace Hypervisor.Server.Images;
 internal static class ImageRequests
 {
     /// <summary>Throws every field violation at once.</summary>
+    /// <param name="violations">Those found before.</param>
     /// <returns>The project.</returns>
-    public static string Check(string project, string name, string requestId, bool nameRequired, string nameField, out ImageReference? reference)
+    public static string Check(
+        string project, string name, string requestId, bool nameRequired, string nameField, out ImageReference? reference, FieldViolations? violations = null)
     {
-        var violations = new FieldViolations();
+        violations ??= new FieldViolations();
         project = Projects.Resolve(project, violations);
         reference = null;
         if (ImageReference.TryParse(name, out var parsed))

@@ -1,6 +1,8 @@
 using Hypervisor.Hosting.Registries;
 using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Images.Aliases;
 using Hypervisor.Server.Images.Blobs;
+using Hypervisor.Server.Images.Downloads;
 using Hypervisor.Server.Images.Registries;
 
 namespace Hypervisor.Server.Images;
@@ -17,6 +19,11 @@ internal static class ImagesServices
         .AddSingleton<RegistryClient>()
         .AddSingleton(provider => new RegistryDirectory(provider.GetRequiredService<ServerConfiguration>().Registries))
         .AddSingleton<RemoteImages>()
+        .AddSingleton(provider => new ImageAliases(provider.GetRequiredService<ImagesConfiguration>().Aliases))
+        .AddSingleton(provider => new ImageDownloads(
+            RegistryDirectory.ImportHosts(provider.GetRequiredService<ServerConfiguration>()), provider.GetRequiredService<TimeProvider>()))
+        .AddSingleton<UrlImports>()
+        .AddSingleton<AliasImports>()
         .AddSingleton<ImageResolution>()
         .AddSingleton<ImagePulls>();
 }

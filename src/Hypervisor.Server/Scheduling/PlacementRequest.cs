@@ -14,6 +14,9 @@ internal sealed record PlacementRequest(
     IReadOnlyList<PortClaim> Ports,
     PlacementStrategy Strategy)
 {
+    /// <summary>Of a VM or microVM.</summary>
+    public AcceleratorRequirement Accelerator { get; init; }
+
     /// <param name="clusterDefault">Taken where the instance names no strategy.</param>
     public static PlacementRequest Of(InstanceId instance, InstanceSpec spec, PlacementStrategy clusterDefault)
     {
@@ -26,7 +29,10 @@ internal sealed record PlacementRequest(
             constraints.Zone,
             constraints.NodeSelector,
             [.. (spec.Network?.Ports ?? []).Select(PortClaim.Of)],
-            constraints.Strategy == PlacementStrategy.Unspecified ? clusterDefault : constraints.Strategy);
+            constraints.Strategy == PlacementStrategy.Unspecified ? clusterDefault : constraints.Strategy)
+        {
+            Accelerator = spec.Machine?.Accelerator ?? AcceleratorRequirement.Unspecified,
+        };
     }
 
     /// <summary>Node-local disks count where resources.disk_bytes does not already cover them; shared ones live elsewhere.</summary>

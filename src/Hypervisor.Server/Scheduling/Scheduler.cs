@@ -23,6 +23,7 @@ internal sealed class Scheduler(IReadOnlyList<IPlacementFilter> filters, IReadOn
             new SchedulingFilter(),
             new LivenessFilter(),
             new InstanceTypeFilter(),
+            new AcceleratorFilter(),
             new LocationFilter(),
             new NodeSelectorFilter(),
             new HostPortsFilter(),

@@ -1,5 +1,4 @@
 using System.Net;
-using Hypervisor.Agent.Networking;
 using Hypervisor.Agent.Networking.Dhcp;
 using Hypervisor.Agent.Networking.Netlink;
 using Hypervisor.Protocol.V1;

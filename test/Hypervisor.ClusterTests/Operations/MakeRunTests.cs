@@ -9,6 +9,8 @@ namespace Hypervisor.ClusterTests.Operations;
 /// </summary>
 public sealed class MakeRunTests : IAsyncLifetime
 {
+    private const string Nobody = "65534";
+
     private static readonly TimeSpan Timeout = TimeSpan.FromMinutes(3);
 
     private readonly string _id = $"hvr-{Environment.ProcessId:x}";
@@ -63,32 +65,46 @@ public sealed class MakeRunTests : IAsyncLifetime
     public async Task Stop_cleans_up_after_everything_was_killed()
     {
         var before = await _machine.SnapshotAsync();
-        var (exitCode, output) = await MakeAsync("run");
+        var (exitCode, output) = await MakeAsync(SomebodysSudo, "run");
         Assert.True(exitCode == 0, output);
 
+        // What the user behind sudo looks at is theirs at once, and after the end all that is left.
+        Assert.Equal("", await ForeignFilesAsync(depth: 1));
         await _machine.KillEverythingAsync();
 
-        (exitCode, output) = await MakeAsync("stop");
+        (exitCode, output) = await MakeAsync(SomebodysSudo, "stop");
         Assert.True(exitCode == 0, output);
         Assert.Equal(before, await _machine.SnapshotAsync());
+        Assert.Equal("", await ForeignFilesAsync(depth: 99));
     }
 
-    [Fact]
-    public async Task A_busy_port_is_named_with_its_owner_and_nothing_is_started()
+    [Theory]
+    [InlineData(50051, "server", "SERVER_PORT")]
+    [InlineData(8080, "server", "HTTP_PORT")]
+    [InlineData(50052, "agent", "AGENT_PORT")]
+    [InlineData(8081, "first container", "HELLO_PORT")]
+    public async Task A_busy_port_is_named_with_its_owner_and_nothing_is_started(int port, string user, string remedy)
     {
-        await _machine.RunAsync("bash", "-c", "setsid busybox httpd -f -p 127.0.0.1:50051 > /dev/null 2>&1 &");
+        await _machine.RunAsync("bash", "-c", $"setsid busybox httpd -f -p 127.0.0.1:{port} > /dev/null 2>&1 &");
         await RealTime.UntilAsync(
-            "the port is taken", TimeSpan.FromSeconds(10), async () => (await _machine.RunAsync("ss", "-Hltn")).Contains(":50051"));
+            "the port is taken", TimeSpan.FromSeconds(10), async () => (await _machine.RunAsync("ss", "-Hltn")).Contains($":{port} "));
         var before = await _machine.SnapshotAsync();
 
         var (exitCode, output) = await MakeAsync("run");
 
         Assert.NotEqual(0, exitCode);
-        Assert.Matches(@"50051, which the server needs, is in use by busybox \(pid \d+\)", output);
-        Assert.Contains("SERVER_PORT", output, StringComparison.Ordinal);
+        Assert.Matches($@"{port}, which the {user} needs, is in use by busybox \(pid \d+\)", output);
+        Assert.Contains(remedy, output, StringComparison.Ordinal);
         Assert.Equal(before, await _machine.SnapshotAsync());
     }
 
-    private Task<(int ExitCode, string Output)> MakeAsync(params string[] words) =>
-        _machine.TryRunAsync("make", ["--no-print-directory", "-C", LocalCluster.Repository, .. words], Timeout, Variables);
+    private static Dictionary<string, string> SomebodysSudo => new() { ["SUDO_UID"] = Nobody, ["SUDO_GID"] = Nobody };
+
+    private Task<string> ForeignFilesAsync(int depth) => _machine.RunAsync(
+        "bash", "-c", $"cd {_folder}/run && for folder in . log cache; do [ ! -d $folder ] || find $folder -maxdepth {depth} -type f ! -uid {Nobody}; done");
+
+    private Task<(int ExitCode, string Output)> MakeAsync(params string[] words) => MakeAsync([], words);
+
+    private Task<(int ExitCode, string Output)> MakeAsync(Dictionary<string, string> variables, params string[] words) => _machine.TryRunAsync(
+        "make", ["--no-print-directory", "-C", LocalCluster.Repository, .. words], Timeout, new Dictionary<string, string>(Variables.Concat(variables)));
 }

@@ -23,7 +23,7 @@ public sealed class LoadTests
 
     [Theory(Timeout = 180_000)]
     [InlineData(0)]
-    [InlineData(1)]
+    [InlineData(3)]
     public async Task A_thousand_concurrent_creates_have_one_effect_each(int etcdMembers)
     {
         await using var servers = await Servers.StartAsync(etcdMembers: etcdMembers);

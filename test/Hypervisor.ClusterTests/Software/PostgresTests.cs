@@ -9,6 +9,7 @@ namespace Hypervisor.ClusterTests.Software;
 /// and started again by its policy, and shuts down cleanly when it is stopped.
 /// </summary>
 [Collection(SoftwareCluster.Name)]
+[Trait(StoreTrait.Name, StoreTrait.Either)]
 public sealed class PostgresTests(SoftwareCluster software)
 {
     private LocalCluster Cluster => software.Cluster;

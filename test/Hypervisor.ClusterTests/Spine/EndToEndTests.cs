@@ -132,13 +132,13 @@ public abstract class EndToEnd(EndToEnd.Fixture fixture)
         return await client.GetStringAsync($"http://{address}/");
     }
 
-    public abstract class Fixture(int etcdMembers) : IAsyncLifetime
+    public abstract class Fixture(int? etcdMembers = null) : IAsyncLifetime
     {
         internal LocalCluster Cluster { get; private set; } = null!;
 
         public async ValueTask InitializeAsync()
         {
-            Cluster = await LocalCluster.StartAsync(new LocalClusterOptions { EtcdMembers = etcdMembers });
+            Cluster = await LocalCluster.StartAsync(etcdMembers is { } members ? new LocalClusterOptions { EtcdMembers = members } : new LocalClusterOptions());
             await Cluster.ImportBusyboxAsync();
         }
 

@@ -237,18 +237,12 @@ public sealed partial class KillScene : IAsyncDisposable
         return UntilAcknowledgedAsync(deadline => _cluster.Compute.StopInstanceAsync(request, deadline: deadline).ResponseAsync);
     }
 
-    // An answer NOT_FOUND to a repeated delete means that the first one was carried out.
-    private Task DeleteAsync(string name, string requestId) => UntilAcknowledgedAsync(async deadline =>
+    // Also when the first one was carried out: a repetition is answered with the object.
+    private Task DeleteAsync(string name, string requestId)
     {
-        try
-        {
-            var request = new DeleteInstanceRequest { Instance = name, RequestId = requestId };
-            await _cluster.Compute.DeleteInstanceAsync(request, deadline: deadline);
-        }
-        catch (RpcException exception) when (exception.StatusCode == StatusCode.NotFound)
-        {
-        }
-    });
+        var request = new DeleteInstanceRequest { Instance = name, RequestId = requestId };
+        return UntilAcknowledgedAsync(deadline => _cluster.Compute.DeleteInstanceAsync(request, deadline: deadline).ResponseAsync);
+    }
 
     /// <summary>What a client does whose answer was lost: the same request again, under the same request_id.</summary>
     private static Task UntilAcknowledgedAsync(Func<DateTime, Task> call) =>

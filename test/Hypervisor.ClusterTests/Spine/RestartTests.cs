@@ -7,8 +7,10 @@ namespace Hypervisor.ClusterTests.Spine;
 
 /// <summary>Protects, with real processes: what ended or does not work is started again as asked, in the same container.</summary>
 [Trait(StoreTrait.Name, StoreTrait.Either)]
-public sealed class RestartTests(EndToEndTests.Embedded fixture) : IClassFixture<EndToEndTests.Embedded>
+public sealed class RestartTests(RestartTests.Either fixture) : IClassFixture<RestartTests.Either>
 {
+    public sealed class Either() : EndToEnd.Fixture;
+
     private LocalCluster Cluster => fixture.Cluster;
 
     [Fact]

@@ -100,12 +100,29 @@ internal sealed class FakeCompute : ComputeService.ComputeServiceBase
         await foreach (var message in requestStream.ReadAllAsync(context.CancellationToken))
         {
             name = message.Header?.Name ?? name;
+            if (message.Header is { } header)
+            {
+                Requests.Add(header);
+            }
+
             LargestChunk = Math.Max(LargestChunk, message.Chunk.Length);
             message.Chunk.WriteTo(bytes);
         }
 
         Imported = bytes.ToArray();
         return new() { Metadata = new() { Name = name }, SizeBytes = Imported.Length, Digest = "sha256:00" };
+    }
+
+    public Func<GetImageRequest, Image> OnGetImage { get; set; } = _ => throw Unset();
+
+    public override Task<Image> GetImage(GetImageRequest request, ServerCallContext context) => Record(request, OnGetImage);
+
+    public override async Task ImportImageFromUrl(
+        ImportImageFromUrlRequest request, IServerStreamWriter<ImportImageFromUrlResponse> responseStream, ServerCallContext context)
+    {
+        Requests.Add(request);
+        await responseStream.WriteAsync(new() { Status = "fetching from here", BytesDone = 1 << 20, BytesTotal = 2 << 20 });
+        await responseStream.WriteAsync(new() { Image = new() { Metadata = new() { Name = request.Image.Name }, SizeBytes = 2 << 20, Digest = "sha256:00" } });
     }
 
     public override Task WatchInstances(

@@ -6,7 +6,7 @@ namespace Hypervisor.Tests.Docs;
 /// <summary>Protects: documents name files that exist. A path that moved without its document fails here.</summary>
 public sealed partial class DocumentedPathsTests
 {
-    private static readonly string Root = FindRoot();
+    internal static readonly string Root = FindRoot();
 
     public static TheoryData<string> Documents()
     {

@@ -4,6 +4,7 @@ using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Images.Aliases;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
@@ -14,13 +15,15 @@ namespace Hypervisor.Server.Api.Instances;
 
 /// <summary>CreateInstance and CreateInstances.</summary>
 /// <param name="placement">Null leaves every placement to the controller.</param>
+/// <param name="aliases">Null means that every image is called as it is written.</param>
 internal sealed class InstanceCreation(
     ViewReads reads,
     StoreWriter writer,
     IRandomSource random,
     TimeProvider time,
     ErrorTranslation errors,
-    IFirstPlacement? placement = null)
+    IFirstPlacement? placement = null,
+    ImageAliases? aliases = null)
 {
     public Task<Instance> CreateAsync(CreateInstanceRequest request, CancellationToken cancellationToken)
     {
@@ -81,6 +84,7 @@ internal sealed class InstanceCreation(
 
             var id = new InstanceId(random.NewUid());
             var record = NewRecord(request, project, id, view, key);
+            ImageValidation.Check(record.Spec, view.Image(project, record.Spec.Image));
             if (request.DryRun)
             {
                 return DryRun(id, record, view);
@@ -185,7 +189,14 @@ internal sealed class InstanceCreation(
     private InstanceSpecRecord NewRecord(CreateInstanceRequest request, string project, InstanceId id, ClusterView view, RequestKey key)
     {
         var now = time.GetUtcNow();
-        var spec = SpecDefaults.Fill(request.Spec);
+        var asked = request.Spec;
+        if (aliases?.Resolve(asked.Image, asked.Type) is { } meant && meant != asked.Image)
+        {
+            asked = asked.Clone();
+            asked.Image = meant;
+        }
+
+        var spec = SpecDefaults.Fill(asked);
         spec.ImageDigest = spec.ImagePullPolicy == ImagePullPolicy.Always ? "" : view.Image(project, spec.Image)?.Record.Image?.Digest ?? "";
         var record = new InstanceSpecRecord
         {

@@ -1,6 +1,7 @@
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Instances.Updates;
+using Hypervisor.Server.Images.Aliases;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 
@@ -17,7 +18,8 @@ internal static class InstanceServices
             provider.GetRequiredService<IRandomSource>(),
             provider.GetRequiredService<TimeProvider>(),
             provider.GetRequiredService<ErrorTranslation>(),
-            provider.GetService<IFirstPlacement>()));
+            provider.GetService<IFirstPlacement>(),
+            provider.GetService<ImageAliases>()));
         services.AddSingleton<InstanceDeletion>();
         services.AddSingleton<InstancePower>();
         services.AddSingleton(provider => new InstanceUpdate(

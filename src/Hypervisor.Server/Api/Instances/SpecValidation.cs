@@ -39,6 +39,12 @@ internal static class SpecValidation
             violations.Add($"{field}.desired_state", "an instance cannot be created paused; create it and call PauseInstance.");
         }
 
+        if (spec.DesiredState == DesiredState.Suspended)
+        {
+            violations.Add($"{field}.desired_state", "an instance cannot be created suspended.");
+        }
+
+        MachineValidation.Check(spec, field, violations);
         CheckStop(spec.Stop, spec.Type, $"{field}.stop", violations);
         RestartValidation.Check(spec.Restart, spec.Type, $"{field}.restart", violations);
         RestartValidation.Check(spec.Health, spec.Type, $"{field}.health", violations);

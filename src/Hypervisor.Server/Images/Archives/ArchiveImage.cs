@@ -1,4 +1,5 @@
 using Hypervisor.Hosting.Registries;
+using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Server.Images.Archives;
 
@@ -23,4 +24,12 @@ internal sealed record VerifiedImage(ImageReference? Name, ImageDigest Digest, O
 
     /// <summary>Its layers too were verified and are in the blob store.</summary>
     public bool Stored { get; init; } = true;
+
+    public ImageFormat Format { get; init; } = ImageFormat.Oci;
+
+    /// <summary>Of disk images and kernel sets.</summary>
+    public long VirtualSizeBytes { get; init; }
+
+    /// <summary>An OCI image runs as every type: the node makes of it what the type needs.</summary>
+    public IReadOnlyList<InstanceType> Types { get; init; } = ImageMetadata.TypesOf(ImageFormat.Oci);
 }

@@ -17,6 +17,12 @@ internal sealed class ArchiveImporter(BlobStore blobs, ImagesConfiguration limit
         IAsyncEnumerable<ReadOnlyMemory<byte>> pieces, ImageReference? wanted, BlobLease lease, CancellationToken cancellationToken)
     {
         await using var upload = new UploadStream(pieces.GetAsyncEnumerator(cancellationToken), limits.MaxArchiveBytes, time);
+        return await ImportAsync(upload, wanted, lease, cancellationToken);
+    }
+
+    /// <inheritdoc cref="ImportAsync(IAsyncEnumerable{ReadOnlyMemory{byte}}, ImageReference?, BlobLease, CancellationToken)"/>
+    public async Task<VerifiedImage> ImportAsync(UploadStream upload, ImageReference? wanted, BlobLease lease, CancellationToken cancellationToken)
+    {
         using var archive = await SpooledArchive.ReceiveAsync(upload, blobs, limits.MaxUnpackedBytes, cancellationToken);
         var images = OciLayoutReader.Applies(archive) ? new OciLayoutReader(archive).Read()
             : DockerSaveReader.Applies(archive) ? DockerSaveReader.Read(archive)

@@ -39,7 +39,8 @@ internal sealed record OciPlatform(string? Architecture, string? Os);
 
 internal sealed record OciIndex(int SchemaVersion, string? MediaType, IReadOnlyList<OciDescriptor?>? Manifests);
 
-internal sealed record OciManifest(int SchemaVersion, string? MediaType, OciDescriptor? Config, IReadOnlyList<OciDescriptor?>? Layers);
+internal sealed record OciManifest(
+    int SchemaVersion, string? MediaType, OciDescriptor? Config, IReadOnlyList<OciDescriptor?>? Layers, string? ArtifactType = null);
 
 internal sealed record OciLayout(string? ImageLayoutVersion);
 
@@ -73,6 +74,7 @@ internal sealed record DockerSaveImage(
 [JsonSerializable(typeof(OciLayout))]
 [JsonSerializable(typeof(OciConfig))]
 [JsonSerializable(typeof(IReadOnlyList<DockerSaveImage>))]
+[JsonSerializable(typeof(Disks.DiskImageConfig))]
 internal sealed partial class OciJson : JsonSerializerContext
 {
     /// <summary>For writing: the default encoder spells '+' as an escape, and other tools' manifests of the same image do not.</summary>

@@ -25,8 +25,55 @@ internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
+        if (_piece.Length == 0)
+        {
+            _piece = await NextAsync(cancellationToken);
+        }
+
+        var count = Math.Min(buffer.Length, _piece.Length);
+        _piece[..count].CopyTo(buffer);
+        _piece = _piece[count..];
+        return count;
+    }
+
+    /// <summary>The next bytes, which are still to be read; fewer at the end.</summary>
+    public async Task<ReadOnlyMemory<byte>> PeekAsync(int count, CancellationToken cancellationToken)
+    {
+        while (_piece.Length < count && await ReadAheadAsync(cancellationToken) is { Length: > 0 } joined)
+        {
+            _piece = joined;
+        }
+
+        return _piece[..Math.Min(count, _piece.Length)];
+    }
+
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    /// <returns>What is there and the next piece; empty at the end.</returns>
+    private async Task<byte[]> ReadAheadAsync(CancellationToken cancellationToken)
+    {
+        // Copied first: a piece is the sender's again once the next one is asked for.
+        var present = _piece.ToArray();
+        _piece = present;
+        var next = await NextAsync(cancellationToken);
+        return next.Length == 0 ? [] : [.. present, .. next.Span];
+    }
+
+    /// <returns>Empty at the end only.</returns>
+    private async Task<ReadOnlyMemory<byte>> NextAsync(CancellationToken cancellationToken)
+    {
         var since = time.GetTimestamp();
-        while (_piece.Length == 0 && !_ended)
+        ReadOnlyMemory<byte> piece = default;
+        while (piece.Length == 0 && !_ended)
         {
             try
             {
@@ -47,8 +94,8 @@ internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces
 
             if (!_ended)
             {
-                _piece = pieces.Current;
-                BytesRead += _piece.Length;
+                piece = pieces.Current;
+                BytesRead += piece.Length;
                 if (BytesRead > maxBytes)
                 {
                     throw new InvalidImageException($"The archive is larger than {maxBytes} bytes; the server's images.max_archive_size bounds it.");
@@ -56,22 +103,8 @@ internal sealed class UploadStream(IAsyncEnumerator<ReadOnlyMemory<byte>> pieces
             }
         }
 
-        var count = Math.Min(buffer.Length, _piece.Length);
-        _piece[..count].CopyTo(buffer);
-        _piece = _piece[count..];
-        return count;
+        return piece;
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     /// <summary>An enumerator that still waits for a client cannot be disposed; it ends with the client's call.</summary>
     public override async ValueTask DisposeAsync()

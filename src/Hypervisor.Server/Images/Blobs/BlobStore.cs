@@ -59,6 +59,16 @@ internal sealed class BlobStore
     /// <exception cref="ImageStorageException"/>
     public BlobUpload BeginUpload() => Guarded(() => new BlobUpload(this, CreateTemporary(FileOptions.None)));
 
+    /// <summary>What is not there is refused before any of it is written.</summary>
+    /// <exception cref="ImageStorageException">The file system has less free space.</exception>
+    public void RequireRoom(long bytes)
+    {
+        if (Guarded(() => new DriveInfo(_directory).AvailableFreeSpace) is var free && free < bytes)
+        {
+            throw Translate(new IOException($"{bytes} bytes are to be written, {free} are free", NoRoom[1]));
+        }
+    }
+
     /// <summary>Blobs committed or named under the lease stay until it is disposed, whether or not a record names them.</summary>
     public BlobLease Lease() => new(this);
 

@@ -5,6 +5,9 @@ namespace Hypervisor.Server.Images.Blobs;
 /// <summary>A blob in the making: written to a temporary file, hashed on the way. Disposing without commit leaves nothing.</summary>
 internal sealed class BlobUpload(BlobStore store, FileStream file) : IDisposable
 {
+    /// <summary>Zeros of this length and more become a hole of the file.</summary>
+    private const int HoleBytes = 4096;
+
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
     private bool _committed;
 
@@ -17,12 +20,39 @@ internal sealed class BlobUpload(BlobStore store, FileStream file) : IDisposable
         Length += data.Length;
         try
         {
-            file.Write(data);
+            if (data.Length >= HoleBytes && !data.ContainsAnyExcept((byte)0))
+            {
+                file.Seek(data.Length, SeekOrigin.Current);
+            }
+            else
+            {
+                file.Write(data);
+            }
         }
         catch (IOException exception)
         {
             throw BlobStore.Translate(exception);
         }
+    }
+
+    /// <summary>What was written before, to judge it as a whole; beyond it there are zeros.</summary>
+    /// <exception cref="ImageStorageException"/>
+    public void Read(long offset, Span<byte> buffer)
+    {
+        try
+        {
+            for (int count; buffer.Length > 0 && (count = RandomAccess.Read(file.SafeFileHandle, buffer, offset)) > 0;)
+            {
+                offset += count;
+                buffer = buffer[count..];
+            }
+        }
+        catch (IOException exception)
+        {
+            throw BlobStore.Translate(exception);
+        }
+
+        buffer.Clear();
     }
 
     /// <summary>Makes the blob durable and gives it its name, if it is the expected one.</summary>
@@ -38,6 +68,7 @@ internal sealed class BlobUpload(BlobStore store, FileStream file) : IDisposable
 
         return BlobStore.Guarded(() =>
         {
+            file.SetLength(Length);
             file.Flush(flushToDisk: true);
             store.Publish(file.Name, digest, lease);
             _committed = true;

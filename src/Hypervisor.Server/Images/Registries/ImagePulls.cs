@@ -4,6 +4,7 @@ using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Images.Aliases;
 using Hypervisor.Server.Images.Archives;
 using Hypervisor.Server.Images.Blobs;
 using Hypervisor.Server.State;
@@ -14,9 +15,10 @@ namespace Hypervisor.Server.Images.Registries;
 /// Brings images to this server's disk, layers included and judged as an archive's are, so that they run without their
 /// registry. One pull for all who ask for the same meanwhile.
 /// </summary>
+/// <param name="aliases">Null means that there are none.</param>
 internal sealed class ImagePulls(
     ViewReads reads, BlobStore blobs, ImageResolution resolution, RemoteImages remote, RegistryDirectory directory, RegistryClient client,
-    ImagesConfiguration limits, TimeProvider time) : IDisposable
+    ImagesConfiguration limits, TimeProvider time, AliasImports? aliases = null) : IDisposable
 {
     private readonly SharedWork<(string Project, string Reference, ImagePullPolicy Policy)> _pulls = new();
     private readonly SharedProgress _progress = new();
@@ -26,7 +28,7 @@ internal sealed class ImagePulls(
     /// <exception cref="RpcException">INVALID_ARGUMENT, RESOURCE_EXHAUSTED, and what the registry answered.</exception>
     public async Task PullAsync(PullImageRequest request, Func<PullImageResponse, Task> report, CancellationToken cancellationToken)
     {
-        var project = ImageRequests.Check(request.Project, request.Image, request.RequestId, nameRequired: true, "image", out var parsed);
+        var project = ImageRequests.Check(request.Project, aliases?.Resolve(request.Image) ?? request.Image, request.RequestId, nameRequired: true, "image", out var parsed);
         var reference = parsed!.Value;
         var policy = request.Policy == ImagePullPolicy.Unspecified ? ImagePullPolicy.Always : request.Policy;
         if (policy is not (ImagePullPolicy.Always or ImagePullPolicy.IfNotPresent))
@@ -81,6 +83,12 @@ internal sealed class ImagePulls(
             if (policy == ImagePullPolicy.IfNotPresent && present is { Stored: true })
             {
                 progress.Done($"{name} is stored already");
+                return;
+            }
+
+            if (aliases?.DiskOf(reference) is { } disk)
+            {
+                await aliases.ImportAsync(project, disk, progress, cancellationToken);
                 return;
             }
 

@@ -3,8 +3,10 @@ using Hypervisor.Hosting.Registries;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Images.Aliases;
 using Hypervisor.Server.Images.Archives;
 using Hypervisor.Server.Images.Blobs;
+using Hypervisor.Server.Images.Disks;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Images.Registries;
@@ -12,10 +14,12 @@ namespace Hypervisor.Server.Images.Registries;
 /// <summary>
 /// What a reference means, and where its blobs are. What the catalogue does not have is looked up at the registry, once for
 /// all who ask meanwhile, and is in the catalogue from then on: manifest and configuration on this server's disk, layers at
-/// the registry.
+/// the registry. Disk images of aliases are imported from where the alias says.
 /// </summary>
+/// <param name="aliases">Null means that there are none.</param>
 internal sealed class ImageResolution(
-    ViewReads reads, BlobStore blobs, ImageRecords records, RemoteImages remote, RegistryDirectory directory, TimeProvider time) : IDisposable
+    ViewReads reads, BlobStore blobs, ImageRecords records, RemoteImages remote, RegistryDirectory directory, TimeProvider time,
+    AliasImports? aliases = null) : IDisposable
 {
     private readonly SharedWork<(string Project, string Reference)> _lookups = new();
     private readonly SemaphoreSlim _places = new(Limits.Registries.Lookups);
@@ -34,7 +38,8 @@ internal sealed class ImageResolution(
         }
 
         var entry = await FindAsync(project, reference, cancellationToken);
-        if (request.PullPolicy == ImagePullPolicy.Always || entry is null)
+        var disk = aliases?.DiskOf(reference);
+        if (entry is null || (request.PullPolicy == ImagePullPolicy.Always && (disk is not null || IsOci(entry))))
         {
             if (request.PullPolicy == ImagePullPolicy.Never)
             {
@@ -43,7 +48,7 @@ internal sealed class ImageResolution(
                     $"Image '{reference}' is not in project '{project}', and image_pull_policy NEVER forbids to ask its registry; import or pull it.");
             }
 
-            await _lookups.RunAsync((project, reference.ToString()), shared => LookUpAsync(project, reference, shared), cancellationToken);
+            await _lookups.RunAsync((project, reference.ToString()), shared => LookUpAsync(project, reference, disk, shared), cancellationToken);
             entry = await FindAsync(project, reference, cancellationToken);
         }
 
@@ -61,7 +66,12 @@ internal sealed class ImageResolution(
     {
         // A name may have got other content since: what the record says holds for its own digest only.
         var image = entry?.Record.Image is { } record && record.Digest == digest.Value ? record : null;
-        var response = new ResolveImageResponse { Digest = digest.Value, Stored = image?.Stored ?? blobs.SizeOf(digest) is not null };
+        var response = new ResolveImageResponse
+        {
+            Digest = digest.Value,
+            Stored = image?.Stored ?? blobs.SizeOf(digest) is not null,
+            Format = image is null ? FormatOf(digest) : image.Format == ImageFormat.Unspecified ? ImageFormat.Oci : image.Format,
+        };
         if (image is null ? !response.Stored : image.Source.Length > 0)
         {
             response.Source = directory.ForAgent(reference);
@@ -70,8 +80,31 @@ internal sealed class ImageResolution(
         return response;
     }
 
-    private async Task LookUpAsync(string project, ImageReference reference, CancellationToken cancellationToken)
+    /// <summary>A disk image that was imported has no registry that could be asked for a newer one.</summary>
+    private static bool IsOci(ImageEntry entry) => entry.Record.Image.Format is ImageFormat.Unspecified or ImageFormat.Oci;
+
+    /// <summary>Of an image whose name means something else by now: what its manifest says, where this server has it.</summary>
+    private ImageFormat FormatOf(ImageDigest digest)
     {
+        using var stream = blobs.OpenRead(digest);
+        if (stream is null || stream.Length > Limits.Images.JsonBytes)
+        {
+            return ImageFormat.Unspecified;
+        }
+
+        var content = new byte[stream.Length];
+        stream.ReadExactly(content);
+        return DiskDocuments.FormatOf(OciJson.Parse(content, OciJson.Default.OciManifest, "The manifest"));
+    }
+
+    private async Task LookUpAsync(string project, ImageReference reference, Configuration.AliasDisk? disk, CancellationToken cancellationToken)
+    {
+        if (disk is not null)
+        {
+            await aliases!.EnsureAsync(project, disk, cancellationToken);
+            return;
+        }
+
         var name = reference.ToString();
         _failures.ThrowIfRecent(name);
         using var deadline = new Deadline(Limits.Registries.Lookup, time, cancellationToken);

@@ -26,6 +26,16 @@ internal sealed class RegistryDirectory
         _mirrors = configured.ToDictionary(registry => registry.Host, registry => registry.Mirrors, StringComparer.Ordinal);
     }
 
+    /// <summary>Hosts of <c>images.import_hosts</c>; what authority one has is said under <c>registries</c>, its credentials are not for this.</summary>
+    public static IReadOnlyList<RegistryHost> ImportHosts(ServerConfiguration configuration) =>
+    [
+        .. configuration.Images.ImportHosts.Select(name => new RegistryHost(name)
+        {
+            Trusted = true,
+            CertificateAuthority = configuration.Registries.FirstOrDefault(registry => registry.Host == name)?.CertificateAuthority ?? "",
+        }),
+    ];
+
     public RegistrySource SourceOf(ImageReference reference) => new(
         reference.Repository,
         [.. _mirrors.GetValueOrDefault(reference.Registry, []).Append(reference.Registry).Select(HostOf)],

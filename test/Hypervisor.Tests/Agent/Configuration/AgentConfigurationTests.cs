@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Configuration;
+using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Configuration;
 using Hypervisor.Hosting.Yaml;
 using Hypervisor.Protocol.V1;
@@ -37,9 +38,13 @@ public sealed class AgentConfigurationTests
             run_dir: /run/a
             insecure: true
             libvirt: {uri: qemu:///session}
-            containerd: {address: /run/c.sock, namespace: n, snapshotter: native, shim_group: false, seccomp_profile: /p.json, cgroup_parent: /g}
+            containerd: {address: /run/c.sock, namespace: n, snapshotter: native, shim_group: false, seccomp_profile: /p.json, cgroup_parent: /g, state: /run/s, foreign_architectures: true}
             network: {enabled: false, bridge: br7, dns: [192.0.2.53]}
-            log: {level: warn}
+            logs: {max_size: 1MiB, max_files: 3}
+            images: {cache_bytes: 2GiB}
+            log: {level: warn, format: json}
+            metrics_addr: 127.0.0.1:9952
+            telemetry: {otlp_endpoint: "http://127.0.0.1:4317"}
             """);
 
         Assert.Equal(new HostPort("n1", 6000), configuration.AdvertiseAddress);
@@ -47,6 +52,12 @@ public sealed class AgentConfigurationTests
         Assert.Equal([InstanceType.Container, InstanceType.Vm], configuration.SupportedInstanceTypes);
         Assert.Equal("/run/c.sock", configuration.Containerd.SocketPath);
         Assert.False(configuration.Containerd.ShimGroup);
+        Assert.Equal("/run/s", configuration.Containerd.StateDirectory);
+        Assert.True(configuration.Containerd.ForeignArchitectures);
+        Assert.Equal(new LogLimits(1 << 20, 3), configuration.Logs);
+        Assert.Equal(2L << 30, configuration.ImageCacheBytes);
+        Assert.Equal(9952, configuration.MetricsAddress?.Port);
+        Assert.Equal("http://127.0.0.1:4317/", configuration.OtlpEndpoint?.ToString());
         Assert.Equal("br7", configuration.Network.Bridge);
         Assert.Single(configuration.Network.DnsServers);
     }

@@ -63,23 +63,44 @@ public sealed class CompletionTests
             _hypervisor_ctl
             printf '%s\n' "${COMPREPLY[@]}"
             """;
-        using var bash = Process.Start(new ProcessStartInfo("bash", ["--norc", "-c", script]) { RedirectStandardOutput = true })!;
-        var output = await bash.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
-        await bash.WaitForExitAsync(TestContext.Current.CancellationToken);
 
-        Assert.Equal("1\nlatest\n", output);
+        Assert.Equal((0, "1\nlatest\n"), await ShellAsync("bash", "--norc", "-c", script));
+    }
+
+    [Fact]
+    public async Task Fish_completes_with_the_script()
+    {
+        var script = Scripts.For(Shell.Fish) + """
+
+            function hypervisor-ctl; test "$argv" = "__complete -- image delete bus"; and printf 'busybox:1\timage\n'; end
+            complete -C 'hypervisor-ctl image delete bus'
+            """;
+
+        Assert.Equal((0, "busybox:1\timage\n"), await ShellAsync("fish", "--no-config", "-c", script));
     }
 
     [Theory]
-    [InlineData("bash")]
-    [InlineData("zsh")]
-    [InlineData("fish")]
-    public async Task Each_shell_has_a_script(string shell)
+    [InlineData("bash", "-n")]
+    [InlineData("zsh", "-n")]
+    [InlineData("fish", "--no-execute")]
+    public async Task Each_shell_reads_its_script(string shell, string check)
     {
         var run = new CtlRun();
-
         Assert.Equal(0, await run.RunAsync(null, "completion", shell));
-
         Assert.Contains("__complete --", run.Out, StringComparison.Ordinal);
+
+        using var folder = new ScratchFolder();
+        var file = Path.Combine(folder.Path, "completion");
+        await File.WriteAllTextAsync(file, run.Out, TestContext.Current.CancellationToken);
+
+        Assert.Equal((0, ""), await ShellAsync(shell, check, file));
+    }
+
+    private static async Task<(int ExitCode, string Output)> ShellAsync(string shell, params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(shell, arguments) { RedirectStandardOutput = true })!;
+        var output = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        return (process.ExitCode, output);
     }
 }

@@ -34,8 +34,16 @@ public sealed class ServerConfigurationTests
             scheduler: {strategy: binpack}
             images: {max_archive_size: 1G, max_unpacked_size: 2G, max_concurrent_imports: 1}
             log: {level: debug}
+            advertise_addr: server-1:50051
+            allowed_origins: ["https://console.example"]
+            etcd: {endpoints: ["https://etcd-1:2379"], dial_timeout: 7s, ca: /ca.pem, cert: /c.pem, key: /k.pem, username: u, password: p}
+            telemetry: {otlp_endpoint: "http://127.0.0.1:4317"}
             """);
 
+        Assert.Equal("server-1", configuration.AdvertiseAddress?.Host);
+        Assert.Single(configuration.AllowedOrigins);
+        Assert.Equal((TimeSpan.FromSeconds(7), "u", "p"), (configuration.Etcd!.DialTimeout, configuration.Etcd.Username, configuration.Etcd.Password.Reveal()));
+        Assert.Equal("http://127.0.0.1:4317/", configuration.Telemetry.OtlpEndpoint?.ToString());
         Assert.Equal(new HostPort("", 50051), configuration.GrpcAddress);
         Assert.Equal(
             (TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(30)), (configuration.Heartbeat.Interval, configuration.Heartbeat.Timeout));
@@ -83,7 +91,7 @@ public sealed class ServerConfigurationTests
     [InlineData("registries: docker.io\n", "s.yaml:1: registries: is a value – write a list of sections")]
     [InlineData("registries:\n  - docker.io\n", "s.yaml:1: registries: is a list of something else")]
     [InlineData("registries:\n  - mirrors: [a]\n", "s.yaml:1: registries: is missing")]
-    [InlineData("registries:\n  - host: https://docker.io\n", "s.yaml:2: registries[0].host: is not a registry (https://docker.io)")]
+    [InlineData("registries:\n  - host: https://docker.io\n", "s.yaml:2: registries[0].host: is not a host (https://docker.io)")]
     [InlineData("registries:\n  - host: a\n    mirors: [b]\n", "s.yaml:3: registries[0].mirors: is not a known key – did you mean \"mirrors\"?")]
     [InlineData("registries:\n  - host: a\n  - host: a\n", "s.yaml:3: registries[1].host: repeats a registry (a)")]
     [InlineData("registries:\n  - host: a\n    username: b\n", "s.yaml:3: registries[0].username: is given without its counterpart")]
@@ -122,7 +130,7 @@ public sealed class ServerConfigurationTests
     }
 
     [Fact]
-    public void The_environment_overrides_every_key()
+    public void The_environment_overrides_keys_of_every_depth()
     {
         var configuration = Parse("grpc_addr: 127.0.0.1:1\n", new() { ["HYPERVISOR_SERVER_GRPC_ADDR"] = "127.0.0.1:2", ["HYPERVISOR_SERVER_HEARTBEAT_TIMEOUT"] = "9s" });
 

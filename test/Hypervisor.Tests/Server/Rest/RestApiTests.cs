@@ -77,6 +77,21 @@ public sealed class RestApiTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Images_are_got_and_imported_over_rest_as_over_grpc()
+    {
+        using var missing = await SendAsync(HttpMethod.Get, "/v1/projects/default/images/registry.example:5000/team/disk:1");
+        Assert.Equal(HttpStatusCode.NotFound, missing.StatusCode);
+        Assert.Contains("registry.example:5000/team/disk:1", await missing.Content.ReadAsStringAsync(Token), StringComparison.Ordinal);
+
+        using var refused = await SendAsync(
+            HttpMethod.Post, "/v1/projects/default/images:importUrl", """{"url":"file:///etc/passwd","image":{"name":"disk:1","format":"IMAGE_FORMAT_RAW"}}""");
+        var answer = await refused.Content.ReadAsStringAsync(Token);
+        Assert.Equal(HttpStatusCode.BadRequest, refused.StatusCode);
+        Assert.Contains("\"url\"", answer, StringComparison.Ordinal);
+        Assert.Contains("image.checksum", answer, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Pages_of_other_sites_change_nothing()
     {
         using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/projects/default/instances") { Content = Body(Web("web")) };

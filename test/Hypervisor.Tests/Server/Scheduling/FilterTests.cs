@@ -37,6 +37,20 @@ public sealed class FilterTests
     }
 
     [Theory]
+    [InlineData(AcceleratorRequirement.Unspecified, Accelerator.None, null)]
+    [InlineData(AcceleratorRequirement.Any, Accelerator.Tcg, null)]
+    [InlineData(AcceleratorRequirement.Kvm, Accelerator.Kvm, null)]
+    [InlineData(AcceleratorRequirement.Kvm, Accelerator.Tcg, "runs guests with software emulation, not with KVM")]
+    [InlineData(AcceleratorRequirement.Tcg, Accelerator.Unspecified, "runs guests with nothing, not with software emulation")]
+    public void An_accelerator_that_is_asked_for_is_one_that_was_found_to_work(AcceleratorRequirement asked, Accelerator found, string? reason)
+    {
+        var node = Node("n");
+        node.Inventory.Accelerator = found;
+
+        Assert.Equal(reason, new AcceleratorFilter().Judge(Request(type: InstanceType.Microvm) with { Accelerator = asked }, node)?.OfOne);
+    }
+
+    [Theory]
     [InlineData("", "", null)]
     [InlineData("eu", "a", null)]
     [InlineData("us", "", "is not in region us")]

@@ -108,6 +108,20 @@ public sealed class CreateValidationTests
         { "spec.constraints.strategy", request => request.Spec.Constraints = new() { Strategy = (PlacementStrategy)9 } },
         { "spec.desired_state", request => request.Spec.DesiredState = (DesiredState)9 },
         { "spec.desired_state", request => request.Spec.DesiredState = DesiredState.Paused },
+        { "spec.desired_state", request => request.Spec.DesiredState = DesiredState.Suspended },
+        { "spec.machine", request => request.Spec.Machine = new() },
+        { "spec.cloud_init", request => request.Spec.CloudInit = new() },
+        { "spec.snapshots", request => request.Spec.Snapshots.Add(new SnapshotSpec { Name = "a" }) },
+        { "spec.restore", request => request.Spec.Restore = new() },
+        { "spec.source", request => request.Spec.Source = new() },
+        { "spec.cloud_init", request => { request.Spec.Type = InstanceType.Microvm; request.Spec.CloudInit = new(); } },
+        { "spec.machine.firmware", request => request.Spec = Machine(InstanceType.Vm, new() { Firmware = (Firmware)9 }) },
+        { "spec.machine.firmware", request => request.Spec = Machine(InstanceType.Microvm, new() { Firmware = Firmware.Uefi }) },
+        { "spec.machine.accelerator", request => request.Spec = Machine(InstanceType.Vm, new() { Accelerator = (AcceleratorRequirement)9 }) },
+        { "spec.machine.cpu_model", request => request.Spec = Machine(InstanceType.Vm, new() { CpuModel = "max,+vmx" }) },
+        { "spec.machine.cpu_model", request => request.Spec = Machine(InstanceType.Microvm, new() { CpuModel = "max" }) },
+        { "spec.machine.topology.cores", request => request.Spec = Machine(InstanceType.Vm, new() { Topology = new() { Sockets = 1, Threads = 1 } }) },
+        { "spec.machine.warm_start", request => request.Spec = Machine(InstanceType.Vm, new() { WarmStart = true }) },
         { "spec.stop.signal", request => request.Spec.Stop = new() { Signal = "SIGNOTHING" } },
         { "spec.stop.signal", request => request.Spec.Stop = new() { Signal = "65" } },
         { "spec.stop.grace_period", request => request.Spec.Stop = new() { GracePeriod = new() { Seconds = -1 } } },
@@ -189,6 +203,8 @@ public sealed class CreateValidationTests
     private static InstanceSpec Vm(params Disk[] disks) => new() { Type = InstanceType.Vm, Image = "debian", Disks = { disks } };
 
     private static InstanceSpec Vm(ProcessSpec process) => new() { Type = InstanceType.Vm, Image = "debian", Process = process };
+
+    private static InstanceSpec Machine(InstanceType type, MachineSpec machine) => new() { Type = type, Image = "debian", Machine = machine };
 
     private static NetworkSpec Ports(params PublishedPort[] ports) => new() { Ports = { ports } };
 

@@ -38,6 +38,23 @@ public sealed class InstanceCreationTests
     }
 
     [Fact(Timeout = 60_000)]
+    public async Task An_image_that_the_type_cannot_run_is_refused_with_the_field()
+    {
+        await using var replica = await Replica.StartAsync();
+        await replica.WriteAsync(new StoreOperation.Put(
+            Keys.Image("default", "busybox:latest"),
+            new ImageRecord { Image = new() { Digest = "sha256:ab", Format = ImageFormat.Qcow2, Types_ = { InstanceType.Vm } } }.ToByteArray()));
+
+        var refused = await Assert.ThrowsAsync<RpcException>(() => replica.CreateAsync("web"));
+        Assert.Equal(StatusCode.InvalidArgument, refused.StatusCode);
+        Assert.Contains("spec.image", refused.Status.Detail, StringComparison.Ordinal);
+        Assert.Contains("disk image (qcow2)", refused.Status.Detail, StringComparison.Ordinal);
+
+        var created = await replica.CreateAsync("vm", "", request => request.Spec = new() { Type = InstanceType.Vm, Image = "busybox" });
+        Assert.Equal("sha256:ab", created.Spec.ImageDigest);
+    }
+
+    [Fact(Timeout = 60_000)]
     public async Task The_same_request_again_answers_with_the_same_object_and_another_one_is_refused()
     {
         await using var replica = await Replica.StartAsync();
