@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Networking;
 using Hypervisor.Protocol.V1;
@@ -120,7 +121,7 @@ internal static class GuestPlan
         _ => null,
     };
 
-    private static GuestConfig Config(InstanceDefinition definition, Images.ImageDefaults image, GuestOptions options)
+    private static GuestConfig Config(InstanceDefinition definition, ImageDefaults image, GuestOptions options)
     {
         var spec = definition.Assignment.Spec;
         var process = spec.Process;

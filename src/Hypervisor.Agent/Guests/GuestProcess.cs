@@ -74,8 +74,9 @@ internal static class GuestProcess
         : null;
 
     /// <param name="isOurs">Looks at the command line.</param>
+    /// <remarks>In the middle of execve(2), and at its very end, a process has no command line for a moment: then its mark alone tells.</remarks>
     public static bool IsRunning(ProcessMark mark, Predicate<IReadOnlyList<string>> isOurs) =>
-        Mark(mark.Id) == mark && isOurs(CommandLine(mark.Id));
+        Mark(mark.Id) == mark && CommandLine(mark.Id) is var line && (line.Count == 0 || isOurs(line)) && Mark(mark.Id) == mark;
 
     /// <summary>Empty for a process that is gone.</summary>
     public static IReadOnlyList<string> CommandLine(int processId) =>
