@@ -30,7 +30,9 @@ public sealed class FrameTests
     {
         var left = Write(FrameType.Output, 7, [.. Enumerable.Repeat((byte)0x7E, 100)]);
         var next = Write(FrameType.HelloBack, 0, [1, 2, 3]);
-        for (var cut = 0; cut < left.Length; cut++)
+
+        // The last byte is a border, as the first of the next one is: without it nothing is missing.
+        for (var cut = 0; cut < left.Length - 1; cut++)
         {
             // The beginning without its end, and the end without its beginning.
             Assert.Equal([FrameType.HelloBack], Read([.. left[..cut], .. next]).Select(frame => frame.Type));

@@ -77,7 +77,9 @@ public sealed class GuestChannelTests : IDisposable
         await guest.SendAsync(FrameType.Output, 1, "hello"u8.ToArray());
         var buffer = new byte[3];
         Assert.Equal(3, await exec.ReadAsync(LogStream.Stdout, buffer, TestContext.Current.CancellationToken));
-        Assert.Equal((FrameType.Credit, new byte[] { 1, 3, 0, 0, 0 }), await guest.ReadAsync() is var credit ? (credit.Type, credit.Payload) : default);
+        var credit = await guest.ReadAsync();
+        Assert.Equal(FrameType.Credit, credit.Type);
+        Assert.Equal<byte>([1, 3, 0, 0, 0], credit.Payload);
         var writing = exec.WriteAsync(new byte[ChannelLimits.CreditBytes + 1], TestContext.Current.CancellationToken).AsTask();
         for (var taken = 0; taken < ChannelLimits.CreditBytes;)
         {
