@@ -7,7 +7,7 @@ namespace Hypervisor.FirecrackerStandIn;
 /// <summary>The rules beyond the shape of bodies: what has to exist, what may be there once, what goes together.</summary>
 internal sealed partial class Microvm
 {
-    private static readonly IReadOnlyDictionary<string, (string Key, string Name)> Lists = new Dictionary<string, (string, string)>
+    private static readonly Dictionary<string, (string Key, string Name)> Lists = new()
     {
         ["/drives/{drive_id}"] = ("drives", "drive_id"),
         ["/pmem/{id}"] = ("pmem", "id"),

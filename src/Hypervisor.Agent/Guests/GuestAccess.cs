@@ -26,7 +26,7 @@ internal sealed class GuestAccess(IGuestDirectory guests, GuestChannels channels
 
     public async Task<IInstanceProcess> AttachAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
-        var guest = await FindAsync(id, epoch, cancellationToken, paused: true);
+        var guest = await FindAsync(id, epoch, paused: true, cancellationToken);
         if (guest.Config is not { } config)
         {
             return await consoles.AttachAsync(id, guest.ConsoleSocket, guest.ConsoleLog, cancellationToken);
@@ -40,7 +40,7 @@ internal sealed class GuestAccess(IGuestDirectory guests, GuestChannels channels
 
     public async Task<InstanceStats> MeasureAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
-        var guest = await FindAsync(id, epoch, cancellationToken, paused: true);
+        var guest = await FindAsync(id, epoch, paused: true, cancellationToken);
         return guest is { Config: not null, State: VmmState.Running }
             ? await channels.MeasureAsync(id, guest.ChannelSocket, cancellationToken)
             : await guests.MeasureAsync(id, cancellationToken);
@@ -82,12 +82,12 @@ internal sealed class GuestAccess(IGuestDirectory guests, GuestChannels channels
 
     private async Task<GuestView> FindWithInitAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
-        var guest = await FindAsync(id, epoch, cancellationToken, paused: false);
+        var guest = await FindAsync(id, epoch, paused: false, cancellationToken);
         return guest.Config is not null ? guest : throw new DriverException(
             "NoAccess", "it boots a disk image of its own, which has no way in but its console and its network", permanent: true);
     }
 
-    private async Task<GuestView> FindAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken, bool paused)
+    private async Task<GuestView> FindAsync(InstanceId id, Epoch epoch, bool paused, CancellationToken cancellationToken)
     {
         var guest = await guests.FindAsync(id, cancellationToken) ?? throw NotRunning(id);
         if (guest.Epoch != epoch)

@@ -3,7 +3,6 @@ using System.Text;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Firecracker;
 using Hypervisor.Agent.Guests;
-using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 using Xunit;
 

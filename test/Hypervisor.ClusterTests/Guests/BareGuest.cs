@@ -1,5 +1,4 @@
 using System.Text;
-using Google.Protobuf;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Boot;

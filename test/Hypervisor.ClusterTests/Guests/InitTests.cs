@@ -4,7 +4,6 @@ using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Channel;
 using Hypervisor.Protocol.V1;
-using Hypervisor.TestCluster;
 using Xunit;
 using static Hypervisor.ClusterTests.Guests.BareGuest;
 
@@ -184,7 +183,7 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
     private static async Task<string> ReasonAsync(BareGuest guest, ExecInput request) =>
         (await Assert.ThrowsAsync<DriverException>(() => guest.Channels.ExecAsync(guest.Id, guest.Socket, request, Cancel))).Reason;
 
-    private static async Task<string> ReadUntilAsync(IInstanceProcess process, string wanted)
+    private static async Task<string> ReadUntilAsync(GuestExec process, string wanted)
     {
         var text = "";
         var buffer = new byte[8192];

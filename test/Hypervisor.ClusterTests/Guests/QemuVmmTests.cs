@@ -101,7 +101,7 @@ public sealed class QemuVmmTests : IAsyncLifetime
         Assert.Null(await _vmm.GetAsync(_id, Cancel));
         Assert.Empty(Directory.EnumerateFileSystemEntries(At("run")));
         Assert.Empty(Directory.EnumerateFileSystemEntries(At("state")));
-        Assert.Empty(Directory.GetDirectories("/sys/fs/cgroup").Where(controller => Directory.Exists($"{controller}/hvq-test/{_id}")));
+        Assert.DoesNotContain(Directory.GetDirectories("/sys/fs/cgroup"), controller => Directory.Exists($"{controller}/hvt-qemu/{_id}"));
     }
 
     [Fact]
@@ -118,7 +118,7 @@ public sealed class QemuVmmTests : IAsyncLifetime
 
     private QemuVmm NewVmm()
     {
-        var options = new QemuOptions { StateDirectory = At("state"), CgroupParent = "/hvq-test" };
+        var options = new QemuOptions { StateDirectory = At("state"), CgroupParent = "/hvt-qemu" };
         return QemuServices.Create(options, new QemuProbe(options, RealTime.Clock), RealTime.Clock);
     }
 

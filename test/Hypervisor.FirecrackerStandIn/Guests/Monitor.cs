@@ -4,9 +4,11 @@ using System.Text.Json.Nodes;
 namespace Hypervisor.FirecrackerStandIn.Guests;
 
 /// <summary>QMP; one command at a time.</summary>
-internal sealed class Monitor(Stream stream)
+internal sealed class Monitor(Stream stream) : IDisposable
 {
     private readonly StreamReader _output = new(stream);
+
+    public void Dispose() => _output.Dispose();
 
     public async Task OpenAsync()
     {

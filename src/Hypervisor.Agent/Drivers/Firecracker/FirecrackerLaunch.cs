@@ -1,9 +1,7 @@
 using System.Text;
-using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Drivers.Firecracker.Api;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Native;
-using Hypervisor.Protocol;
 
 namespace Hypervisor.Agent.Drivers.Firecracker;
 
@@ -45,7 +43,7 @@ internal sealed class FirecrackerLaunch(FirecrackerOptions options, FirecrackerR
     public Task EraseCgroupAsync(FirecrackerRecord record, CancellationToken cancellationToken) => cgroups.EraseAsync(record.Uid, cancellationToken);
 
     /// <summary>The end of what it wrote to standard error; empty when it wrote nothing.</summary>
-    public string LastWords(FirecrackerRecord record)
+    public static string LastWords(FirecrackerRecord record)
     {
         try
         {

@@ -60,7 +60,7 @@ internal sealed partial class FirecrackerVmm(
         }
         catch (Exception error) when (error is DriverException or IOException or OperationCanceledException)
         {
-            var words = launch.LastWords(record);
+            var words = FirecrackerLaunch.LastWords(record);
 
             // Also when the caller no longer waits: what is left here would be taken for a guest.
             await RemoveAsync(machine.Id, CancellationToken.None);
@@ -114,7 +114,7 @@ internal sealed partial class FirecrackerVmm(
 
         await launch.KillAsync(record, cancellationToken);
         await launch.EraseCgroupAsync(record, cancellationToken);
-        folders.Remove(record);
+        GuestFolders.Remove(record);
         records.Remove(id);
     }
 

@@ -66,7 +66,7 @@ internal sealed partial class GuestFolders(FirecrackerOptions options)
     }
 
     /// <summary>Nothing when there is nothing.</summary>
-    public void Remove(FirecrackerRecord record)
+    public static void Remove(FirecrackerRecord record)
     {
         if (record.User is not null)
         {

@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Hypervisor.Agent.Guests;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Drivers.Qemu;

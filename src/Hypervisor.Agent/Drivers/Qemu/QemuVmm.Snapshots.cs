@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Native;
 using Hypervisor.Protocol;

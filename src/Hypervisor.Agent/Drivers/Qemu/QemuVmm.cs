@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
-using System.Text.Json;
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Protocol;

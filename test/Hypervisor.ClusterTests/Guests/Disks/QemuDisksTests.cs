@@ -262,7 +262,7 @@ public sealed class QemuDisksTests : IDisposable
     private static async Task<JsonElement> InfoAsync(string path) =>
         JsonDocument.Parse(await Shell.RunAsync("qemu-img", "info", "-f", "qcow2", "--output=json", path)).RootElement;
 
-    private static Task WriteAsync(string path, byte pattern, string at = "0") =>
+    private static Task<string> WriteAsync(string path, byte pattern, string at = "0") =>
         Shell.RunAsync("qemu-io", "-f", "qcow2", "-c", $"write -P {pattern} {at} 64k", path);
 
     private static async Task HoldsAsync(string path, byte pattern, string at = "0") =>

@@ -175,7 +175,7 @@ public sealed class RootFileSystemTests : IDisposable
         new SystemRandomSource(),
         NullLogger<RootFileSystems>.Instance);
 
-    private Task ScriptAsync(string script) => Shell.RunAsync("bash", "-euc", $"cd {Tree}; {script}");
+    private Task<string> ScriptAsync(string script) => Shell.RunAsync("bash", "-euc", $"cd {Tree}; {script}");
 
     /// <summary>Everything that a file system tells of its files, by tools that know nothing of ours.</summary>
     private static async Task<string> ListAsync(string root)

@@ -157,7 +157,7 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
     {
         if (!InitAnswers)
         {
-            await Task.Delay(Timeout.Infinite, cancellationToken);
+            await Task.Delay(Timeout.InfiniteTimeSpan, RealClock.Instance, cancellationToken);
         }
     }
 

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Net.Sockets;
-using System.Text;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests.Channel;
 using Hypervisor.Hosting.Randomness;
