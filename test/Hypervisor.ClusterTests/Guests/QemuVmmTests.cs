@@ -55,6 +55,11 @@ public sealed class QemuVmmTests : IAsyncLifetime
     {
         await _vmm.RemoveAsync(_id, CancellationToken.None);
         _vmm.Dispose();
+        foreach (var parent in Directory.GetDirectories("/sys/fs/cgroup").Select(controller => $"{controller}/hvq-test").Where(Directory.Exists))
+        {
+            Directory.Delete(parent);
+        }
+
         _folder.Delete(recursive: true);
     }
 
