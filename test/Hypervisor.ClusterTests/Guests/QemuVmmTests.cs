@@ -55,7 +55,7 @@ public sealed class QemuVmmTests : IAsyncLifetime
     {
         await _vmm.RemoveAsync(_id, CancellationToken.None);
         _vmm.Dispose();
-        foreach (var parent in Directory.GetDirectories("/sys/fs/cgroup").Select(controller => $"{controller}/hvq-test").Where(Directory.Exists))
+        foreach (var parent in Directory.GetDirectories("/sys/fs/cgroup").Select(controller => $"{controller}/hvt-qemu").Where(Directory.Exists))
         {
             Directory.Delete(parent);
         }

@@ -117,12 +117,19 @@ internal sealed class QemuArguments(JsonObject configuration, string monitorName
 
     public static JsonObject FileNode(string node, string path, bool readOnly) => new()
     {
-        ["driver"] = "file", ["node-name"] = node, ["filename"] = path, ["read-only"] = readOnly, ["locking"] = "off",
+        ["driver"] = "file",
+        ["node-name"] = node,
+        ["filename"] = path,
+        ["read-only"] = readOnly,
+        ["locking"] = "off",
     };
 
     public static JsonObject RawNode(string id, string file, bool readOnly) => new()
     {
-        ["driver"] = "raw", ["node-name"] = $"raw-{id}", ["file"] = file, ["read-only"] = readOnly,
+        ["driver"] = "raw",
+        ["node-name"] = $"raw-{id}",
+        ["file"] = file,
+        ["read-only"] = readOnly,
     };
 
     private void Interface(JsonNode nic)

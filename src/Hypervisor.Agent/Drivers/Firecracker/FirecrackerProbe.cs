@@ -35,14 +35,16 @@ internal sealed partial class FirecrackerProbe(FirecrackerOptions options, TimeP
         {
             info.Warnings.Add(new RuntimeWarning
             {
-                Reason = "NoJail", Message = "microVMs run without the jailer: one that breaks out of Firecracker has its user's rights",
+                Reason = "NoJail",
+                Message = "microVMs run without the jailer: one that breaks out of Firecracker has its user's rights",
             });
         }
         else if (HasLinkRace(version))
         {
             info.Warnings.Add(new RuntimeWarning
             {
-                Reason = "KnownVulnerability", Message = $"the jailer of Firecracker {version} follows links that a guest may have made (CVE-2026-1386); install 1.13.2, 1.14.1 or later",
+                Reason = "KnownVulnerability",
+                Message = $"the jailer of Firecracker {version} follows links that a guest may have made (CVE-2026-1386); install 1.13.2, 1.14.1 or later",
             });
         }
 
