@@ -72,6 +72,11 @@ internal sealed class ApiServer : IAsyncDisposable
             response.StatusCode = StatusCodes.Status400BadRequest;
             answer = new JsonObject { ["fault_message"] = fault.Message };
         }
+        catch (Exception error) when (error is IOException or SocketException)
+        {
+            response.StatusCode = StatusCodes.Status500InternalServerError;
+            answer = new JsonObject { ["fault_message"] = error.Message };
+        }
 
         response.Headers.Server = "Firecracker API";
         if (answer is not null)

@@ -61,9 +61,9 @@ internal sealed partial class Microvm
         Override(state, content);
         RequireFile(new JsonObject { ["path"] = memoryPath }, "path", "Cannot open the memory file");
         var memoryBytes = (long)state["machine-config"]!["mem_size_mib"]! << 20;
-        if (new FileInfo(memoryPath).Length < Math.Max(bytes, memoryBytes))
+        using (var memory = File.OpenHandle(memoryPath))
         {
-            throw new FaultException("Cannot create memory: the memory file is shorter than the memory.");
+            CheckLength(RandomAccess.GetLength(memory), Math.Max(bytes, memoryBytes));
         }
 
         foreach (var drive in state["drives"]!.AsArray())
@@ -76,6 +76,8 @@ internal sealed partial class Microvm
             _vsock = new VsockProxy(At((string)vsock["uds_path"]!), guest);
         }
 
+        // As in Firecracker: what it booted is not in a snapshot.
+        state.Remove("boot-source");
         await guest.LoadAsync(state, memoryPath, bytes);
         _state = MachineState.Paused;
         foreach (var (key, value) in state)
@@ -90,12 +92,17 @@ internal sealed partial class Microvm
         var machine = _settings["machine-config"]!.AsObject();
         machine["track_dirty_pages"] = (bool?)content["track_dirty_pages"] ?? (bool?)content["enable_diff_snapshots"] ?? false;
 
-        // As in Firecracker: what it booted is not in a snapshot.
-        _settings.Remove("boot-source");
-
         if ((bool?)content["resume_vm"] == true)
         {
             await SetStateAsync(paused: false);
+        }
+    }
+
+    private static void CheckLength(long length, long needed)
+    {
+        if (length < needed)
+        {
+            throw new FaultException("Cannot create memory: the memory file is shorter than the memory.");
         }
     }
 

@@ -13,7 +13,9 @@ public sealed class FirecrackerHost : IAsyncLifetime
         $b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys; $b mount -t devtmpfs dev /dev
         for module in $($b cat /modules/order); do $b insmod /modules/$module; done
         echo "READY disk=$($b head -n 1 /dev/vda) mac=$($b cat /sys/class/net/eth0/address 2> /dev/null) $($b cat /proc/cmdline)"
-        $b [ ! -e /dev/vport*p1 ] || (exec 3<> /dev/vport*p1; while :; do while read -r line <&3; do echo "echo $line" >&3; done; $b usleep 50000; done) &
+        for port in /dev/vport*; do
+          $b [ ! -e $port ] || (exec 3<> $port; while :; do while read -r line <&3; do echo "echo $line" >&3; done; $b usleep 50000; done) &
+        done
         (while read -r line; do echo "typed $line"; done < /dev/ttyS0) &
         i=0; while :; do i=$((i + 1)); echo "tick $i"; $b usleep 100000; done
         """;

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Hypervisor.Agent.Drivers.Firecracker.Api;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Native;
@@ -53,7 +54,7 @@ internal sealed class FirecrackerRecords(string directory)
             }
 
             var buffer = new byte[FirecrackerLimits.RecordBytes];
-            var record = JsonSerializer.Deserialize(buffer.AsSpan(0, RandomAccess.Read(file, buffer, 0)), FirecrackerJson.Default.FirecrackerRecord);
+            var record = JsonSerializer.Deserialize(buffer.AsSpan(0, RandomAccess.Read(file, buffer, 0)), FirecrackerRecordJson.Default.FirecrackerRecord);
             return record is not null && record.Uid == id.Value ? record : throw new InvalidDataException("it is of another guest");
         }
         catch (Exception error) when (error is JsonException or IOException or InvalidDataException)
@@ -68,7 +69,9 @@ internal sealed class FirecrackerRecords(string directory)
     {
         Directory.CreateDirectory(directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         WholeFile.Write(
-            PathOf(record.Id), JsonSerializer.SerializeToUtf8Bytes(record, FirecrackerJson.Default.FirecrackerRecord), UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            PathOf(record.Id),
+            JsonSerializer.SerializeToUtf8Bytes(record, FirecrackerRecordJson.Default.FirecrackerRecord),
+            UnixFileMode.UserRead | UnixFileMode.UserWrite);
     }
 
     public void Remove(InstanceId id)
@@ -83,3 +86,11 @@ internal sealed class FirecrackerRecords(string directory)
     /// <exception cref="DriverException">GuestInvalid: not a name that can be part of a path or of Firecracker's arguments.</exception>
     public string PathOf(InstanceId id) => Path.Combine(directory, FirecrackerCommand.Checked(id) + Suffix);
 }
+
+/// <summary>The format of records; readable by people, checked when read.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
+    RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true)]
+[JsonSerializable(typeof(FirecrackerRecord))]
+internal sealed partial class FirecrackerRecordJson : JsonSerializerContext;

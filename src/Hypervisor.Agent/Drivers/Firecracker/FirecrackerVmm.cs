@@ -55,7 +55,10 @@ internal sealed partial class FirecrackerVmm(
             using var root = GuestRoot.Open(record.Root)!;
             using var client = Client(root);
             await MachineCalls.StartAsync(client, machine, options, cancellationToken);
-            root.LinkSocket(GuestFiles.ChannelSocket, machine.ChannelSocket);
+
+            // By way of the run directory, which is where the socket is: links do not lead from one mount to another.
+            using var run = GuestRoot.Open(record.RunDirectory)!;
+            run.LinkSocket(GuestFiles.ChannelSocket, machine.ChannelSocket);
             _exits.Watch(machine.Id, record.Process);
         }
         catch (Exception error) when (error is DriverException or IOException or OperationCanceledException)

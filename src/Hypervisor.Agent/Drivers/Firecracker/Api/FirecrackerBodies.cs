@@ -90,5 +90,4 @@ internal sealed record Fault(string? FaultMessage);
 [JsonSerializable(typeof(InstanceInfo))]
 [JsonSerializable(typeof(VersionInfo))]
 [JsonSerializable(typeof(Fault))]
-[JsonSerializable(typeof(FirecrackerRecord))]
 internal sealed partial class FirecrackerJson : JsonSerializerContext;
