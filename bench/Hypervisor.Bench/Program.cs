@@ -9,6 +9,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
     ["create-architectures"] = CreateBench.RunAllArchitecturesAsync,
     ["memory"] = MemoryBench.RunAsync,
     ["pull"] = PullBench.RunAsync,
+    ["rootfs"] = RootFileSystemBench.RunAsync,
     ["store"] = StoreBench.RunAsync,
     ["watch"] = WatchBench.RunAsync,
 };

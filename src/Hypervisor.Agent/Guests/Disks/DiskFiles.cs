@@ -20,21 +20,16 @@ internal static partial class DiskFiles
     private const int SeekData = 3;
     private const int SeekHole = 4;
     private const int NoSuchData = 6;
-    private const int AtEmptyPath = 0x1000;
+    private const int WorkingFolder = -100;
+    private const int AtNoFollow = 0x100;
     private const uint StatxBlocks = 0x400;
 
-    /// <summary>Bytes that a file takes on the disk; 0 for one that is not there.</summary>
+    /// <summary>Bytes that a file takes on the disk; 0 for one that is not there. Opens nothing and follows no link.</summary>
     public static unsafe long Allocated(string path)
     {
-        if (!File.Exists(path))
-        {
-            return 0;
-        }
-
-        using var file = File.OpenHandle(path);
         // struct statx, the same on every architecture; stx_blocks counts 512 bytes each.
         var buffer = stackalloc byte[256];
-        return Statx(file, "", AtEmptyPath, StatxBlocks, buffer) == 0 ? *(long*)(buffer + 48) * 512 : 0;
+        return Statx(WorkingFolder, path, AtNoFollow, StatxBlocks, buffer) == 0 ? *(long*)(buffer + 48) * 512 : 0;
     }
 
     /// <summary>An empty raw disk.</summary>
@@ -53,6 +48,14 @@ internal static partial class DiskFiles
         {
             RandomAccess.SetLength(file, size);
         }
+    }
+
+    /// <summary>Has the kernel begin to write what waits in its cache, without waiting for it.</summary>
+    public static void BeginWriting(SafeFileHandle file)
+    {
+        // A hint: a file system that cannot writes when it is synced.
+        const uint write = 2;
+        _ = SyncFileRange(file, 0, 0, write);
     }
 
     /// <summary>Content and entry survive a power cut.</summary>
@@ -164,9 +167,12 @@ internal static partial class DiskFiles
     [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
     private static partial long Seek(SafeFileHandle file, long offset, int whence);
 
+    [LibraryImport("libc", EntryPoint = "sync_file_range", SetLastError = true)]
+    private static partial int SyncFileRange(SafeFileHandle file, long offset, long length, uint flags);
+
     [LibraryImport("libc", EntryPoint = "copy_file_range", SetLastError = true)]
     private static unsafe partial nint CopyFileRange(SafeFileHandle source, long* sourceOffset, SafeFileHandle target, long* targetOffset, nuint length, uint flags);
 
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static unsafe partial int Statx(SafeFileHandle file, string path, int flags, uint mask, byte* buffer);
+    private static unsafe partial int Statx(int folder, string path, int flags, uint mask, byte* buffer);
 }

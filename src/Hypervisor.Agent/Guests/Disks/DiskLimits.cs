@@ -12,6 +12,9 @@ internal static class DiskLimits
     /// <summary>10 GiB at 20 MiB/s, or the processor time above on a machine that has other work.</summary>
     public static readonly TimeSpan Make = TimeSpan.FromMinutes(20);
 
+    /// <summary>Between hints to the kernel to write what mke2fs has written: less than the disk takes for as much.</summary>
+    public static readonly TimeSpan WriteAhead = TimeSpan.FromMilliseconds(100);
+
     /// <summary>Creating, growing, asking: qemu-img touches some clusters. Its address space is mostly libraries and thread stacks.</summary>
     public const long ImageMemoryBytes = 2L << 30;
 

@@ -11,7 +11,7 @@ namespace Hypervisor.Agent.Guests.Disks;
 /// modes, hard links, extended attributes and times (of whole seconds, before 2038). Its 1.47.0 leaves the root directory's own
 /// owner and mode as they are in an empty file system, and makes lost+found: debugfs(8) puts both right, with commands that are ours.
 /// </remarks>
-internal sealed class RootFileSystemBuilder(DiskTool tool)
+internal sealed class RootFileSystemBuilder(DiskTool tool, TimeProvider time)
 {
     public const string Failed = "RootFileSystemFailed";
 
@@ -33,7 +33,7 @@ internal sealed class RootFileSystemBuilder(DiskTool tool)
         {
             RequireRoom(path, tree.Bytes);
             DiskFiles.Create(path, size);
-            await RunAsync("mke2fs", Arguments(tree, path, uuid, size), cancellationToken);
+            await MakeAsync(tree, path, uuid, size, cancellationToken);
             await CorrectRootAsync(tree, path, cancellationToken);
             File.SetUnixFileMode(path, DiskFiles.ReadOnly);
             DiskFiles.Sync(path);
@@ -74,6 +74,39 @@ internal sealed class RootFileSystemBuilder(DiskTool tool)
         path,
         (size / 4096).ToString(CultureInfo.InvariantCulture),
     ];
+
+    /// <summary>The disk writes while mke2fs reads: what is left to be synced at the end is little.</summary>
+    private async Task MakeAsync(IImageTree tree, string path, string uuid, long size, CancellationToken cancellationToken)
+    {
+        using var file = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite);
+        using var ended = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var writing = WriteAheadAsync(file, ended.Token);
+        try
+        {
+            await RunAsync("mke2fs", Arguments(tree, path, uuid, size), cancellationToken);
+        }
+        finally
+        {
+            await ended.CancelAsync();
+            await writing;
+        }
+    }
+
+    private async Task WriteAheadAsync(SafeFileHandle file, CancellationToken cancellationToken)
+    {
+        using var timer = new PeriodicTimer(DiskLimits.WriteAhead, time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(cancellationToken))
+            {
+                DiskFiles.BeginWriting(file);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // Made.
+        }
+    }
 
     private async Task RunAsync(string program, string[] arguments, CancellationToken cancellationToken)
     {

@@ -130,7 +130,7 @@ internal sealed partial class RootFileSystems(
         {
             // Asked anew each time: a disk may have come meanwhile.
             var used = await held(cancellationToken);
-            var victim = kept.FindLastIndex(file => file.Used < since && !used.Contains(file.Digest));
+            var victim = kept.FindLastIndex(file => file.Used <= since && !used.Contains(file.Digest));
             if (victim < 0)
             {
                 LogNothingToRemove(logger, size, limit);

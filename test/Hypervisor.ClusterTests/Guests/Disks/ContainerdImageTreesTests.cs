@@ -1,4 +1,8 @@
+using System.Globalization;
+using Containerd.Types;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Drivers.Containerd;
+using Hypervisor.Agent.Drivers.Containerd.Kernel;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Disks;
 using Hypervisor.ClusterTests.Containerd;
@@ -33,6 +37,25 @@ public sealed class ContainerdImageTreesTests(ContainerdHost host) : IClassFixtu
     }
 
     [Fact(Timeout = 60_000)]
+    public void As_many_layers_as_an_image_may_have_are_mounted_however_long_their_paths_are()
+    {
+        var folder = Path.Combine(host.Root, new string('l', 60));
+        List<string> layers = [];
+        for (var layer = 0; layer < ContainerdLimits.Layers; layer++)
+        {
+            layers.Add(Path.Combine(folder, layer.ToString(CultureInfo.InvariantCulture), "fs"));
+            Directory.CreateDirectory(layers[layer]);
+            File.WriteAllText(Path.Combine(layers[layer], "top"), $"layer {layer}");
+        }
+
+        using var mount = ScratchMount.Open(
+            [new Mount { Type = "overlay", Source = "overlay", Options = { "index=off", "lowerdir=" + string.Join(':', layers) } }],
+            Path.Combine(host.Run, "many"));
+
+        Assert.Equal("layer 0", mount.ReadText("top"));
+    }
+
+    [Fact(Timeout = 60_000)]
     public async Task An_image_that_is_not_there_is_said_not_to_be()
     {
         var missing = await Assert.ThrowsAsync<DriverException>(() => Images(out _).OpenAsync("sha256:" + new string('0', 64), Cancel));
@@ -47,7 +70,7 @@ public sealed class ContainerdImageTreesTests(ContainerdHost host) : IClassFixtu
         var files = new RootFileSystems(
             Path.Combine(host.Root, "rootfs"),
             new ContainerdImageTrees(host.Client, host.Store, mounts, RealTime.Clock, random),
-            new RootFileSystemBuilder(new DiskTool(RealTime.Clock)),
+            new RootFileSystemBuilder(new DiskTool(RealTime.Clock), RealTime.Clock),
             limit: 0,
             _ => Task.FromResult<IReadOnlySet<string>>(new HashSet<string>()),
             RealTime.Clock,

@@ -1,5 +1,7 @@
+using System.Globalization;
 using Hypervisor.Agent.Guests.Disks;
 using Hypervisor.Agent.Images;
+using Hypervisor.TestCluster;
 
 namespace Hypervisor.ClusterTests.Guests.Disks;
 
@@ -24,17 +26,19 @@ internal sealed class FolderTrees(string folder) : IImageTrees
     {
         Opened++;
         await Gate.WaitAsync(cancellationToken);
+        var bytes = Bytes ?? long.Parse((await Shell.RunAsync("du", "-s", "--block-size=1", folder)).Split('\t')[0], CultureInfo.InvariantCulture);
+        var inodes = (await Shell.RunAsync("find", folder, "-printf", ".")).Length;
         Open++;
-        return new Tree(this, folder);
+        return new Tree(this, folder, bytes, inodes);
     }
 
-    private sealed class Tree(FolderTrees trees, string folder) : IImageTree
+    private sealed class Tree(FolderTrees trees, string folder, long bytes, long inodes) : IImageTree
     {
         public string Path => folder;
 
-        public long Bytes => trees.Bytes ?? Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Sum(DiskFiles.Allocated);
+        public long Bytes => bytes;
 
-        public long Inodes => Directory.EnumerateFileSystemEntries(folder, "*", SearchOption.AllDirectories).Count();
+        public long Inodes => inodes;
 
         public ImageDefaults Defaults => FolderTrees.Defaults;
 

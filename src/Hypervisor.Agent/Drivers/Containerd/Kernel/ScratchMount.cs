@@ -100,6 +100,7 @@ internal sealed class ScratchMount : IDisposable
         const ulong safe = NativeMethods.MsRdOnly | NativeMethods.MsNoDev | NativeMethods.MsNoSuid | NativeMethods.MsNoExec;
         var bind = mount.Type == "bind" || mount.Options.Any(option => option is "bind" or "rbind");
         var data = string.Join(',', mount.Options.Where(option => option is not ("ro" or "rw" or "bind" or "rbind")));
+        using var common = bind ? null : Shorten(ref data);
         if (NativeMethods.Mount(mount.Source, directory, bind ? "" : mount.Type, bind ? NativeMethods.MsBind : safe, bind ? "" : data) != 0)
         {
             throw Failure($"mount {mount.Type} on {directory}");
@@ -112,6 +113,42 @@ internal sealed class ScratchMount : IDisposable
             Unmount(directory);
             throw failure;
         }
+    }
+
+    /// <summary>
+    /// The kernel takes one page of options, which some fifty layers' paths fill: they are then named below a descriptor of the folder that
+    /// all have in common.
+    /// </summary>
+    /// <returns>That descriptor, to be held until the mount is made.</returns>
+    private static SafeFileHandle? Shorten(ref string options)
+    {
+        const int page = 4096;
+        const string lower = "lowerdir=";
+        if (options.Length < page || options.Split(',').FirstOrDefault(option => option.StartsWith(lower, StringComparison.Ordinal)) is not { } layers)
+        {
+            return null;
+        }
+
+        var folders = layers[lower.Length..].Split(':');
+        var common = folders[0];
+        while (common.Length > 0 && !folders.All(folder => folder.StartsWith(common + "/", StringComparison.Ordinal)))
+        {
+            common = Path.GetDirectoryName(common) is { Length: > 1 } parent ? parent : "";
+        }
+
+        if (common.Length == 0)
+        {
+            return null;
+        }
+
+        var descriptor = NativeMethods.Open(common, NativeMethods.OPath | NativeMethods.ODirectory | NativeMethods.OCloExec);
+        if (descriptor < 0)
+        {
+            throw Failure($"open {common}");
+        }
+
+        options = options.Replace(common + "/", $"/proc/self/fd/{descriptor}/", StringComparison.Ordinal);
+        return new SafeFileHandle(descriptor, ownsHandle: true);
     }
 
     private static void Unmount(string directory) =>
