@@ -1,5 +1,5 @@
-using Hypervisor.Protocol.V1;
 using Hypervisor.Hosting.Registries;
+using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Server.Configuration;
 
