@@ -146,12 +146,10 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
         await guest.Channels.ThawAsync(guest.Id, guest.Socket, Cancel);
 
         // The main process: its input, signals, and the end of the guest.
-        // On whatever connection there is: one that was lost meanwhile is made anew.
         var main = await guest.Channels.OpenAsync(guest.Id, guest.Socket, Cancel);
         Assert.Equal(6, await main.Input.TakeAsync(6, Cancel));
         await main.SendAsync(FrameType.Input, 0, Encoding.UTF8.GetBytes("hello\n"), Cancel);
         await guest.UntilAsync("the input arrives", () => guest.Output.Contains("got hello", StringComparison.Ordinal));
-        main = await guest.Channels.OpenAsync(guest.Id, guest.Socket, Cancel);
         await main.SendAsync(FrameType.Input, 0, ReadOnlyMemory<byte>.Empty, Cancel);
         await guest.Channels.SignalAsync(guest.Id, guest.Socket, 15, Cancel);
         Assert.Equal(new GuestExit(3, 5, 0, OutOfMemory: false, null, ""), await guest.EndAsync());
