@@ -9,7 +9,7 @@ internal sealed class GuestBootFiles(string directory)
     /// <summary>A bzImage: for monitors that bring a firmware, which uncompresses it.</summary>
     public string CompressedKernel => Path.Combine(directory, "vmlinuz");
 
-    /// <summary>An ELF file: Firecracker takes nothing else, and QEMU's microvm starts it a second faster under emulation.</summary>
+    /// <summary>An ELF file: Firecracker takes nothing else, and QEMU need not unpack it.</summary>
     public string Kernel => Path.Combine(directory, "vmlinux");
 
     public string Initramfs => Path.Combine(directory, "initramfs");

@@ -6,7 +6,7 @@ namespace Hypervisor.Agent.Guests.Boot;
 internal static class KernelCommandLine
 {
     // panic=-1: a guest whose kernel dies ends at once (the monitors are told not to reset it).
-    // cryptomgr.notests, lsm=, audit=0: work at each start that nobody would notice the lack of; under emulation it is a fifth of the start.
+    // cryptomgr.notests, lsm=, audit=0: work at each start that nobody would notice the lack of.
     // random.trust_cpu: the config drive brings randomness of the host's anyway.
     private const string Common =
         "console=ttyS0 quiet panic=-1 8250.nr_uarts=1 cryptomgr.notests lsm= audit=0 random.trust_cpu=on net.ifnames=0";
