@@ -67,7 +67,7 @@ internal sealed class InstanceLog(string uid, RawFiles raw, LogFolder folder, Lo
         lock (_gate)
         {
             Load();
-            _limits = limits;
+            NoteLimits(limits);
             var run = Math.Max(_run, _runs.Count > 0 ? _runs.Max : 0) + 1;
             raw.Create(uid, run);
             _runs.Add(run);
@@ -153,6 +153,35 @@ internal sealed class InstanceLog(string uid, RawFiles raw, LogFolder folder, Lo
     }
 
     private static int IndexOf(LogStream stream) => stream == LogStream.Stderr ? 1 : 0;
+
+    /// <summary>
+    /// Before there is any line: an agent that is killed and comes back must not judge the first backlog by limits that are not the instance's.
+    /// </summary>
+    private void NoteLimits(LogLimits limits)
+    {
+        if (limits == _limits)
+        {
+            return;
+        }
+
+        _limits = limits;
+        try
+        {
+            if (_first < 0)
+            {
+                Rotate();
+            }
+
+            var checkpoint = new ArrayBufferWriter<byte>();
+            WriteCheckpoint(checkpoint);
+            Flush(checkpoint);
+        }
+        catch
+        {
+            _loaded = false;
+            throw;
+        }
+    }
 
     private bool Turn()
     {
@@ -244,8 +273,7 @@ internal sealed class InstanceLog(string uid, RawFiles raw, LogFolder folder, Lo
 
             if (_sinceCheckpoint >= StreamLimits.CheckpointBytes)
             {
-                LogFormat.Write(batch, new Checkpoint(_run, _taken[0], _taken[1], _next, _limits));
-                _sinceCheckpoint = 0;
+                WriteCheckpoint(batch);
             }
 
             var before = batch.WrittenCount;
@@ -259,6 +287,12 @@ internal sealed class InstanceLog(string uid, RawFiles raw, LogFolder folder, Lo
 
         Flush(batch);
         return consumed;
+    }
+
+    private void WriteCheckpoint(ArrayBufferWriter<byte> batch)
+    {
+        LogFormat.Write(batch, new Checkpoint(_run, _taken[0], _taken[1], _next, _limits));
+        _sinceCheckpoint = 0;
     }
 
     private void Flush(ArrayBufferWriter<byte> batch)

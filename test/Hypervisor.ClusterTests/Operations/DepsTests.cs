@@ -11,8 +11,6 @@ public sealed class DepsTests : IDisposable
 {
     private const string Policy = "policy-rc.d";
 
-    private const string Wanted = "containerd runc golang-github-containers-common libnftables1 nftables iproute2 busybox-static procps";
-
     // What `deps.sh run` wants and the stub's Debian has not got.
     private const string Missing = "containerd nftables";
 
@@ -31,7 +29,7 @@ public sealed class DepsTests : IDisposable
                 $"{_folder}/tools/{tool}", $"{LocalCluster.Repository}/test/Hypervisor.ClusterTests/Operations/debian-stub.sh");
         }
 
-        foreach (var package in Wanted.Split(' '))
+        foreach (var package in Wanted("run"))
         {
             Stub($"available/{package}", package is "containerd" or "nftables" ? $"{package}.service\n" : "");
             if (!Missing.Contains(package, StringComparison.Ordinal))
@@ -84,7 +82,7 @@ public sealed class DepsTests : IDisposable
     [Fact]
     public async Task The_units_of_systemd_itself_are_left_as_they_come()
     {
-        foreach (var package in "shellcheck strace util-linux etcd-server etcd-client docker-registry skopeo".Split(' '))
+        foreach (var package in Wanted("test").Where(package => package != "systemd"))
         {
             Stub($"installed/{package}");
         }
@@ -169,6 +167,13 @@ public sealed class DepsTests : IDisposable
 
         Assert.NotEqual(0, exitCode);
         Assert.Contains("containerd.service could not be disabled", output, StringComparison.Ordinal);
+    }
+
+    /// <summary>What the script installs for a purpose.</summary>
+    private static string[] Wanted(string purpose)
+    {
+        var line = File.ReadLines($"{LocalCluster.Repository}/scripts/deps.sh").Single(line => line.StartsWith($"  [{purpose}]=\"", StringComparison.Ordinal));
+        return line[(line.IndexOf('"', StringComparison.Ordinal) + 1)..^1].Split(' ');
     }
 
     /// <summary>In a mount namespace in which the two folders of the host that the script writes to are ours.</summary>

@@ -202,6 +202,17 @@ public sealed class InstanceLogTests : IDisposable
     }
 
     [Fact]
+    public async Task An_agent_that_is_killed_before_the_first_line_leaves_the_instances_own_limits()
+    {
+        var run = Open().BeginRun(Small with { Files = 10 });
+        Write(run, Numbered(0, 8000));
+        var next = Open();
+        next.Found(run);
+        Assert.Equal(8000, (await ReadAsync(next)).Count);
+        Assert.Equal(0, _skipped);
+    }
+
+    [Fact]
     public async Task A_new_run_goes_on_in_the_same_log()
     {
         var log = Open();
