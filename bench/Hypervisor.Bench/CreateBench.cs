@@ -46,7 +46,7 @@ internal static class CreateBench
         {
             var name = $"pair-{pair}";
             var own = await Metric.TimeAsync(() => CreateAsync(cluster, watcher, name));
-            await RequireAsRunningAsync(cluster, name);
+            await RequireAsRunningAsync(cluster, [name]);
             await DeleteAsync(cluster, name);
             var other = await Metric.TimeAsync(() => peer.RunAsync(name));
             await peer.RemoveAsync(name);
@@ -68,6 +68,7 @@ internal static class CreateBench
         {
             string[] names = [.. Enumerable.Range(0, Parallel).Select(index => $"par-{round}-{index}")];
             ownRates.Add(Parallel / await Metric.TimeAsync(() => EachAsync(names, name => CreateAsync(cluster, watcher, name, _small))) * 1000);
+            await RequireAsRunningAsync(cluster, names);
             await EachAsync(names, name => DeleteAsync(cluster, name));
             otherRates.Add(Parallel / await Metric.TimeAsync(() => EachAsync(names, peer.RunAsync)) * 1000);
             await EachAsync(names, peer.RemoveAsync);
@@ -119,15 +120,24 @@ internal static class CreateBench
         });
     }
 
-    /// <summary>What RUNNING claims is so: a live process with a seccomp filter, and an address.</summary>
-    private static async Task RequireAsRunningAsync(LocalCluster cluster, string name)
+    /// <summary>What RUNNING claims is so, of all that there are: for each a live process with a seccomp filter, and an address of its own.</summary>
+    private static async Task RequireAsRunningAsync(LocalCluster cluster, IReadOnlyCollection<string> names)
     {
-        var instance = await cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(5));
-        var processes = new Leftovers(cluster).InstanceProcesses();
-        var filtered = processes.Any(pid => File.ReadAllText($"/proc/{pid}/status").Contains("Seccomp:\t2", StringComparison.Ordinal));
-        if (instance.Status.IpAddresses.Count == 0 || !filtered)
+        var filtered = new Leftovers(cluster).InstanceProcesses()
+            .Count(pid => File.ReadAllText($"/proc/{pid}/status").Contains("Seccomp:\t2", StringComparison.Ordinal));
+        var addresses = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var name in names)
         {
-            throw new InvalidOperationException($"{name} is RUNNING without address or seccomp: {instance}");
+            var instance = await cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(5));
+            if (instance.Status.State != InstanceState.Running || instance.Status.IpAddresses is not [var address, ..] || !addresses.Add(address))
+            {
+                throw new InvalidOperationException($"{name} was seen RUNNING and is not, or is without an address of its own: {instance}");
+            }
+        }
+
+        if (filtered != names.Count)
+        {
+            throw new InvalidOperationException($"{names.Count} instances are RUNNING, and {filtered} processes of instances live under a seccomp filter");
         }
     }
 

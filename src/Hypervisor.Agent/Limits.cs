@@ -37,7 +37,7 @@ internal static class Limits
     public const int UnclaimedBytes = 512 * 1024;
 
     /// <summary>
-    /// Creates and starts at once. More do not finish sooner (runtimes serialise on the kernel's mount and network locks) and
+    /// Creates and starts at once of one runtime: a mute one delays no other's. More do not finish sooner (runtimes serialise on the kernel's mount and network locks) and
     /// each holds a few megabytes in the runtime. Stops and removals are never held back.
     /// </summary>
     public const int ConcurrentStarts = 16;

@@ -111,6 +111,9 @@ internal static partial class Limits
         /// <summary>Stores report progress every few seconds; a watch silent for longer may be dead (dotnet-etcd issue 264).</summary>
         public static readonly TimeSpan WatchSilence = TimeSpan.FromSeconds(30);
 
+        /// <summary>A view whose age is above this asks the store: one question a second of an idle server, none of a busy one.</summary>
+        public static readonly TimeSpan ConfirmInterval = TimeSpan.FromSeconds(1);
+
         /// <summary>How long a read or a finished write waits for the view to catch up; a healthy one needs milliseconds.</summary>
         public static readonly TimeSpan ReadDeadline = TimeSpan.FromSeconds(5);
 
@@ -320,7 +323,7 @@ internal static partial class Limits
 
         public static readonly TimeSpan KeepAliveTimeout = TimeSpan.FromSeconds(10);
 
-        /// <summary>Stores report progress every few seconds and a silent watch is renewed after 30 s; older is lost contact.</summary>
+        /// <summary>The view is confirmed every second, and a silent watch is renewed after 30 s; older is lost contact.</summary>
         public static readonly TimeSpan ReadyViewAge = TimeSpan.FromSeconds(60);
 
         /// <summary>Unary calls end within seconds; a supervisor kills after 90 s by default.</summary>

@@ -43,6 +43,7 @@ internal static class ServerApplication
 
         // Stopped in the opposite order: first the calls, then leadership, then the view; the store is closed last.
         builder.Services.AddHostedTask("state", provider => provider.GetRequiredService<ClusterState>().RunAsync);
+        builder.Services.AddHostedTask("view age", provider => provider.GetRequiredService<ViewConfirmation>().RunAsync);
         builder.Services.AddHostedTask("images", provider => provider.GetRequiredService<ImageCollector>().RunAsync);
         builder.Services.AddHostedTask("replicas", provider => provider.GetRequiredService<ReplicaDirectory>().RunAsync);
         builder.Services.AddHostedTask("leadership", provider => provider.GetRequiredService<LeadershipHost>().RunAsync);

@@ -5,87 +5,111 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Instances;
 
 /// <summary>
-/// What runtimes and network said they hold, at the last time that all of them answered. A memory to compare with, not a
-/// truth to act on: runners look for themselves.
+/// What each runtime and the network said they hold, at the last time that it answered. A memory to compare with, not a truth to
+/// act on: runners look for themselves. Each source answers by itself, so a mute one keeps no other from being listened to.
 /// </summary>
 internal sealed class NodeHoldings
 {
-    private readonly SortedDictionary<string, (DriverInstance Instance, InstanceType Type)> _held = new(StringComparer.Ordinal);
-    private readonly SortedSet<string> _attached = new(StringComparer.Ordinal);
+    /// <summary>The network among the sources; whatever it holds has no type.</summary>
+    public const InstanceType Network = InstanceType.Unspecified;
 
-    // Left on the node by a runner that ended, with the number of the listing under way at that moment.
-    private readonly SortedDictionary<string, long> _left = new(StringComparer.Ordinal);
-    private long _listing;
+    private readonly SortedDictionary<InstanceType, Source> _sources = [];
 
-    /// <summary>All of them have answered at least once.</summary>
-    public bool Known { get; private set; }
-
-    /// <summary>A listing begins; its number goes to <see cref="Replace"/>.</summary>
-    public long Begin() => ++_listing;
-
-    public void Replace(long listing, IEnumerable<(DriverInstance Instance, InstanceType Type)> held, IEnumerable<InstanceId> attached)
+    /// <param name="types">Of the node's runtimes.</param>
+    public NodeHoldings(IEnumerable<InstanceType> types, bool network)
     {
-        _held.Clear();
-        foreach (var (instance, type) in held)
+        foreach (var type in network ? types.Append(Network) : types)
         {
-            _held[instance.Id.Value] = (instance, type);
+            _sources.Add(type, new Source());
         }
-
-        _attached.Clear();
-        _attached.UnionWith(attached.Select(id => id.Value));
-        foreach (var (uid, _) in _left.Where(pair => pair.Value < listing).ToList())
-        {
-            _left.Remove(uid);
-        }
-
-        Known = true;
     }
+
+    /// <summary>
+    /// Types of which nothing can be said yet, for their runtime has not answered since the agent started. <see cref="Network"/> is
+    /// among them until everybody has: what is connected and named by nobody may belong to any.
+    /// </summary>
+    public IReadOnlyList<InstanceType> Unanswered => _sources.Values.All(source => source.Known)
+        ? []
+        : [Network, .. _sources.Where(pair => pair.Key != Network && !pair.Value.Known).Select(pair => pair.Key)];
+
+    /// <summary>A source is about to be asked; the number goes to <c>Replace</c>.</summary>
+    public long Begin(InstanceType source) => ++_sources[source].Listing;
+
+    public void Replace(InstanceType source, long listing, IEnumerable<DriverInstance> held) =>
+        _sources[source].Replace(listing, held.Select(instance => (instance.Id.Value, (DriverInstance?)instance)));
+
+    public void Replace(long listing, IEnumerable<InstanceId> attached) =>
+        _sources[Network].Replace(listing, attached.Select(id => (id.Value, (DriverInstance?)null)));
 
     /// <summary>A runner has ended and leaves this behind.</summary>
     public void Left(InstanceId id, Observation observed)
     {
-        if (observed.Knowledge == Knowledge.Absent)
+        foreach (var source in _sources.Values)
         {
-            _held.Remove(id.Value);
-            _attached.Remove(id.Value);
-            _left.Remove(id.Value);
-            return;
+            if (observed.Knowledge == Knowledge.Absent)
+            {
+                source.Held.Remove(id.Value);
+                source.Left.Remove(id.Value);
+            }
+            else
+            {
+                source.Left[id.Value] = source.Listing;
+            }
         }
-
-        _left[id.Value] = _listing;
     }
 
-    /// <summary>Nothing of this instance is on the node, as far as everybody said.</summary>
-    public bool RulesOut(string uid) => Known && !_held.ContainsKey(uid) && !_attached.Contains(uid) && !_left.ContainsKey(uid);
+    /// <summary>Nothing of this instance is on the node, as far as everybody said who could hold something of it.</summary>
+    /// <param name="type">Its type, or unspecified when that is not known.</param>
+    public bool RulesOut(string uid, InstanceType type) =>
+        _sources.All(pair => pair.Value.Known || (pair.Key != Network && IsOfOne(type) && pair.Key != type))
+        && _sources.Values.All(source => !source.Held.ContainsKey(uid) && !source.Left.ContainsKey(uid));
 
-    /// <summary>The listing shows something else than was observed; unknown differs from nothing.</summary>
-    public bool Differs(InstanceId id, Observation observed) => (observed, _held.TryGetValue(id.Value, out var listed)) switch
+    /// <summary>What this runtime listed is something else than was observed; unknown differs from nothing.</summary>
+    /// <param name="type">Of the instance, or unspecified when that is not known.</param>
+    public bool Differs(InstanceType source, InstanceId id, InstanceType type, Observation observed)
     {
-        ({ Knowledge: Knowledge.Unknown }, _) => false,
-        ({ Instance: { } seen }, true) =>
-            (seen.State, seen.Epoch, seen.RestartGeneration) != (listed.Instance.State, listed.Instance.Epoch, listed.Instance.RestartGeneration),
-        ({ Instance: { } }, false) => true,
-        (_, var isHeld) => isHeld,
-    };
+        if (IsOfOne(type) && type != source)
+        {
+            return false;
+        }
 
-    /// <summary>What is held and not among these, sorted by uid, with what it was made from as long as that is not too much to tell.</summary>
-    public IReadOnlyList<UnclaimedInstance> Without(IReadOnlyCollection<string> named)
+        return (observed, _sources[source].Held.GetValueOrDefault(id.Value)) switch
+        {
+            ({ Knowledge: Knowledge.Unknown }, _) => false,
+            ({ Instance: { } seen }, { } listed) =>
+                (seen.State, seen.Epoch, seen.RestartGeneration) != (listed.State, listed.Epoch, listed.RestartGeneration),
+            ({ Instance: { } }, null) => _sources.Values.All(other => !other.Held.TryGetValue(id.Value, out var held) || held is null),
+            (_, var listed) => listed is not null,
+        };
+    }
+
+    /// <summary>
+    /// What is held and not among these, sorted by uid, with what it was made from as long as that is not too much to tell. Null
+    /// before anything can be said at all.
+    /// </summary>
+    public UnclaimedReport? Without(IReadOnlyCollection<string> named)
     {
+        var unanswered = Unanswered;
+        if (unanswered.Count > 0 && _sources.Keys.All(unanswered.Contains))
+        {
+            return null;
+        }
+
         var known = named.ToHashSet(StringComparer.Ordinal);
         var unclaimed = new SortedDictionary<string, UnclaimedInstance>(StringComparer.Ordinal);
-        foreach (var (uid, (instance, type)) in _held.Where(held => !known.Contains(held.Key)))
+        foreach (var (type, source) in _sources.Where(pair => !unanswered.Contains(pair.Key)).OrderBy(pair => pair.Key == Network))
         {
-            unclaimed[uid] = Describe(instance, type);
+            foreach (var (uid, instance) in source.Held.Where(held => !known.Contains(held.Key)))
+            {
+                unclaimed.TryAdd(uid, instance is null ? new UnclaimedInstance { Uid = uid } : Describe(instance, type));
+            }
         }
 
-        foreach (var uid in _attached.Where(uid => !known.Contains(uid)))
-        {
-            unclaimed.TryAdd(uid, new UnclaimedInstance { Uid = uid });
-        }
-
-        List<UnclaimedInstance> listed = [.. unclaimed.Values.Take(Limits.UnclaimedReported)];
+        var report = new UnclaimedReport();
+        report.UnansweredTypes.AddRange(unanswered);
+        report.Instances.AddRange(unclaimed.Values.Take(Limits.UnclaimedReported));
         var told = 0;
-        foreach (var instance in listed.Where(instance => instance.Spec is not null))
+        foreach (var instance in report.Instances.Where(instance => instance.Spec is not null))
         {
             told += instance.CalculateSize();
             if (told > Limits.UnclaimedBytes)
@@ -96,8 +120,11 @@ internal sealed class NodeHoldings
             }
         }
 
-        return listed;
+        return report;
     }
+
+    /// <summary>One of the node's runtimes is the only one that can hold it.</summary>
+    private bool IsOfOne(InstanceType type) => type != InstanceType.Unspecified && _sources.ContainsKey(type);
 
     private static UnclaimedInstance Describe(DriverInstance instance, InstanceType type)
     {
@@ -125,5 +152,36 @@ internal sealed class NodeHoldings
         }
 
         return unclaimed;
+    }
+
+    /// <summary>One runtime, or the network.</summary>
+    private sealed class Source
+    {
+        /// <summary>By uid, as listed last; the network's have no instance.</summary>
+        public SortedDictionary<string, DriverInstance?> Held { get; } = new(StringComparer.Ordinal);
+
+        /// <summary>Left on the node by a runner that ended, with the number of the listing under way at that moment.</summary>
+        public SortedDictionary<string, long> Left { get; } = new(StringComparer.Ordinal);
+
+        public long Listing { get; set; }
+
+        /// <summary>It has answered at least once.</summary>
+        public bool Known { get; private set; }
+
+        public void Replace(long listing, IEnumerable<(string Uid, DriverInstance? Instance)> held)
+        {
+            Held.Clear();
+            foreach (var (uid, instance) in held)
+            {
+                Held[uid] = instance;
+            }
+
+            foreach (var (uid, _) in Left.Where(pair => pair.Value < listing).ToList())
+            {
+                Left.Remove(uid);
+            }
+
+            Known = true;
+        }
     }
 }

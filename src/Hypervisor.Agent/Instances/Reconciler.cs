@@ -16,13 +16,12 @@ namespace Hypervisor.Agent.Instances;
 /// <remarks>
 /// What the control plane does not name is never touched (NoGhostKill): a stream that breaks off, an empty snapshot and a
 /// runtime that cannot answer all lead to nothing being done. Instances found here and named by nobody are reported as
-/// unclaimed once a snapshot is complete and every runtime has answered.
+/// unclaimed once a snapshot is complete and their runtime has answered.
 /// </remarks>
 internal sealed partial class Reconciler(NodeState node, IControlPlane controlPlane, RunnerServices services, ILogger<Reconciler> logger)
 {
     private readonly RunnerSet _runners = new(services);
     private readonly RemovedEpochs _removed = new(Limits.RememberedRemovals);
-    private readonly Signal _resync = new();
 
     /// <summary>Instances that have a runner.</summary>
     public int Count => _runners.Count;
@@ -34,8 +33,19 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
     /// <summary>Until cancelled; the instances go on. Throws when a runner breaks, which is a bug.</summary>
     public async Task RunAsync(CancellationToken cancellationToken)
     {
-        List<Func<CancellationToken, Task>> loops = [_runners.RunAsync, WatchAssignmentsAsync, ResyncAsync];
-        loops.AddRange(services.Drivers.Select(driver => (Func<CancellationToken, Task>)(token => WatchDriverAsync(driver, token))));
+        List<Func<CancellationToken, Task>> loops = [_runners.RunAsync, WatchAssignmentsAsync];
+        foreach (var driver in services.Drivers)
+        {
+            var comparison = new Comparison(() => driver.Name, token => CompareAsync(driver, token), services, logger);
+            loops.Add(comparison.RunAsync);
+            loops.Add(token => WatchDriverAsync(driver, comparison, token));
+        }
+
+        if (services.Network is { } network)
+        {
+            loops.Add(new Comparison(() => "The node's network", token => CompareAsync(network, token), services, logger).RunAsync);
+        }
+
         await Together.RunAsync(cancellationToken, loops);
     }
 
@@ -114,7 +124,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
         }
 
         node.Seen(epoch);
-        if (_runners.Tell(assignment.Uid, runner => runner.Assign(assignment)) == Acceptance.Older)
+        if (_runners.Tell(assignment.Uid, assignment.Spec.Type, runner => runner.Assign(assignment)) == Acceptance.Older)
         {
             LogOlder(assignment.Uid, assignment.Epoch);
         }
@@ -130,7 +140,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
         var epoch = new Epoch(removal.Epoch);
         node.Seen(epoch);
         _removed.Add(removal.Uid, epoch);
-        _runners.Tell(removal.Uid, runner => runner.Remove(epoch, removal.Type));
+        _runners.Tell(removal.Uid, removal.Type, runner => runner.Remove(epoch, removal.Type));
     }
 
     /// <summary>
@@ -164,7 +174,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
         _runners.ReportUnclaimed();
     }
 
-    private async Task WatchDriverAsync(IInstanceDriver driver, CancellationToken cancellationToken)
+    private async Task WatchDriverAsync(IInstanceDriver driver, Comparison comparison, CancellationToken cancellationToken)
     {
         var backoff = new Backoff(Limits.RetryMinimum, Limits.RetryMaximum, services.Time, services.Random);
         while (true)
@@ -175,7 +185,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
                 var next = hints.MoveNextAsync();
 
                 // Subscribed now; what happened before is found by looking.
-                _resync.Set();
+                comparison.Hint();
                 while (await next)
                 {
                     backoff.Reset();
@@ -192,44 +202,16 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
         }
     }
 
-    private async Task ResyncAsync(CancellationToken cancellationToken)
+    private async Task CompareAsync(IInstanceDriver driver, CancellationToken cancellationToken)
     {
-        var backoff = new Backoff(Limits.RetryMinimum, Limits.RetryMaximum, services.Time, services.Random);
-        using var timer = services.Time.CreateTimer(
-            static signal => ((Signal)signal!).Set(), _resync, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
-        while (true)
-        {
-            try
-            {
-                await CompareAsync(cancellationToken);
-            }
-            catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
-            {
-                // A runtime that cannot say what it holds: nothing is concluded, and it is asked again.
-                LogMute(failure.Message);
-                await backoff.WaitAsync(cancellationToken);
-                continue;
-            }
-
-            backoff.Reset();
-            timer.Change(Limits.ResyncInterval, Timeout.InfiniteTimeSpan);
-            await _resync.WaitAsync(cancellationToken);
-        }
+        var listing = _runners.BeginListing(driver.Type);
+        _runners.Listed(driver.Type, listing, await driver.ListAsync(cancellationToken));
     }
 
-    private async Task CompareAsync(CancellationToken cancellationToken)
+    private async Task CompareAsync(INodeNetwork network, CancellationToken cancellationToken)
     {
-        using var deadline = new CancellationTokenSource(Limits.ObserveDeadline, services.Time);
-        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
-        var listing = _runners.BeginListing();
-        List<(DriverInstance Instance, InstanceType Type)> held = [];
-        foreach (var driver in services.Drivers)
-        {
-            held.AddRange((await driver.ListAsync(linked.Token)).Select(instance => (instance, driver.Type)));
-        }
-
-        var attached = services.Network is { } network ? await network.ListAsync(linked.Token) : [];
-        _runners.Listed(listing, held, attached);
+        var listing = _runners.BeginListing(NodeHoldings.Network);
+        _runners.Listed(listing, await network.ListAsync(cancellationToken));
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The assignment stream ended ({Reason}); instances go on, reconnecting")]
@@ -246,7 +228,4 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The event stream of {Driver} ended ({Reason}); subscribing again")]
     private partial void LogDriverWatchEnded(string driver, string reason);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "A runtime does not say what it holds ({Reason}); nothing is concluded from that, asking again")]
-    private partial void LogMute(string reason);
 }

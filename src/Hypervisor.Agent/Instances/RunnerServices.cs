@@ -20,10 +20,15 @@ internal sealed record RunnerServices(
     IRandomSource Random,
     ILogger<Runner> Logger)
 {
-    /// <summary>Holds creates and starts of all runners to <see cref="Limits.ConcurrentStarts"/> at once.</summary>
-    public AdmissionGate Starts { get; } = new(Limits.ConcurrentStarts);
+    private readonly Dictionary<InstanceType, AdmissionGate> _starts =
+        Drivers.ToDictionary(driver => driver.Type, _ => new AdmissionGate(Limits.ConcurrentStarts));
 
-    /// <summary>Likewise commands of health checks to <see cref="Limits.ConcurrentExecChecks"/>.</summary>
+    /// <summary>
+    /// Holds creates and starts of one type's runners to <see cref="Limits.ConcurrentStarts"/> at once. Of a type that has a driver.
+    /// </summary>
+    public AdmissionGate StartsOf(InstanceType type) => _starts[type];
+
+    /// <summary>Likewise, of all runners, commands of health checks to <see cref="Limits.ConcurrentExecChecks"/>.</summary>
     public AdmissionGate ExecChecks { get; } = new(Limits.ConcurrentExecChecks);
 
     public IInstanceDriver? DriverOf(InstanceType type) => Drivers.FirstOrDefault(driver => driver.Type == type);

@@ -14,7 +14,7 @@ internal sealed class RunnerSet(RunnerServices services)
     private readonly Lock _gate = new();
     private readonly SortedDictionary<string, Runner> _runners = new(StringComparer.Ordinal);
     private readonly Dictionary<Runner, Task> _running = [];
-    private readonly NodeHoldings _holdings = new();
+    private readonly NodeHoldings _holdings = new(services.Drivers.Select(driver => driver.Type), services.Network is not null);
     private readonly TaskCompletionSource<bool> _broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private CancellationToken _stopping;
     private bool _synced;
@@ -65,7 +65,8 @@ internal sealed class RunnerSet(RunnerServices services)
     }
 
     /// <summary>Gives the runner of an instance its wish; one that has just retired is followed by a new one.</summary>
-    public Acceptance Tell(string uid, Func<Runner, Acceptance> wish)
+    /// <param name="type">Of the instance, or unspecified when that is not known.</param>
+    public Acceptance Tell(string uid, InstanceType type, Func<Runner, Acceptance> wish)
     {
         while (true)
         {
@@ -75,8 +76,8 @@ internal sealed class RunnerSet(RunnerServices services)
             {
                 if (!_runners.TryGetValue(uid, out runner))
                 {
-                    // "Nothing there" only when every runtime has said so; the runner asks for itself otherwise.
-                    runner = new Runner(new InstanceId(uid), _holdings.RulesOut(uid) ? Observation.Absent : Observation.Unknown, services);
+                    // "Nothing there" only when everybody has said so who might hold it; the runner asks for itself otherwise.
+                    runner = new Runner(new InstanceId(uid), _holdings.RulesOut(uid, type) ? Observation.Absent : Observation.Unknown, services);
                     _runners.Add(uid, runner);
                     isNew = true;
                 }
@@ -180,23 +181,23 @@ internal sealed class RunnerSet(RunnerServices services)
         }
     }
 
-    /// <summary>Runtimes and network are about to be asked what they hold; the number goes to <see cref="Listed"/>.</summary>
-    public long BeginListing()
+    /// <summary>A runtime, or <see cref="NodeHoldings.Network"/>, is about to be asked what it holds; the number goes to <c>Listed</c>.</summary>
+    public long BeginListing(InstanceType source)
     {
         lock (_gate)
         {
-            return _holdings.Begin();
+            return _holdings.Begin(source);
         }
     }
 
-    /// <summary>All of them have answered: whoever saw something else looks again, and the rest is unclaimed.</summary>
-    public void Listed(long listing, IEnumerable<(DriverInstance Instance, InstanceType Type)> held, IEnumerable<InstanceId> attached)
+    /// <summary>A runtime has answered: whoever saw something else of it looks again, and what nobody names is unclaimed.</summary>
+    public void Listed(InstanceType runtime, long listing, IEnumerable<DriverInstance> held)
     {
         List<Runner> differing;
         lock (_gate)
         {
-            _holdings.Replace(listing, held, attached);
-            differing = [.. _runners.Values.Where(runner => _holdings.Differs(runner.Id, runner.Observed))];
+            _holdings.Replace(runtime, listing, held);
+            differing = [.. _runners.Values.Where(runner => _holdings.Differs(runtime, runner.Id, runner.Type, runner.Observed))];
         }
 
         foreach (var runner in differing)
@@ -207,14 +208,25 @@ internal sealed class RunnerSet(RunnerServices services)
         ReportUnclaimed();
     }
 
-    /// <summary>Nothing before a snapshot is complete and every runtime has answered: until then nobody knows who is named.</summary>
+    /// <summary>The network has answered.</summary>
+    public void Listed(long listing, IEnumerable<InstanceId> attached)
+    {
+        lock (_gate)
+        {
+            _holdings.Replace(listing, attached);
+        }
+
+        ReportUnclaimed();
+    }
+
+    /// <summary>Nothing before a snapshot is complete: until then nobody knows who is named.</summary>
     public void ReportUnclaimed()
     {
         lock (_gate)
         {
-            if (_synced && _holdings.Known)
+            if (_synced && _holdings.Without(_runners.Keys) is { } report)
             {
-                services.Reporter.Unclaimed(_holdings.Without(_runners.Keys));
+                services.Reporter.Unclaimed(report);
             }
         }
     }

@@ -141,14 +141,14 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         IInstanceDriver driver, Assignment desired, DriverInstance? present, CancellationToken cancellationToken)
     {
         var digest = await PrepareAsync(desired, cancellationToken);
-        await services.Starts.EnterAsync(cancellationToken);
+        await services.StartsOf(driver.Type).EnterAsync(cancellationToken);
         try
         {
             await driver.CreateAsync(new InstanceDefinition(desired, digest, _attachment), cancellationToken);
         }
         finally
         {
-            services.Starts.Leave();
+            services.StartsOf(driver.Type).Leave();
         }
 
         _prepared = (desired.Epoch, desired.Generation);
@@ -202,14 +202,14 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         IInstanceDriver driver, RunnerView view, Epoch epoch, DriverInstance created, CancellationToken cancellationToken)
     {
         _prepared = null;
-        await services.Starts.EnterAsync(cancellationToken);
+        await services.StartsOf(driver.Type).EnterAsync(cancellationToken);
         try
         {
             await driver.StartAsync(id, epoch, cancellationToken);
         }
         finally
         {
-            services.Starts.Leave();
+            services.StartsOf(driver.Type).Leave();
         }
 
         if (driver.Connection == ConnectionKind.Tap)

@@ -71,10 +71,8 @@ internal sealed partial class StatusReporter(
     }
 
     /// <summary>Replaces the node's list. Sorted by uid, at most <see cref="Limits.UnclaimedReported"/>.</summary>
-    public void Unclaimed(IReadOnlyList<UnclaimedInstance> instances)
+    public void Unclaimed(UnclaimedReport report)
     {
-        var report = new UnclaimedReport();
-        report.Instances.AddRange(instances);
         lock (_gate)
         {
             if (_unclaimed is not null && _unclaimed.Equals(report))

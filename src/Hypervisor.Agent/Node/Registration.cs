@@ -140,22 +140,21 @@ internal sealed partial class Registration(
         }
     }
 
+    /// <summary>All at once: the node is not registered later the more of them do not answer.</summary>
     private async Task<List<RuntimeInfo>> ProbeAsync(CancellationToken cancellationToken)
     {
-        List<RuntimeInfo> runtimes = [];
-        foreach (var type in AllTypes)
+        return [.. await Task.WhenAll(AllTypes.Select(OfTypeAsync))];
+
+        async Task<RuntimeInfo> OfTypeAsync(InstanceType type)
         {
             if (!profile.Types.Contains(type))
             {
-                runtimes.Add(new RuntimeInfo { Type = type, Message = "Switched off by supported_instance_types in the agent's configuration." });
-                continue;
+                return new RuntimeInfo { Type = type, Message = "Switched off by supported_instance_types in the agent's configuration." };
             }
 
             var driver = drivers.FirstOrDefault(driver => driver.Type == type);
-            runtimes.Add(driver is null ? MissingRuntimes.Without(type) : await ProbeAsync(driver, cancellationToken));
+            return driver is null ? MissingRuntimes.Without(type) : await ProbeAsync(driver, cancellationToken);
         }
-
-        return runtimes;
     }
 
     private async Task<RuntimeInfo> ProbeAsync(IInstanceDriver driver, CancellationToken cancellationToken)

@@ -137,14 +137,19 @@ internal sealed class StatusIntake(ViewReads reads, ClusterState state, StoreWri
     {
         for (var attempt = 1; attempt <= Limits.Control.WriteAttempts; attempt++)
         {
-            if (state.View.Node(id) is not { RegistrationRecord: { } registration } node || registration.Unclaimed.Equals(report.Instances))
+            if (state.View.Node(id) is not { RegistrationRecord: { } registration } node)
             {
                 return;
             }
 
             var record = registration.Clone();
             record.Unclaimed.Clear();
-            record.Unclaimed.AddRange(report.Instances);
+            record.Unclaimed.AddRange(UnclaimedList.After(registration.Unclaimed, report));
+            if (record.Equals(registration))
+            {
+                return;
+            }
+
             var result = await writer.WriteAsync(
                 new(
                     [Compare.Modified(Keys.NodeRegistration(id), node.RegistrationRevision)],

@@ -63,7 +63,7 @@ internal sealed partial class ClusterState
     /// </summary>
     public ChangeSubscription Subscribe(long afterRevision) => _log.Subscribe(afterRevision);
 
-    /// <summary>Says that the view was what the store held at that time (a timestamp of the clock).</summary>
+    /// <summary>Says that the view includes all that the store held at that time (a timestamp of the clock).</summary>
     internal void Confirm(long timestamp)
     {
         // Confirmations may overtake each other; the latest counts.
@@ -238,7 +238,6 @@ internal sealed partial class ClusterState
 
         var (view, change) = After(_view, _orphans, batch);
         _view = view;
-        Confirm(_time.GetTimestamp());
         _log.Append(change);
         _waiters.Advance(batch.Revision);
     }

@@ -6,6 +6,7 @@ internal static class StateServices
     {
         services.AddSingleton<ClusterState>();
         services.AddSingleton<ViewReads>();
+        services.AddSingleton<ViewConfirmation>();
         return services;
     }
 }

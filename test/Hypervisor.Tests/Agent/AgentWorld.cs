@@ -28,7 +28,7 @@ internal sealed class AgentWorld : IDisposable
     {
         SynchronizationContext.SetSynchronizationContext(_thread);
         Machine = new FakeMachine(Time);
-        (Driver, Network, Images) = (new FakeFaults(Time), new FakeFaults(Time), new FakeFaults(Time));
+        (Driver, Network, Images, VmDriver) = (new FakeFaults(Time), new FakeFaults(Time), new FakeFaults(Time), new FakeFaults(Time));
         ControlPlane = new ScriptedControlPlane(Time);
     }
 
@@ -41,6 +41,11 @@ internal sealed class AgentWorld : IDisposable
     public FakeFaults Network { get; }
 
     public FakeFaults Images { get; }
+
+    /// <summary>A second runtime, of VMs, when the test wants one: with a machine of its own.</summary>
+    public FakeMachine? Vms { get; private set; }
+
+    public FakeFaults VmDriver { get; private set; }
 
     public FakeHealth Health { get; } = new();
 
@@ -82,22 +87,34 @@ internal sealed class AgentWorld : IDisposable
     public static DriverInstance Running(string uid, long epoch = 1) => new(
         Id(uid), new Epoch(epoch), "name-" + uid, "default", 1, 0, DriverState.Running, 42, new DateTimeOffset(2029, 1, 1, 0, 0, 0, TimeSpan.Zero));
 
+    /// <summary>Gives agents that start from now on a runtime of VMs beside that of containers.</summary>
+    public AgentWorld WithVms()
+    {
+        Vms = new FakeMachine(Time) { Observer = effect => Effects.Add($"{effect.What} vm {NameOf(effect.Id.Value)}") };
+        return this;
+    }
+
     /// <summary>Starts an agent on the machine as it is.</summary>
     public AgentWorld Boot()
     {
         Machine.Observer ??= effect => Effects.Add($"{effect.What} {NameOf(effect.Id.Value)}");
         var random = new SeededRandom(1);
-        var driver = new FakeDriver(Machine, Driver);
+        List<IInstanceDriver> drivers = [new FakeDriver(Machine, Driver)];
+        if (Vms is not null)
+        {
+            drivers.Insert(0, new FakeDriver(Vms, VmDriver, InstanceType.Vm));
+        }
+
         var network = new FakeNetwork(Machine, Network);
         HintNetwork = network.Hint;
         Node = new NodeState(Identity, Time, random, NullLogger<NodeState>.Instance);
         var reporter = new StatusReporter(Node, ControlPlane, Time, random, NullLogger<StatusReporter>.Instance);
-        var services = new RunnerServices([driver], network, new FakeImages(Images), Health, reporter, Time, random, NullLogger<Runner>.Instance);
-        var profile = new NodeProfile("node-1", "127.0.0.1:50052", "worker", "", "", new Dictionary<string, string>(), [InstanceType.Container], "1");
+        var services = new RunnerServices(drivers, network, new FakeImages(Images), Health, reporter, Time, random, NullLogger<Runner>.Instance);
+        var profile = new NodeProfile("node-1", "127.0.0.1:50052", "worker", "", "", new Dictionary<string, string>(), [.. drivers.Select(driver => driver.Type)], "1");
         Heartbeats = new Heartbeats(Node, ControlPlane, new TimeProviderLeaseClock(Time), Time, random, NullLogger<Heartbeats>.Instance);
         var agent = new NodeAgent(
             Node,
-            new Registration(profile, Node, new FakeHost(), [driver], null, ControlPlane, Time, random, NullLogger<Registration>.Instance),
+            new Registration(profile, Node, new FakeHost(), drivers, null, ControlPlane, Time, random, NullLogger<Registration>.Instance),
             Heartbeats,
             new Reconciler(Node, ControlPlane, services, NullLogger<Reconciler>.Instance),
             reporter,

@@ -29,6 +29,9 @@ internal sealed class ScriptedControlPlane(TimeProvider time) : IControlPlane
 
     public IReadOnlyList<UnclaimedInstance>? Unclaimed { get; private set; }
 
+    /// <summary>Told with <see cref="Unclaimed"/>.</summary>
+    public IReadOnlyList<InstanceType>? UnansweredTypes { get; private set; }
+
     public int Beats { get; private set; }
 
     /// <summary>What becomes of a report; accepted unless the test says otherwise.</summary>
@@ -173,6 +176,7 @@ internal sealed class ScriptedControlPlane(TimeProvider time) : IControlPlane
 
         Removed.AddRange(request.Removed.Select(removal => $"{removal.Uid}@{removal.Epoch}"));
         Unclaimed = request.Unclaimed?.Instances ?? Unclaimed;
+        UnansweredTypes = request.Unclaimed?.UnansweredTypes ?? UnansweredTypes;
         return response;
     }
 

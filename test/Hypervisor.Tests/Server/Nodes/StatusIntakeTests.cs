@@ -1,6 +1,7 @@
 using Grpc.Core;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server;
 using Hypervisor.Server.Stores;
 using Xunit;
 
@@ -151,6 +152,40 @@ public sealed class StatusIntakeTests
 
         Assert.Equal(before, await plane.Store.GetRevisionAsync(Token));
         Assert.Equal("u", Assert.Single(plane.State.View.Node(node)!.RegistrationRecord!.Unclaimed).Uid);
+    }
+
+    [Fact]
+    public async Task What_a_node_cannot_speak_of_yet_stays_among_the_unclaimed()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var node = await plane.ReadyNodeAsync("a", Token);
+        var vm = new UnclaimedInstance { Uid = "v", Epoch = 4, Type = InstanceType.Vm };
+        var container = new UnclaimedInstance { Uid = "c", Epoch = 4, Type = InstanceType.Container };
+        var unknown = new UnclaimedInstance { Uid = "a" };
+        await plane.Intake.ReportAsync(node, new() { Unclaimed = new() { Instances = { unknown, container, vm } } }, Token);
+
+        var later = new UnclaimedInstance { Uid = "d", Epoch = 5, Type = InstanceType.Container };
+        await plane.Intake.ReportAsync(
+            node, new() { Unclaimed = new() { Instances = { later }, UnansweredTypes = { InstanceType.Unspecified, InstanceType.Vm } } }, Token);
+        Assert.Equal([unknown, later, vm], plane.State.View.Node(node)!.RegistrationRecord!.Unclaimed);
+
+        await plane.Intake.ReportAsync(node, new() { Unclaimed = new() { Instances = { later } } }, Token);
+        Assert.Equal([later], plane.State.View.Node(node)!.RegistrationRecord!.Unclaimed);
+    }
+
+    [Fact]
+    public async Task What_stays_and_what_is_told_fit_into_one_value_of_the_store()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var node = await plane.ReadyNodeAsync("a", Token);
+        static UnclaimedInstance Large(string uid, InstanceType type) =>
+            new() { Uid = uid, Type = type, Spec = new() { Process = new() { Env = { new EnvVar { Name = "LARGE", Value = new string('x', (Limits.Agents.UnclaimedBytes / 2) + 1) } } } } };
+        await plane.Intake.ReportAsync(node, new() { Unclaimed = new() { Instances = { Large("v", InstanceType.Vm) } } }, Token);
+
+        var told = Large("c", InstanceType.Container);
+        await plane.Intake.ReportAsync(node, new() { Unclaimed = new() { Instances = { told }, UnansweredTypes = { InstanceType.Vm } } }, Token);
+
+        Assert.Equal([told, new UnclaimedInstance { Uid = "v", Type = InstanceType.Vm }], plane.State.View.Node(node)!.RegistrationRecord!.Unclaimed);
     }
 
     private static ReportStatusRequest Report(InstanceId id, Epoch epoch) => new()

@@ -19,6 +19,9 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
     /// <summary>Writes that have arrived stay unapplied until this ends.</summary>
     public Task WritesHeld { get; set; } = Task.CompletedTask;
 
+    /// <summary>Changes stay undelivered until this ends.</summary>
+    public Task WatchesHeld { get; set; } = Task.CompletedTask;
+
     /// <summary>Ends once a write has arrived.</summary>
     public Task WriteArrived => _arrived.Task;
 
@@ -67,6 +70,7 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
             }
 
             await next;
+            await WatchesHeld.WaitAsync(cancellationToken);
             yield return batches.Current;
         }
     }
