@@ -12,9 +12,6 @@ namespace Hypervisor.Ctl.Commands.Instances;
 /// </summary>
 internal sealed class ConsoleCommand : CtlCommand
 {
-    private const byte ControlP = 0x10;
-    private const byte ControlQ = 0x11;
-
     private readonly Argument<string> _name = InstanceArguments.One();
 
     public override NameKind Completes => NameKind.Instances;
@@ -70,19 +67,21 @@ internal sealed class ConsoleCommand : CtlCommand
 
             await using var input = environment.OpenInput();
             var buffer = new byte[Limits.InputChunkBytes];
-            var afterP = false;
+            var keys = new DetachKeys();
             int read;
             while ((read = await input.ReadAsync(buffer, stop.Token)) > 0)
             {
-                // Typed by hand the two keys come one by one.
-                if (terminal is not null && afterP && buffer[0] == ControlQ)
+                var leaving = terminal is null ? null : keys.Find(buffer.AsSpan(0, read));
+                if ((leaving ?? read) > 0)
+                {
+                    await pump.SendAsync(new ConsoleInput { Data = Google.Protobuf.ByteString.CopyFrom(buffer, 0, leaving ?? read) });
+                }
+
+                if (leaving is not null)
                 {
                     await stop.CancelAsync();
                     return;
                 }
-
-                afterP = buffer[read - 1] == ControlP;
-                await pump.SendAsync(new ConsoleInput { Data = Google.Protobuf.ByteString.CopyFrom(buffer, 0, read) });
             }
         }
     }
