@@ -116,7 +116,7 @@ internal static class Layouts
         {
             InstanceState.Running => Tone.Good,
             InstanceState.Failed or InstanceState.Unknown => Tone.Bad,
-            InstanceState.Stopped or InstanceState.Paused => Tone.Plain,
+            InstanceState.Stopped or InstanceState.Paused or InstanceState.Suspended => Tone.Plain,
             _ => Tone.Busy,
         };
         return new(status.Reason.Length > 0 ? $"{state} ({status.Reason})" : state, tone);

@@ -34,6 +34,7 @@ internal sealed record InstanceGoal(Instance Asked, bool Deleted = false)
             // It ran and its process ended by itself with exit code 0 before this watch saw it running.
             InstanceState.Stopped when wish == DesiredState.Stopped || status.Exit is not null => GoalState.Reached,
             InstanceState.Paused when wish == DesiredState.Paused => GoalState.Reached,
+            InstanceState.Suspended when wish == DesiredState.Suspended => GoalState.Reached,
             _ => GoalState.Waiting,
         };
     }

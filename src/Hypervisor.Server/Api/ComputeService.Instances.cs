@@ -52,6 +52,9 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<Instance> PauseInstance(PauseInstanceRequest request, ServerCallContext context) =>
         instances.Power.PauseAsync(request, context.CancellationToken);
 
+    public override Task<Instance> SuspendInstance(SuspendInstanceRequest request, ServerCallContext context) =>
+        instances.Power.SuspendAsync(request, context.CancellationToken);
+
     public override Task<Instance> ResumeInstance(ResumeInstanceRequest request, ServerCallContext context) =>
         instances.Power.ResumeAsync(request, context.CancellationToken);
 

@@ -7,7 +7,7 @@ internal static class ReportedStatus
 {
     /// <summary>The rest is concluded by the control plane.</summary>
     public static bool CanBeObserved(InstanceStatus? status) => status?.State is InstanceState.Starting or InstanceState.Running
-        or InstanceState.Paused or InstanceState.Stopping or InstanceState.Stopped or InstanceState.Failed or InstanceState.Deleting;
+        or InstanceState.Paused or InstanceState.Suspended or InstanceState.Stopping or InstanceState.Stopped or InstanceState.Failed or InstanceState.Deleting;
 
     /// <summary>A copy under the report's epoch, with its prose and lists cut to what the store should hold.</summary>
     public static InstanceStatus Bounded(StatusReport report)

@@ -91,6 +91,8 @@ internal sealed class FakeCompute : ComputeService.ComputeServiceBase
 
     public override Task<Instance> StopInstance(StopInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
 
+    public override Task<Instance> SuspendInstance(SuspendInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
     public override Task<Instance> DeleteInstance(DeleteInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
 
     public override async Task<Image> ImportImage(IAsyncStreamReader<ImportImageRequest> requestStream, ServerCallContext context)

@@ -9,7 +9,7 @@ using InstanceView = Hypervisor.Server.State.InstanceView;
 
 namespace Hypervisor.Server.Api.Instances;
 
-/// <summary>Start, stop, restart, pause and resume: changes of what an instance should be doing.</summary>
+/// <summary>Start, stop, restart, pause, suspend and resume: changes of what an instance should be doing.</summary>
 internal sealed class InstancePower(ViewReads reads, StoreWriter writer, TimeProvider time)
 {
     /// <summary>Also starts a process anew that has ended although the instance should be running.</summary>
@@ -59,6 +59,28 @@ internal sealed class InstancePower(ViewReads reads, StoreWriter writer, TimePro
         {
             RefuseStopped(spec, entry, "paused");
             return Set(spec, DesiredState.Paused);
+        }, cancellationToken);
+    }
+
+    /// <summary>Its memory goes to its node's disk; containers have nobody who could write it there.</summary>
+    public Task<Instance> SuspendAsync(SuspendInstanceRequest request, CancellationToken cancellationToken)
+    {
+        var bare = request.Clone();
+        bare.RequestId = "";
+        var target = MutationTarget.Of(request.Project, request.Instance, request.RequestId, request.ResourceVersion, bare);
+        return ApplyAsync(target, static (spec, entry) =>
+        {
+            if (spec.Type == InstanceType.Container)
+            {
+                throw ApiErrors.FailedPrecondition(
+                    "NOT_SUPPORTED",
+                    $"Instance '{entry.Name}' is a container, whose memory cannot be written to disk; pause or stop it, or run its image as a microVM.",
+                    "Instance",
+                    entry.Name);
+            }
+
+            RefuseStopped(spec, entry, "suspended");
+            return Set(spec, DesiredState.Suspended);
         }, cancellationToken);
     }
 

@@ -123,6 +123,7 @@ internal sealed class InstanceAdoption(
         {
             InstanceState.Running => DesiredState.Running,
             InstanceState.Paused => DesiredState.Paused,
+            InstanceState.Suspended => DesiredState.Suspended,
             _ => DesiredState.Stopped,
         };
         var record = new InstanceSpecRecord

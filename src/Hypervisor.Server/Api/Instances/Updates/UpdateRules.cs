@@ -31,7 +31,7 @@ internal static class UpdateRules
         ("spec.type", UpdateEffect.Never, "create another instance"),
         ("spec.image", UpdateEffect.Never, "the root disk is made of it; create another instance"),
         ("spec.disks", UpdateEffect.Never, "create another instance"),
-        ("spec.desired_state", UpdateEffect.Never, "call StartInstance, StopInstance, PauseInstance or ResumeInstance"),
+        ("spec.desired_state", UpdateEffect.Never, "call StartInstance, StopInstance, PauseInstance, SuspendInstance or ResumeInstance"),
         ("spec.restart_generation", UpdateEffect.Never, "call RestartInstance"),
         ("spec.image_digest", UpdateEffect.Never, "it is set by the server"),
         ("spec.resources", UpdateEffect.Live, ""),
