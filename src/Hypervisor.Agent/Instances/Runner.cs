@@ -283,6 +283,7 @@ internal sealed partial class Runner
                 RemovedType = _removedType,
                 Observed = _observed,
                 HasDriver = _desired is null || _services.DriverOf(_desired.Spec.Type) is not null,
+                KeepsSnapshots = _desired is not null && _services.DriverOf(_desired.Spec.Type) is { KeepsSnapshots: true },
                 NetworkReady = _desired is null || _steps.IsNetworkReady(_desired),
                 NetworkReleased = _steps.NetworkReleased,
                 Prepared = _desired is not null && _steps.IsPrepared(_desired),

@@ -12,6 +12,9 @@ internal enum GoalState
 /// <summary>When the change that a mutation asked for is done. Pure: a function of the object that the mutation answered and of the present one.</summary>
 internal sealed record InstanceGoal(Instance Asked, bool Deleted = false)
 {
+    /// <summary>What the instance does is another matter: the node has carried out the change.</summary>
+    public bool WhateverItDoes { get; init; }
+
     public GoalState Judge(Instance now)
     {
         if (Deleted)
@@ -24,6 +27,11 @@ internal sealed record InstanceGoal(Instance Asked, bool Deleted = false)
             || status.ObservedRestartGeneration < Asked.Spec.RestartGeneration)
         {
             return GoalState.Waiting;
+        }
+
+        if (WhateverItDoes)
+        {
+            return GoalState.Reached;
         }
 
         var wish = Asked.Spec.DesiredState;

@@ -33,6 +33,20 @@ internal static class ReportedStatus
             status.IpAddresses.RemoveAt(status.IpAddresses.Count - 1);
         }
 
+        status.Driver = Cut(status.Driver, Limits.Agents.ReasonCharacters);
+        status.Accelerator = Cut(status.Accelerator, Limits.Agents.ReasonCharacters);
+        while (status.Snapshots.Count > Limits.Instance.Snapshots)
+        {
+            status.Snapshots.RemoveAt(status.Snapshots.Count - 1);
+        }
+
+        foreach (var snapshot in status.Snapshots)
+        {
+            snapshot.Uid = Cut(snapshot.Uid, Limits.Agents.ReasonCharacters);
+            snapshot.Reason = Cut(snapshot.Reason, Limits.Agents.ReasonCharacters);
+            snapshot.Message = Cut(snapshot.Message, Limits.Agents.MessageCharacters);
+        }
+
         return status;
     }
 

@@ -34,6 +34,7 @@ internal static class InstanceView
         if (entry.CurrentStatus is { } reported)
         {
             status.IpAddresses.AddRange(reported.IpAddresses);
+            (status.Driver, status.Accelerator) = (reported.Driver, reported.Accelerator);
         }
 
         var instance = new Instance

@@ -93,6 +93,18 @@ internal sealed class FakeCompute : ComputeService.ComputeServiceBase
 
     public override Task<Instance> SuspendInstance(SuspendInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
 
+    public Func<ListSnapshotsRequest, ListSnapshotsResponse> OnListSnapshots { get; set; } = _ => throw Unset();
+
+    public override Task<Instance> CreateSnapshot(CreateSnapshotRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override Task<Instance> RestoreSnapshot(RestoreSnapshotRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override Task<Instance> DeleteSnapshot(DeleteSnapshotRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override Task<ListSnapshotsResponse> ListSnapshots(ListSnapshotsRequest request, ServerCallContext context) => Record(request, OnListSnapshots);
+
+    public override Task<Instance> CloneInstance(CloneInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Name));
+
     public override Task<Instance> DeleteInstance(DeleteInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
 
     public override async Task<Image> ImportImage(IAsyncStreamReader<ImportImageRequest> requestStream, ServerCallContext context)

@@ -200,6 +200,8 @@ internal sealed class InstanceAdoption(
     {
         var spec = copy.Spec.Clone();
         (spec.RestartGeneration, spec.ImageDigest, spec.DesiredState) = (0, "", DesiredState.Running);
+        (spec.Restore, spec.Source) = (null, null);
+        spec.Snapshots.Clear();
         return new() { Project = copy.Project, Name = copy.Name, Spec = spec, Labels = { copy.Labels } };
     }
 }
