@@ -10,6 +10,9 @@ internal sealed record DriverSnapshot(SnapshotSpec Wanted, DateTimeOffset? Taken
 {
     public long SizeBytes { get; init; }
 
+    /// <summary>False for one that is still to be made, or whose making was broken off: it is to be deleted like any other.</summary>
+    public bool Tried { get; init; } = true;
+
     /// <summary>Memory is in it.</summary>
     public bool Memory { get; init; }
 }

@@ -315,7 +315,7 @@ internal sealed partial class GuestDriver(
             Restarts: record.Restarts)
         {
             Accelerator = record.Accelerator,
-            Snapshots = [.. record.Snapshots.Where(snapshot => snapshot.Done).Select(snapshot => snapshot.ToDriver())],
+            Snapshots = [.. record.Snapshots.Select(snapshot => snapshot.ToDriver())],
             Restored = record.Restored,
         };
     }

@@ -95,7 +95,7 @@ internal sealed record NotedSnapshot(SnapshotSpec Wanted)
 
     public bool IsUsable => Done && Reason.Length == 0;
 
-    public DriverSnapshot ToDriver() => new(Wanted, TakenAt, Reason, Message) { SizeBytes = SizeBytes, Memory = Memory };
+    public DriverSnapshot ToDriver() => new(Wanted, TakenAt, Reason, Message) { SizeBytes = SizeBytes, Memory = Memory, Tried = Done };
 }
 
 /// <summary>How a run ended.</summary>

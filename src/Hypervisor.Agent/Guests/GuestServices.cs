@@ -101,7 +101,7 @@ internal static class GuestServices
             disks,
             accelerators,
             logs,
-            new GuestAccess(new GuestDirectory(vmm, store), channels, provider.GetRequiredService<SerialConsoles>(), logs));
+            new GuestAccess(new GuestDirectory(vmm, store), channels, provider.GetRequiredService<SerialConsoles>(), logs, time));
     }
 
     private static string BootId() => File.ReadAllText(BootIdFile).Trim();

@@ -40,7 +40,7 @@ internal static class SnapshotPlan
 
     /// <summary>One that is wanted and was not tried yet.</summary>
     public static SnapshotSpec? DueSnapshot(Assignment desired, DriverInstance? found) => desired.Spec.Snapshots.FirstOrDefault(wanted =>
-        IsOfThisStay(wanted, desired) && (found is null || found.Snapshots.All(snapshot => snapshot.Wanted.Uid != wanted.Uid)));
+        IsOfThisStay(wanted, desired) && (found is null || found.Snapshots.All(snapshot => snapshot.Wanted.Uid != wanted.Uid || !snapshot.Tried)));
 
     /// <summary>A restore that was asked for since the last one. What has just been made has nothing to be put back to.</summary>
     public static RestoreSpec? DueRestore(Assignment desired, DriverInstance? found) =>
@@ -54,7 +54,7 @@ internal static class SnapshotPlan
     private static SnapshotStatus StatusOf(Assignment desired, SnapshotSpec wanted, DriverInstance? found, bool keeps)
     {
         var status = new SnapshotStatus { Uid = wanted.Uid, State = SnapshotState.Creating };
-        if (found?.Snapshots.FirstOrDefault(snapshot => snapshot.Wanted.Uid == wanted.Uid) is { } kept)
+        if (found?.Snapshots.FirstOrDefault(snapshot => snapshot.Wanted.Uid == wanted.Uid) is { Tried: true } kept)
         {
             status.State = kept.Reason.Length > 0 ? SnapshotState.Failed : SnapshotState.Ready;
             (status.Reason, status.Message, status.SizeBytes, status.Memory) = (kept.Reason, kept.Message, kept.SizeBytes, kept.Memory);

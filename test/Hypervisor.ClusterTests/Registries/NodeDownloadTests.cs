@@ -129,7 +129,7 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
         var bomb = await Assert.ThrowsAsync<DriverException>(() => EnsureAsync("bomb"));
         Assert.Equal(("ImageInvalid", true), (bomb.Reason, bomb.Permanent));
         Assert.Contains("bomb", bomb.Message, StringComparison.Ordinal);
-        using var list = host.Client.Snapshots.List(new ListSnapshotsRequest { Snapshotter = "overlayfs" }, host.Client.Call(Cancel));
+        using var list = host.Client.Snapshots.List(new Containerd.Services.Snapshots.V1.ListSnapshotsRequest { Snapshotter = "overlayfs" }, host.Client.Call(Cancel));
         await foreach (var page in list.ResponseStream.ReadAllAsync(Cancel))
         {
             Assert.DoesNotContain(page.Info, snapshot => snapshot.Name.StartsWith("unpack-", StringComparison.Ordinal));

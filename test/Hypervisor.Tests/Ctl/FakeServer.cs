@@ -127,6 +127,24 @@ internal sealed class FakeCompute : ComputeService.ComputeServiceBase
         return new() { Metadata = new() { Name = name }, SizeBytes = Imported.Length, Digest = "sha256:00" };
     }
 
+    /// <summary>What a console says that it is, and what was typed into it until its input ended.</summary>
+    public ConsoleAbout? Console { get; set; }
+
+    public string Typed { get; private set; } = "";
+
+    public override async Task AttachConsole(
+        IAsyncStreamReader<ConsoleInput> requestStream, IServerStreamWriter<ConsoleOutput> responseStream, ServerCallContext context)
+    {
+        await requestStream.MoveNext(context.CancellationToken);
+        Requests.Add(requestStream.Current);
+        await responseStream.WriteAsync(new() { About = Console });
+        await responseStream.WriteAsync(new() { Data = Google.Protobuf.ByteString.CopyFromUtf8("login: ") });
+        while (Console is { Input: true } && !Typed.EndsWith('\n') && await requestStream.MoveNext(context.CancellationToken))
+        {
+            Typed += requestStream.Current.Data.ToStringUtf8();
+        }
+    }
+
     public Func<GetImageRequest, Image> OnGetImage { get; set; } = _ => throw Unset();
 
     public override Task<Image> GetImage(GetImageRequest request, ServerCallContext context) => Record(request, OnGetImage);

@@ -50,6 +50,17 @@ public sealed class SnapshotPlanTests
     }
 
     [Fact]
+    public void One_whose_making_was_broken_off_is_made_or_deleted()
+    {
+        var found = Found("Running", "s1");
+        found = found with { Snapshots = [found.Snapshots[0] with { Tried = false }] };
+
+        Assert.Equal(RunnerAction.Snapshot, Decide(Want("running", "s1"), found));
+        Assert.Equal(SnapshotState.Creating, SnapshotPlan.Statuses(Want("running", "s1"), found, keeps: true).Single().State);
+        Assert.Equal(RunnerAction.DeleteSnapshot, Decide(Want("running"), found));
+    }
+
+    [Fact]
     public void What_a_store_of_a_backup_does_not_know_nobody_has_deleted()
     {
         var desired = Want("running");
