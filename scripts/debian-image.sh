@@ -38,10 +38,10 @@ case $name in
 esac
 
 # As if nothing were installed: everything that is needed is named, with its version and where it is.
-apt() { apt-get -q -o Dir::State::status="$work/status" -o Debug::NoLocking=1 -o APT::Sandbox::User=root "$@"; }
+apt() { apt_get -o Dir::State::status="$work/status" -o Debug::NoLocking=1 -o APT::Sandbox::User=root "$@"; }
 : > "$work/status"
 resolve() {
-  apt -q --no-install-recommends --print-uris -y install "${packages[@]}" 2> "$work/log" |
+  apt --no-install-recommends --print-uris -y install "${packages[@]}" 2> "$work/log" |
     sed -n "s/^'[^']*' \([^ ]*\.deb\) .*/\1/p" > "$work/files"
   [ -s "$work/files" ]
 }
@@ -66,7 +66,7 @@ fetch() {
 if ! { resolve && fetch; }; then
   need_root "updating apt's package lists" deps
   say "Updating the package lists"
-  if ! { apt-get -q update > "$work/log" 2>&1 && resolve && fetch; }; then
+  if ! { apt_get update > "$work/log" 2>&1 && resolve && fetch; }; then
     tail -n 20 "$work/log" >&2
     die "Debian's packages of $name could not be downloaded; is the network there?"
   fi

@@ -53,7 +53,7 @@ chmod 755 "$policy"
 installed() { dpkg-query -W -f '${Package} ${db:Status-Status}\n' | sed -n 's/ installed$//p' | sort; }
 before=$(installed)
 
-apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@"; }
+apt() { DEBIAN_FRONTEND=noninteractive apt_get -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@"; }
 log=$(mktemp)
 apt_install() { apt install --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}" > "$log" 2>&1 < /dev/null; }
 if ! apt-cache policy "${missing[@]}" 2> /dev/null | grep -q Candidate || ! apt_install; then

@@ -29,14 +29,14 @@ fetch() {
   # On the file system of the cache: a package appears in it when all of it is there.
   mkdir -p "$cache"
   download=$(mktemp -d "$cache/.download.XXXXXX")
-  (cd "$download" && apt-get -q -o APT::Sandbox::User=root download "${package%%_*}=$version") > "$work/log" 2>&1 || { rm -rf "$download"; return 1; }
+  (cd "$download" && apt_get -o APT::Sandbox::User=root download "${package%%_*}=$version") > "$work/log" 2>&1 || { rm -rf "$download"; return 1; }
   mv -f "$download"/*.deb "$deb"
   rm -rf "$download"
 }
 if ! { resolve && fetch; }; then
   need_root "updating apt's package lists" deps
   say "Updating the package lists"
-  if ! { apt-get -q update > "$work/log" 2>&1 && resolve && fetch; }; then
+  if ! { apt_get update > "$work/log" 2>&1 && resolve && fetch; }; then
     tail -n 20 "$work/log" >&2
     die "Debian's kernel for guests could not be downloaded; is the network there?"
   fi

@@ -32,6 +32,9 @@ fi
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
+# A name server or mirror that is away for a minute or two is waited for (each retry waits twice as long as the one before, at most 30 s).
+apt_get() { apt-get -q -oAcquire::Retries=8 "$@"; }
+
 need_root() {
   [ "$(id -u)" = 0 ] || die "$1 needs root; run: sudo make ${2:-$1}"
 }

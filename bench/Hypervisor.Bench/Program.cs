@@ -11,6 +11,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
     ["pull"] = PullBench.RunAsync,
     ["rootfs"] = RootFileSystemBench.RunAsync,
     ["store"] = StoreBench.RunAsync,
+    ["vm"] = VmBench.RunAsync,
     ["watch"] = WatchBench.RunAsync,
 };
 if (args is not [var name] || (name != "all" && !benchmarks.ContainsKey(name)))

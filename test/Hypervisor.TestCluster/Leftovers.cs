@@ -78,20 +78,11 @@ internal sealed class Leftovers(LocalCluster cluster)
     public IReadOnlyList<int> InstanceProcesses() =>
         [.. InstanceCgroups().SelectMany(cgroup => ReadLines($"{cgroup}/cgroup.procs")).Select(int.Parse).Distinct()];
 
-    public IReadOnlyList<int> Shims() => [.. Directory.GetDirectories("/proc")
-        .Select(Path.GetFileName)
-        .Where(name => int.TryParse(name, out _))
-        .Select(name => int.Parse(name!))
-        .Where(pid => CommandLine(pid) is var line && line.Contains("containerd-shim", StringComparison.Ordinal)
-            && line.Contains(cluster.ContainerdSocket, StringComparison.Ordinal))];
+    public IReadOnlyList<int> Shims() =>
+        Processes(line => line.Contains("containerd-shim", StringComparison.Ordinal) && line.Contains(cluster.ContainerdSocket, StringComparison.Ordinal));
 
     /// <summary>Of VMMs, by the folder that their sockets are in.</summary>
-    public IReadOnlyList<int> Machines() => [.. Directory.GetDirectories("/proc")
-        .Select(Path.GetFileName)
-        .Where(name => int.TryParse(name, out _))
-        .Select(name => int.Parse(name!))
-        .Where(pid => CommandLine(pid) is var line && line.Contains("-name zixiao-", StringComparison.Ordinal)
-            && line.Contains($"{cluster.RunFolder}/agent/", StringComparison.Ordinal))];
+    public IReadOnlyList<int> Machines() => Processes(line => line.Contains("-name zixiao-", StringComparison.Ordinal) && IsOfAgent(line));
 
     /// <summary>Ends and removes everything of the cluster, whatever state it is in.</summary>
     public async Task RemoveAsync()
@@ -120,7 +111,7 @@ internal sealed class Leftovers(LocalCluster cluster)
 
         await RealTime.UntilAsync("the instances' processes end", TimeSpan.FromSeconds(10), () =>
         {
-            List<int> alive = [.. Shims(), .. Machines(), .. InstanceProcesses()];
+            List<int> alive = [.. Shims(), .. Processes(IsOfAgent), .. InstanceProcesses()];
             alive.ForEach(pid => Linux.Signal(pid, Linux.SignalKill));
             return alive.Count == 0;
         });
@@ -152,6 +143,15 @@ internal sealed class Leftovers(LocalCluster cluster)
             Directory.Delete(folder, recursive: true);
         }
     }
+
+    private static IReadOnlyList<int> Processes(Func<string, bool> commandLine) => [.. Directory.GetDirectories("/proc")
+        .Select(Path.GetFileName)
+        .Where(name => int.TryParse(name, out _))
+        .Select(name => int.Parse(name!))
+        .Where(pid => commandLine(CommandLine(pid)))];
+
+    /// <summary>Started by the agent and meant to outlive it: VMMs and the DHCP server.</summary>
+    private bool IsOfAgent(string commandLine) => commandLine.Contains($"{cluster.RunFolder}/agent/", StringComparison.Ordinal);
 
     /// <summary>Of runc as containerd's shim calls it; the folder above is shared by all containerds.</summary>
     private string RuncState => $"/run/containerd/runc/{cluster.ContainerdNamespace}";

@@ -49,9 +49,16 @@ internal sealed class GuestAccess(IGuestDirectory guests, GuestChannels channels
     public async Task<InstanceStats> MeasureAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
     {
         var guest = await FindAsync(id, epoch, paused: true, cancellationToken);
-        return guest is { Config: not null, State: VmmState.Running }
-            ? await channels.MeasureAsync(id, guest.ChannelSocket, cancellationToken)
-            : await guests.MeasureAsync(id, cancellationToken);
+        if (guest is not { Config: not null, State: VmmState.Running })
+        {
+            return await guests.MeasureAsync(id, cancellationToken);
+        }
+
+        // The init sees what its kernel left over. What the kernel needs is the instance's too: it asked for a machine of this size.
+        var stats = await channels.MeasureAsync(id, guest.ChannelSocket, cancellationToken);
+        stats.MemoryBytes += guest.MemoryBytes - stats.MemoryLimitBytes;
+        stats.MemoryLimitBytes = guest.MemoryBytes;
+        return stats;
     }
 
     public async IAsyncEnumerable<CopyPart> CopyOutAsync(

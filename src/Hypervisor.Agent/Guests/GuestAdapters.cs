@@ -126,7 +126,8 @@ internal sealed class GuestDirectory(IVmm vmm, GuestStore store) : IGuestDirecto
             record.Config is null ? null : record.Config with { Run = record.Run },
             store.ChannelOf(id.Value),
             Path.Combine(run, GuestMachine.ConsoleName),
-            store.ConsoleLogOf(id.Value))
+            store.ConsoleLogOf(id.Value),
+            GuestPlan.MemoryBytes(record.Assignment.Spec))
         {
             VncSocket = (vmm.Abilities & VmmAbilities.Vnc) != 0 ? Path.Combine(run, GuestMachine.VncName) : null,
         };

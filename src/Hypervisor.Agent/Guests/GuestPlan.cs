@@ -96,6 +96,9 @@ internal static class GuestPlan
     public static bool KeepsDisks(Assignment assignment) =>
         assignment.Spec.Disks.Any(disk => disk.Kind is not (DiskKind.Unspecified or DiskKind.Ephemeral));
 
+    public static long MemoryBytes(InstanceSpec spec) =>
+        InstanceLimits.Of(spec).MemoryBytes is > 0 and var asked ? asked : GuestLimits.DefaultMemoryBytes;
+
     public static GuestMachine Machine(
         GuestRecord record, GuestStore store, GuestOptions options, Accelerator accelerator, VmmAbilities abilities, string kernelArguments, string output, string error)
     {
@@ -106,7 +109,7 @@ internal static class GuestPlan
         return new GuestMachine(record.Id, record.Epoch, record.Assignment, accelerator)
         {
             VirtualCpus = VirtualCpus(spec),
-            Limits = limits with { MemoryBytes = limits.MemoryBytes > 0 ? limits.MemoryBytes : GuestLimits.DefaultMemoryBytes },
+            Limits = limits with { MemoryBytes = MemoryBytes(spec) },
             Boot = Boot(record, options, kernelArguments),
             Disks = record.Disks,
             Nic = record.Nic,
