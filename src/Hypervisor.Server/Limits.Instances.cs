@@ -27,6 +27,9 @@ internal static partial class Limits
 
         public const int Disks = 16;
 
+        /// <summary>Each is a file for each disk, and the chain of a disk's files is opened as a whole: more would slow every start down.</summary>
+        public const int Snapshots = 32;
+
         public const int Ports = 64;
 
         /// <summary>resolv.conf(5): MAXNS.</summary>

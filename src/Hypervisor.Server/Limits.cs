@@ -198,6 +198,12 @@ internal static partial class Limits
         /// <summary>A token, a sample, a client's first message: each needs milliseconds.</summary>
         public static readonly TimeSpan Answer = TimeSpan.FromSeconds(10);
 
+        /// <summary>Of a token that a client is given; as the agents' own.</summary>
+        public static readonly TimeSpan TokenLife = TimeSpan.FromSeconds(10);
+
+        /// <summary>An agent's are 43 characters; it becomes a header.</summary>
+        public const int TokenCharacters = 128;
+
         /// <summary>A machine that vanished without a FIN is noticed, and its streams end, within about this and the timeout.</summary>
         public static readonly TimeSpan KeepAlivePing = TimeSpan.FromSeconds(15);
 

@@ -262,7 +262,7 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
     private async Task<IReadOnlyList<string>> SnapshotsAsync()
     {
         List<string> names = [];
-        using var list = host.Client.Snapshots.List(new ListSnapshotsRequest { Snapshotter = "overlayfs" }, host.Client.Call(Cancel));
+        using var list = host.Client.Snapshots.List(new Containerd.Services.Snapshots.V1.ListSnapshotsRequest { Snapshotter = "overlayfs" }, host.Client.Call(Cancel));
         await foreach (var page in list.ResponseStream.ReadAllAsync(Cancel))
         {
             names.AddRange(page.Info.Select(snapshot => snapshot.Name));
