@@ -35,7 +35,7 @@ internal static class RootFileSystemBench
         await using var registry = await LocalRegistry.StartAsync(cluster, Port);
         var layout = $"{cluster.Folder}/layout";
         await ImageLayout.WriteAsync(layout, _layers);
-        await registry.PushAsync($"oci:{layout}:bench", "bench:1");
+        await registry.PushAsync($"oci:{layout}:{ImageLayout.Name}", "bench:1");
         Directory.Delete(layout, recursive: true);
         await BringAsync(cluster);
 

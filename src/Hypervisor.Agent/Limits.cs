@@ -123,6 +123,9 @@ internal static class Limits
     /// <summary>Writing a guest's memory to disk: 256 GiB at 400 MiB/s.</summary>
     public static readonly TimeSpan SuspendDeadline = TimeSpan.FromMinutes(11);
 
+    /// <summary>As of a suspend, and copies of raw disks: 500 GiB at 300 MiB/s.</summary>
+    public static readonly TimeSpan SnapshotDeadline = TimeSpan.FromMinutes(40);
+
     /// <summary>On shutdown; instances are not stopped, so only calls in flight are waited for.</summary>
     public static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(5);
 }

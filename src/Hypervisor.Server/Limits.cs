@@ -3,96 +3,6 @@ namespace Hypervisor.Server;
 /// <summary>Every bound of the server with the reason beside it.</summary>
 internal static partial class Limits
 {
-    /// <summary>Bounds of what an image archive may ask of the server; those that operators set are in the configuration.</summary>
-    internal static class Images
-    {
-        /// <summary>Files of an archive itself: a layer is one file, and images have at most some hundred.</summary>
-        public const int ArchiveEntries = 20_000;
-
-        /// <summary>Files of one layer: a full distribution has some hundred thousand.</summary>
-        public const int LayerEntries = 2_000_000;
-
-        /// <summary>What overlayfs takes as lower directories in one page of mount options, as with Docker.</summary>
-        public const int Layers = 127;
-
-        /// <summary>Extended headers of one entry: Linux bounds an extended attribute at 64 KiB, and a path at 4 KiB.</summary>
-        public const int TarMetadataBytes = 256 * 1024;
-
-        /// <summary>PATH_MAX with its terminator.</summary>
-        public const int PathBytes = 4096;
-
-        /// <summary>Index, manifest and configuration: registries refuse manifests above 4 MiB.</summary>
-        public const int JsonBytes = 4 * 1024 * 1024;
-
-        /// <summary>An index names manifests, which may be indices: real archives nest twice.</summary>
-        public const int IndexDepth = 4;
-
-        /// <summary>Manifests looked at in one archive.</summary>
-        public const int Manifests = 1000;
-
-        /// <summary>Environment entries, arguments and ports each: what fits the kernel's 128 KiB per string many times over.</summary>
-        public const int ConfigItems = 1024;
-
-        /// <summary>MAX_ARG_STRLEN: no process can be given a longer string.</summary>
-        public const int ConfigStringBytes = 128 * 1024;
-
-        /// <summary>Up to here nothing is called a bomb: small layers of zeros compress without end.</summary>
-        public const long RatioGraceBytes = 64L * 1024 * 1024;
-
-        /// <summary>Real layers stay below 20; gzip's utmost is 1032.</summary>
-        public const int CompressionRatio = 200;
-
-        /// <summary>Of one message of FetchBlob; agent.proto promises it.</summary>
-        public const int FetchChunkBytes = 1024 * 1024;
-
-        /// <summary>The next byte of an upload: longer means that the client is gone. The whole is bounded by its size.</summary>
-        public static readonly TimeSpan UploadSilence = TimeSpan.FromSeconds(60);
-
-        /// <summary>Blobs of deleted images are removed at once; this catches what a crash left behind.</summary>
-        public static readonly TimeSpan CollectionInterval = TimeSpan.FromMinutes(10);
-
-        /// <summary>
-        /// How long blobs stay when the store did not say whether their record was committed: a request that the store has
-        /// taken in is committed or dropped within seconds.
-        /// </summary>
-        public static readonly TimeSpan UncertainLease = TimeSpan.FromMinutes(10);
-
-        /// <summary>When to try again while all places for imports are taken: a small image needs about as long.</summary>
-        public static readonly TimeSpan RetryImport = TimeSpan.FromSeconds(5);
-
-        /// <summary>Answered deletions remembered for repeated requests.</summary>
-        public const int RememberedDeletions = 1024;
-
-        /// <summary>Requests kept in an image's record; records.proto promises 16.</summary>
-        public const int RememberedRequests = 16;
-
-        public const int DefaultPageSize = 500;
-
-        public const int MaxPageSize = 1000;
-    }
-
-    /// <summary>Bounds of what is asked of image registries; those of single requests are in <c>Hosting.Registries</c>.</summary>
-    internal static class Registries
-    {
-        /// <summary>Lookups of different images at once; more wait within their deadline.</summary>
-        public const int Lookups = 32;
-
-        /// <summary>An index, a manifest and a configuration, tries included. Agents wait a little longer.</summary>
-        public static readonly TimeSpan Lookup = TimeSpan.FromSeconds(45);
-
-        /// <summary>So long a failure answers for the registry: shorter than a person needs to correct it.</summary>
-        public static readonly TimeSpan FailureRemembered = TimeSpan.FromSeconds(5);
-
-        /// <summary>Different images that failed lately.</summary>
-        public const int RememberedFailures = 1024;
-
-        /// <summary>Layers of one pull at once: hides latency, as with containerd.</summary>
-        public const int ParallelLayers = 3;
-
-        /// <summary>Between two reports of a pull: fluent for a person, nothing for the network.</summary>
-        public static readonly TimeSpan ProgressInterval = TimeSpan.FromMilliseconds(100);
-    }
-
     /// <summary>Bounds of the in-memory view and of what it feeds.</summary>
     internal static class State
     {
@@ -288,6 +198,12 @@ internal static partial class Limits
         /// <summary>A token, a sample, a client's first message: each needs milliseconds.</summary>
         public static readonly TimeSpan Answer = TimeSpan.FromSeconds(10);
 
+        /// <summary>Of a token that a client is given; as the agents' own.</summary>
+        public static readonly TimeSpan TokenLife = TimeSpan.FromSeconds(10);
+
+        /// <summary>An agent's are 43 characters; it becomes a header.</summary>
+        public const int TokenCharacters = 128;
+
         /// <summary>A machine that vanished without a FIN is noticed, and its streams end, within about this and the timeout.</summary>
         public static readonly TimeSpan KeepAlivePing = TimeSpan.FromSeconds(15);
 
@@ -328,89 +244,5 @@ internal static partial class Limits
 
         /// <summary>Unary calls end within seconds; a supervisor kills after 90 s by default.</summary>
         public static readonly TimeSpan ShutdownDeadline = TimeSpan.FromSeconds(10);
-    }
-
-    /// <summary>Bounds of one instance: what its record may cost in the store, in memory and on a node.</summary>
-    internal static class Instance
-    {
-        /// <summary>Of a create request: six such records fit into one store transaction.</summary>
-        public const int RequestBytes = 256 * 1024;
-
-        /// <summary>Requests in one bulk create: some hundred KB of answer.</summary>
-        public const int BulkRequests = 1000;
-
-        /// <summary>Mutations remembered per object, for retries.</summary>
-        public const int RememberedRequests = 16;
-
-        /// <summary>As Kubernetes users have them, with room.</summary>
-        public const int Labels = 64;
-
-        public const int Annotations = 64;
-
-        /// <summary>Keys and values together.</summary>
-        public const int AnnotationBytes = 16 * 1024;
-
-        /// <summary>Labels a node must have.</summary>
-        public const int NodeSelector = 16;
-
-        public const int Disks = 16;
-
-        public const int Ports = 64;
-
-        /// <summary>resolv.conf(5): MAXNS.</summary>
-        public const int DnsServers = 3;
-
-        /// <summary>resolv.conf(5): six before glibc 2.26, which images still have.</summary>
-        public const int DnsSearch = 6;
-
-        /// <summary>Entries of command and of args each.</summary>
-        public const int Arguments = 1024;
-
-        /// <summary>Characters of one argument or value; Linux takes 128 KiB (MAX_ARG_STRLEN).</summary>
-        public const int ArgumentLength = 32 * 1024;
-
-        /// <summary>Of command and args together.</summary>
-        public const int ArgumentBytes = 128 * 1024;
-
-        public const int Environment = 512;
-
-        /// <summary>Names and values together.</summary>
-        public const int EnvironmentBytes = 128 * 1024;
-
-        /// <summary>Linux: PATH_MAX.</summary>
-        public const int PathLength = 4096;
-
-        /// <summary>Linux: PID_MAX_LIMIT.</summary>
-        public const int MaxPids = 4_194_304;
-
-        /// <summary>1,024 CPUs.</summary>
-        public const long MaxCpuMillicores = 1_024_000;
-
-        /// <summary>At the longest wait between two, four years.</summary>
-        public const int MaxRestarts = 1_000_000;
-
-        public const int HealthPathCharacters = 1024;
-
-        /// <summary>When the spec says nothing: soon enough for a person, and a thousand instances are asked a hundred times a second.</summary>
-        public static readonly TimeSpan HealthInterval = TimeSpan.FromSeconds(10);
-
-        public static readonly TimeSpan HealthTimeout = TimeSpan.FromSeconds(2);
-
-        /// <summary>A process has to be started for it: 50 ms when the node is idle, seconds when it is not.</summary>
-        public static readonly TimeSpan ExecCheckTimeout = TimeSpan.FromSeconds(5);
-
-        /// <summary>Below, not even a static binary starts.</summary>
-        public const long MinMemoryBytes = 4L << 20;
-
-        /// <summary>64 TiB: more than a machine has.</summary>
-        public const long MaxMemoryBytes = 64L << 40;
-
-        /// <summary>1 PiB; sums of many still fit 64 bits.</summary>
-        public const long MaxDiskBytes = 1L << 50;
-
-        /// <summary>How often a mutation tries again when others change the same object: each loss is somebody's progress.</summary>
-        public const int MutationAttempts = 16;
-
-        public static readonly TimeSpan MaxGracePeriod = TimeSpan.FromHours(1);
     }
 }

@@ -34,6 +34,10 @@ internal sealed class AgentService(NodeState node, Reconciler reconciler, NodePr
         IAsyncStreamReader<ConsoleInput> requestStream, IServerStreamWriter<ConsoleOutput> responseStream, ServerCallContext context) =>
         StreamErrors.GuardAsync(() => streams.AttachAsync(requestStream, responseStream, context));
 
+    public override Task AttachVnc(
+        IAsyncStreamReader<VncInput> requestStream, IServerStreamWriter<VncOutput> responseStream, ServerCallContext context) =>
+        StreamErrors.GuardAsync(() => streams.AttachVncAsync(requestStream, responseStream, context));
+
     public override Task CopyFrom(CopyFromRequest request, IServerStreamWriter<CopyPart> responseStream, ServerCallContext context) =>
         StreamErrors.GuardAsync(() => streams.CopyFromAsync(request, responseStream, context));
 

@@ -16,8 +16,13 @@ internal interface IInstanceAccess
     /// <exception cref="DriverException">CommandNotFound, CommandNotExecutable, UserNotFound, WorkingDirectoryInvalid and whatever the runtime says.</exception>
     Task<IInstanceProcess> ExecAsync(InstanceId id, Epoch epoch, ExecInput request, CancellationToken cancellationToken);
 
-    /// <summary>The main process, from now on. Disposing it lets go of it and leaves it running.</summary>
+    /// <summary>The main process: the last of what it wrote, and what it writes from now on. Disposing it lets go of it and leaves it running.</summary>
     Task<IInstanceProcess> AttachAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
+
+    /// <summary>A connection to its display; disposing it ends that. Ends with the instance.</summary>
+    /// <exception cref="DriverException">NoDisplay, DisplayUnavailable.</exception>
+    Task<IInstanceProcess> OpenDisplayAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) =>
+        throw new DriverException("NoDisplay", "it has no display; VMs have one", permanent: true);
 
     /// <summary>One sample, without a share of CPU time.</summary>
     Task<InstanceStats> MeasureAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken);
@@ -37,6 +42,12 @@ internal interface IInstanceAccess
 /// <summary>A process whose streams are held. Disposing an additional process kills it.</summary>
 internal interface IInstanceProcess : IAsyncDisposable
 {
+    /// <summary>It has something to write to.</summary>
+    bool TakesInput => true;
+
+    /// <summary>Keys go through to it as they are.</summary>
+    bool IsTerminal => false;
+
     /// <summary>Output that the reader was too slow for, since this was last asked.</summary>
     long TakeLost() => 0;
 

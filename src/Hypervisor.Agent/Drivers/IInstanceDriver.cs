@@ -26,6 +26,9 @@ internal interface IInstanceDriver
     /// <summary>How its instances are connected to the node's network.</summary>
     ConnectionKind Connection => ConnectionKind.Namespace;
 
+    /// <summary>Whether it can keep what an instance's disks held at a moment; then the methods about snapshots are asked.</summary>
+    bool KeepsSnapshots => false;
+
     /// <summary>The way into its instances; null for a driver that has none.</summary>
     IInstanceAccess? Access => null;
 
@@ -67,6 +70,22 @@ internal interface IInstanceDriver
         "SuspendUnsupported", $"{Name} cannot write the memory of an instance to disk; stop the instance instead", permanent: true);
 
     /// <summary>
+    /// Keeps what the disks hold now, and the memory when that is asked for. What runs is suspended for it; the next
+    /// <see cref="StartAsync"/> goes on from there. Nothing when it is there already. What cannot be kept is noted
+    /// (<see cref="DriverInstance.Snapshots"/>) and not tried again; what runs then runs on.
+    /// </summary>
+    Task SnapshotAsync(InstanceId id, Epoch epoch, SnapshotSpec snapshot, CancellationToken cancellationToken) => throw NoSnapshots();
+
+    /// <summary>Also while it runs; nothing when there is no such snapshot.</summary>
+    Task DeleteSnapshotAsync(InstanceId id, Epoch epoch, string snapshotUid, CancellationToken cancellationToken) => throw NoSnapshots();
+
+    /// <summary>
+    /// Kills what runs and puts the disks back; with the snapshot's memory it is then suspended, else stopped without an exit. Nothing
+    /// when this generation was carried out. One that is impossible is noted (<see cref="DriverInstance.Restored"/>), and changes nothing.
+    /// </summary>
+    Task RestoreAsync(InstanceId id, Epoch epoch, RestoreSpec restore, CancellationToken cancellationToken) => throw NoSnapshots();
+
+    /// <summary>
     /// Changes the limits of what runs; nothing when it does not run, since the next <see cref="CreateAsync"/> brings them. Only asked
     /// where <see cref="LimitsWhileRunning"/>.
     /// </summary>
@@ -83,6 +102,8 @@ internal interface IInstanceDriver
 
     /// <summary>Ids of instances whose state may have changed: a hint to look. Ends with an exception when the runtime goes away.</summary>
     IAsyncEnumerable<InstanceId> WatchAsync(CancellationToken cancellationToken);
+
+    private DriverException NoSnapshots() => new("SnapshotUnsupported", $"{Name} keeps no snapshots", permanent: true);
 }
 
 /// <summary>What the driver is asked to make.</summary>
@@ -128,6 +149,12 @@ internal sealed record DriverInstance(
 
     /// <summary>What runs, or last ran, its instructions; unspecified where the host's own CPU does.</summary>
     public Accelerator Accelerator { get; init; }
+
+    /// <summary>In the order in which they were asked for.</summary>
+    public IReadOnlyList<DriverSnapshot> Snapshots { get; init; } = [];
+
+    /// <summary>Null before the first one.</summary>
+    public DriverRestore? Restored { get; init; }
 
     /// <summary>How long the last run took; zero where the runtime does not know.</summary>
     public TimeSpan Ran => StartedAt is { } start && FinishedAt is { } end && end > start ? end - start : TimeSpan.Zero;

@@ -11,7 +11,7 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Guests;
 
 /// <summary>The way into guests: by our init where there is one, by the serial console otherwise.</summary>
-internal sealed class GuestAccess(IGuestDirectory guests, GuestChannels channels, SerialConsoles consoles, LogStore logs) : IInstanceAccess
+internal sealed class GuestAccess(IGuestDirectory guests, GuestChannels channels, SerialConsoles consoles, LogStore logs, TimeProvider time) : IInstanceAccess
 {
     public async Task<IInstanceProcess> ExecAsync(InstanceId id, Epoch epoch, ExecInput request, CancellationToken cancellationToken)
     {
@@ -36,6 +36,14 @@ internal sealed class GuestAccess(IGuestDirectory guests, GuestChannels channels
         return log.CurrentRun is { } run
             ? new GuestMain(channels, id, guest.ChannelSocket, config, new RawFollower(log, id.Value, run))
             : throw NotRunning(id);
+    }
+
+    public async Task<IInstanceProcess> OpenDisplayAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)
+    {
+        var guest = await FindAsync(id, epoch, paused: true, cancellationToken);
+        return guest.VncSocket is { } socket
+            ? await VncConnection.OpenAsync(socket, time, cancellationToken)
+            : throw new DriverException("NoDisplay", "what runs it has no display; VMs have one", permanent: true);
     }
 
     public async Task<InstanceStats> MeasureAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken)

@@ -40,11 +40,14 @@ internal sealed class GuestContact(GuestChannels channels) : IGuestContact
     public Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken) =>
         channels.SignalAsync(id, channelSocket, signal, cancellationToken);
 
+    public Task RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
+        channels.RefreshAsync(id, channelSocket, cancellationToken);
+
     public void Forget(InstanceId id) => channels.Forget(id);
 }
 
 /// <summary>Disks of instances, and for guests that boot themselves the seed that tells them who they are.</summary>
-internal sealed class GuestDisks(InstanceDisks disks, SeedVolume seeds, GuestOptions options) : IGuestDisks
+internal sealed class GuestDisks(InstanceDisks disks, DiskSnapshots snapshots, SeedVolume seeds, GuestOptions options) : IGuestDisks
 {
     private const string SeedName = "seed";
 
@@ -73,6 +76,36 @@ internal sealed class GuestDisks(InstanceDisks disks, SeedVolume seeds, GuestOpt
     }
 
     public void Remove(string folder) => InstanceDisks.Remove(folder);
+
+    public IReadOnlyList<GuestDisk> Present(string folder, IReadOnlyList<GuestDisk> known)
+    {
+        var set = DiskFolder.Load(folder);
+        return [.. known.Select(disk => set.Find(disk.Name) is { Made: true } made ? disk with { Path = DiskFolder.PathOf(folder, made.Active) } : disk)];
+    }
+
+    public async Task<long> SnapshotAsync(string folder, string snapshot, CancellationToken cancellationToken)
+    {
+        await snapshots.CreateAsync(folder, snapshot, cancellationToken);
+        return DiskSnapshots.List(folder).GetValueOrDefault(snapshot);
+    }
+
+    public void DeleteSnapshot(string folder, string snapshot) => DiskSnapshots.Delete(folder, snapshot);
+
+    public Task RestoreAsync(string folder, string snapshot, CancellationToken cancellationToken) =>
+        snapshots.RestoreAsync(folder, snapshot, cancellationToken);
+
+    public Task CloneAsync(string source, string snapshot, string folder, GuestImage image, CancellationToken cancellationToken)
+    {
+        if (DiskFolder.Load(source).Find(DiskPlan.Root)?.Origin is { } origin && origin.Digest != image.Digest)
+        {
+            throw new DriverException(
+                "CloneImageChanged",
+                $"the source's root disk was made of {origin.Digest}, and the image is {image.Digest} now; name the image by its digest to clone it",
+                permanent: true);
+        }
+
+        return snapshots.CloneAsync(source, snapshot.Length > 0 ? snapshot : null, folder, cancellationToken);
+    }
 }
 
 /// <summary>What the way into guests has to know of them.</summary>
@@ -94,7 +127,10 @@ internal sealed class GuestDirectory(IVmm vmm, GuestStore store) : IGuestDirecto
             store.ChannelOf(id.Value),
             Path.Combine(run, GuestMachine.ConsoleName),
             store.ConsoleLogOf(id.Value),
-            GuestPlan.MemoryBytes(record.Assignment.Spec));
+            GuestPlan.MemoryBytes(record.Assignment.Spec))
+        {
+            VncSocket = (vmm.Abilities & VmmAbilities.Vnc) != 0 ? Path.Combine(run, GuestMachine.VncName) : null,
+        };
     }
 
     public Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken) => vmm.MeasureAsync(id, cancellationToken);

@@ -11,11 +11,12 @@ namespace Hypervisor.Agent.Guests;
 /// A guest is a folder with a <see cref="GuestRecord"/>, its disks and, while it runs, a machine of the VMM; all are named by the
 /// instance's uid. The record says what was wanted and how runs ended, the VMM says what runs.
 /// </remarks>
-internal sealed class GuestDriver(
+internal sealed partial class GuestDriver(
     IVmm vmm,
     GuestOptions options,
     GuestStore store,
     GuestRuns runs,
+    GuestSnapshots snapshots,
     IGuestImages images,
     IGuestDisks disks,
     IAccelerators accelerators,
@@ -107,6 +108,12 @@ internal sealed class GuestDriver(
             present = runs.Settle(present, machine);
         }
 
+        if (present is { Suspended: true, Made: true } && GuestPlan.IsSameRun(definition, present))
+        {
+            // It goes on as it was: a name that means another image by now matters to the next run only.
+            definition = definition with { ImageDigest = present.ImageDigest };
+        }
+
         var image = await images.OpenAsync(definition.ImageDigest, cancellationToken);
         var record = GuestPlan.Record(definition, image, present, vmm.Abilities, options);
         var keeps = GuestPlan.KeepsDisks(definition.Assignment);
@@ -116,15 +123,31 @@ internal sealed class GuestDriver(
             record = GuestPlan.KeepMachine(record, present);
         }
 
+        var fresh = isNew && !keeps;
+        if (fresh)
+        {
+            record = snapshots.Lose(record, "the disks that it was of were made anew");
+        }
+        else if (!isNew)
+        {
+            // They are all there already: an agent that dies here must not take them for half-made ones.
+            record = record with { Made = true, Disks = present!.Disks };
+        }
+
         store.Write(record);
         if (!record.Suspended)
         {
             store.RemoveState(uid);
         }
 
-        if (isNew && !keeps)
+        if (fresh)
         {
             disks.Remove(store.FolderOf(uid));
+        }
+
+        if (definition.Assignment.Spec.Source is { } source && (fresh || present is not { Made: true }))
+        {
+            await CopyAsync(source, uid, image, cancellationToken);
         }
 
         var made = await disks.EnsureAsync(store.FolderOf(uid), definition, image, vmm.Abilities, cancellationToken);
@@ -292,6 +315,8 @@ internal sealed class GuestDriver(
             Restarts: record.Restarts)
         {
             Accelerator = record.Accelerator,
+            Snapshots = [.. record.Snapshots.Select(snapshot => snapshot.ToDriver())],
+            Restored = record.Restored,
         };
     }
 

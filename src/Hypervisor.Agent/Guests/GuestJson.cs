@@ -12,7 +12,7 @@ namespace Hypervisor.Agent.Guests;
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     IgnoreReadOnlyProperties = true,
-    Converters = [typeof(AssignmentConverter), typeof(EpochConverter), typeof(AddressConverter)])]
+    Converters = [typeof(AssignmentConverter), typeof(SnapshotConverter), typeof(EpochConverter), typeof(AddressConverter)])]
 [JsonSerializable(typeof(GuestRecord))]
 internal sealed partial class GuestJson : JsonSerializerContext;
 
@@ -32,6 +32,23 @@ internal sealed class AssignmentConverter : JsonConverter<Assignment>
     }
 
     public override void Write(Utf8JsonWriter writer, Assignment value, JsonSerializerOptions options) => writer.WriteBase64StringValue(value.ToByteArray());
+}
+
+internal sealed class SnapshotConverter : JsonConverter<SnapshotSpec>
+{
+    public override SnapshotSpec Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        try
+        {
+            return SnapshotSpec.Parser.ParseFrom(reader.GetBytesFromBase64());
+        }
+        catch (InvalidProtocolBufferException error)
+        {
+            throw new JsonException(error.Message, error);
+        }
+    }
+
+    public override void Write(Utf8JsonWriter writer, SnapshotSpec value, JsonSerializerOptions options) => writer.WriteBase64StringValue(value.ToByteArray());
 }
 
 internal sealed class EpochConverter : JsonConverter<Epoch>

@@ -22,6 +22,7 @@ internal static class GuestPlan
                 "ImageUnsupported", $"spec.image: {definition.Assignment.Spec.Image} is a disk image, which boots itself; microVMs run OCI images and kernel sets, choose type vm", permanent: true);
         }
 
+        CheckSettings(definition.Assignment.Spec, image);
         var record = new GuestRecord
         {
             Assignment = definition.Assignment,
@@ -32,6 +33,13 @@ internal static class GuestPlan
             Kernel = image.Kernel is var (kernel, initramfs) ? new KernelFiles(kernel, initramfs) : null,
             StopSignal = SignalNames.Parse(image.Process?.StopSignal ?? "") ?? 0,
             Run = present?.Run ?? 0,
+            LastRun = present?.LastRun ?? 0,
+            Snapshots = present?.Snapshots ?? [],
+
+            // What is made for the first time has nothing to be put back to.
+            Restored = present is not null || definition.Assignment.Spec.Restore is not { } restore
+                ? present?.Restored
+                : new DriverRestore(restore.Generation, restore.SnapshotUid, "SnapshotLost", "the snapshot was on a node that the instance has left since"),
         };
         return present is not null && IsSameRun(definition, present)
             ? record with
@@ -54,6 +62,34 @@ internal static class GuestPlan
         var spec = suspended.Assignment.Spec;
         (assignment.Spec.Resources, assignment.Spec.Machine, assignment.Spec.Process) = (spec.Resources, spec.Machine, spec.Process);
         return record with { Assignment = assignment, Config = suspended.Config, Nic = suspended.Nic, Kernel = suspended.Kernel, Suspended = true };
+    }
+
+    /// <summary>It was to be paused when it was suspended, or has to be paused since: it does not run in between.</summary>
+    public static bool StaysPaused(GuestRecord record) => record.Suspended && record.Assignment.Spec.DesiredState == DesiredState.Paused;
+
+    /// <summary>
+    /// The guest as it was when a snapshot's memory was saved, as far as that matters to its memory; what else is wanted of it stays. Suspended, so
+    /// that the next start goes on from there.
+    /// </summary>
+    public static GuestRecord PutBack(GuestRecord record, GuestRecord saved) => KeepMachine(record, saved) with
+    {
+        Nic = record.Nic,
+        Run = saved.Run,
+        LastRun = Math.Max(Math.Max(record.Run, record.LastRun), saved.Run),
+        Accelerator = saved.Accelerator,
+        StartedAt = saved.StartedAt,
+        FinishedAt = null,
+        Exit = null,
+        Crashes = 0,
+    };
+
+    /// <summary>Null when a snapshot's memory fits into the machine that is wanted now; else what differs.</summary>
+    public static string? Misfit(GuestRecord record, GuestRecord saved)
+    {
+        var (now, then) = (record.Assignment.Spec, saved.Assignment.Spec);
+        return (now.Resources?.MemoryBytes, VirtualCpus(now)) != (then.Resources?.MemoryBytes, VirtualCpus(then))
+            ? $"it was taken with {then.Resources?.MemoryBytes} bytes of memory and {VirtualCpus(then)} CPUs, and the instance has {now.Resources?.MemoryBytes} and {VirtualCpus(now)}; set spec.resources back first"
+            : null;
     }
 
     /// <summary>Whether a disk outlives what the guest is made from.</summary>
@@ -83,6 +119,7 @@ internal static class GuestPlan
             ConsoleLog = record.Config is not null && !hasFiles ? output : store.ConsoleLogOf(uid),
             OutputFiles = record.Config is not null && hasFiles ? (output, error) : null,
             RestoreFrom = record.Suspended ? store.StateOf(uid) : null,
+            StayPaused = StaysPaused(record),
         };
     }
 
@@ -113,7 +150,35 @@ internal static class GuestPlan
         return (int)Math.Max(1, ((spec.Resources?.CpuMillicores ?? 0) + 999) / 1000);
     }
 
-    private static bool IsSameRun(InstanceDefinition definition, GuestRecord present) =>
+    /// <summary>The control plane refuses the same, but for an image that it did not know yet.</summary>
+    private static void CheckSettings(InstanceSpec spec, GuestImage image)
+    {
+        if (image.Process is null && OfProcess(spec) is { } field)
+        {
+            throw new DriverException(
+                "ProcessUnsupported", $"spec.{field} is about the process of an OCI image, and {spec.Image} is none: it boots itself; create the instance without it", permanent: true);
+        }
+
+        if (spec.CloudInit is not null && image is not { Process: null, Kernel: null })
+        {
+            throw new DriverException(
+                "CloudInitUnsupported", $"spec.cloud_init is for disk images, and {spec.Image} is none; create the instance without it, and use spec.process", permanent: true);
+        }
+    }
+
+    private static string? OfProcess(InstanceSpec spec) => spec.Process switch
+    {
+        { Command.Count: > 0 } => "process.command",
+        { Args.Count: > 0 } => "process.args",
+        { Env.Count: > 0 } => "process.env",
+        { WorkingDir.Length: > 0 } => "process.working_dir",
+        { User.Length: > 0 } => "process.user",
+        { Stdin: true } => "process.stdin",
+        { Terminal: true } => "process.terminal",
+        _ => null,
+    };
+
+    public static bool IsSameRun(InstanceDefinition definition, GuestRecord present) =>
         definition.Epoch == present.Epoch && definition.Assignment.Spec.RestartGeneration <= present.Assignment.Spec.RestartGeneration;
 
     private static DirectBoot? Boot(GuestRecord record, GuestOptions options, string kernelArguments) => record switch

@@ -54,6 +54,15 @@ internal sealed record GuestRecord
     /// <summary>Under which boot of the host the run was started: one that a reboot ended did not crash.</summary>
     public string BootId { get; init; } = "";
 
+    /// <summary>The highest run there ever was: more than <see cref="Run"/> once a snapshot took it back to an earlier one.</summary>
+    public long LastRun { get; init; }
+
+    /// <summary>In the order in which they were asked for.</summary>
+    public IReadOnlyList<NotedSnapshot> Snapshots { get; init; } = [];
+
+    /// <summary>The last restore that was carried out or found to be impossible.</summary>
+    public DriverRestore? Restored { get; init; }
+
     /// <summary>Its memory is in the guest's folder, and the next start goes on from there.</summary>
     public bool Suspended { get; init; }
 
@@ -66,6 +75,28 @@ internal sealed record GuestRecord
 }
 
 internal sealed record KernelFiles(string Kernel, string Initramfs);
+
+/// <summary>A snapshot as its guest's record has it.</summary>
+internal sealed record NotedSnapshot(SnapshotSpec Wanted)
+{
+    /// <summary>False while it is being made: what there is of it may be of an attempt that did not finish.</summary>
+    public bool Done { get; init; }
+
+    public DateTimeOffset? TakenAt { get; init; }
+
+    /// <summary>Of one that could not be made, or is lost.</summary>
+    public string Reason { get; init; } = "";
+
+    public string Message { get; init; } = "";
+
+    public long SizeBytes { get; init; }
+
+    public bool Memory { get; init; }
+
+    public bool IsUsable => Done && Reason.Length == 0;
+
+    public DriverSnapshot ToDriver() => new(Wanted, TakenAt, Reason, Message) { SizeBytes = SizeBytes, Memory = Memory, Tried = Done };
+}
 
 /// <summary>How a run ended.</summary>
 internal sealed record NotedExit(int Code, int Signal = 0, bool OutOfMemory = false)

@@ -29,7 +29,7 @@ internal sealed partial class GuestRuns(
         var rate = accelerator == Accelerator.Tcg && before.Config is not null ? await accelerators.CounterRateAsync(cancellationToken) : null;
         var record = before.Suspended ? before : before with
         {
-            Run = before.Run + 1,
+            Run = Math.Max(before.Run, before.LastRun) + 1,
             Restarts = before.Exit is null ? before.Restarts : before.Restarts.After(before.Ran),
             Exit = null,
             StartedAt = time.GetUtcNow(),
@@ -67,6 +67,7 @@ internal sealed partial class GuestRuns(
         if (record.Suspended)
         {
             NoteResumed(record);
+            await RefreshAsync(record, cancellationToken);
         }
         else if (record.Config is not null)
         {
@@ -289,7 +290,31 @@ internal sealed partial class GuestRuns(
         }
     }
 
+    /// <summary>Its clock stands where it was saved, and another that went on from the same file has the same randomness.</summary>
+    private async Task RefreshAsync(GuestRecord record, CancellationToken cancellationToken)
+    {
+        if (record.Config is null || GuestPlan.StaysPaused(record))
+        {
+            return;
+        }
+
+        using var deadline = new CancellationTokenSource(GuestLimits.Signal, time);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
+        try
+        {
+            await contact.RefreshAsync(record.Id, store.ChannelOf(record.Assignment.Uid), linked.Token);
+        }
+        catch (Exception failure) when (failure is DriverException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+        {
+            // It runs, and its clock may be late: worse than that would be to end it.
+            LogNotRefreshed(record.Assignment.Uid, failure.Message);
+        }
+    }
+
     private string Console(GuestRecord record) => store.LastWordsOf(record.Assignment.Uid) is { Length: > 0 } words ? $" (console: {words})" : "";
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Guest {Id} runs again, but was not told the time: {Detail}")]
+    private partial void LogNotRefreshed(string id, string detail);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Guest {Id} did not start: {Detail}")]
     private partial void LogRefused(string id, string detail);

@@ -18,6 +18,25 @@ internal interface IGuestDisks
 
     /// <summary>Removes all of them; nothing when there are none.</summary>
     void Remove(string folder);
+
+    /// <summary>The same disks as files that the guest goes on with: another file each after a snapshot or a restore.</summary>
+    IReadOnlyList<GuestDisk> Present(string folder, IReadOnlyList<GuestDisk> disks);
+
+    /// <summary>Keeps what all disks hold now; nothing when that was done. The guest does not run.</summary>
+    /// <returns>Bytes that nothing else needs.</returns>
+    Task<long> SnapshotAsync(string folder, string snapshot, CancellationToken cancellationToken);
+
+    /// <summary>Also while the guest runs; nothing when there is none.</summary>
+    void DeleteSnapshot(string folder, string snapshot);
+
+    /// <summary>The guest does not run.</summary>
+    /// <exception cref="DriverException">SnapshotNotFound, DiskFull.</exception>
+    Task RestoreAsync(string folder, string snapshot, CancellationToken cancellationToken);
+
+    /// <summary>Gives a guest without disks copies of another's, before <see cref="EnsureAsync"/>. To be repeated until it is done.</summary>
+    /// <param name="snapshot">Empty for the disks as they are.</param>
+    /// <exception cref="DriverException">SnapshotNotFound, CloneImageChanged, DiskFull.</exception>
+    Task CloneAsync(string source, string snapshot, string folder, GuestImage image, CancellationToken cancellationToken);
 }
 
 /// <summary>The drive that tells a guest with our init what it is to run, and tells us how that ended.</summary>
@@ -39,6 +58,10 @@ internal interface IGuestContact
     /// <summary>Sends a signal to the main process.</summary>
     /// <exception cref="DriverException">The init does not answer.</exception>
     Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken);
+
+    /// <summary>Gives a guest that went on from a file new randomness and the present time.</summary>
+    /// <exception cref="DriverException">The init does not answer.</exception>
+    Task RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken);
 
     /// <summary>The guest does not run any more, or another run of it begins.</summary>
     void Forget(InstanceId id);

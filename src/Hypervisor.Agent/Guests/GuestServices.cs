@@ -78,11 +78,14 @@ internal static class GuestServices
             Path.Combine(configuration.DataDirectory, "logs", name), configuration.Logs, time, provider.GetRequiredService<ILogger<LogStore>>());
         var channels = provider.GetRequiredService<GuestChannels>();
         var accelerators = provider.GetRequiredService<IAccelerators>();
+        var drives = new ConfigDrives(provider.GetRequiredService<IRandomSource>());
+        var disks = new GuestDisks(
+            provider.GetRequiredService<InstanceDisks>(), provider.GetRequiredService<DiskSnapshots>(), provider.GetRequiredService<SeedVolume>(), options);
         var runs = new GuestRuns(
             vmm,
             options,
             store,
-            new ConfigDrives(provider.GetRequiredService<IRandomSource>()),
+            drives,
             new GuestContact(channels),
             accelerators,
             logs,
@@ -93,11 +96,12 @@ internal static class GuestServices
             options,
             store,
             runs,
+            new GuestSnapshots(vmm, store, runs, disks, drives, time, provider.GetRequiredService<ILogger<GuestSnapshots>>()),
             provider.GetRequiredService<IGuestImages>(),
-            new GuestDisks(provider.GetRequiredService<InstanceDisks>(), provider.GetRequiredService<SeedVolume>(), options),
+            disks,
             accelerators,
             logs,
-            new GuestAccess(new GuestDirectory(vmm, store), channels, provider.GetRequiredService<SerialConsoles>(), logs));
+            new GuestAccess(new GuestDirectory(vmm, store), channels, provider.GetRequiredService<SerialConsoles>(), logs, time));
     }
 
     private static string BootId() => File.ReadAllText(BootIdFile).Trim();

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Hypervisor.Agent.Guests.Disks;
 using Hypervisor.Agent.Native;
 
 namespace Hypervisor.Agent.Guests;
@@ -9,6 +10,7 @@ internal sealed class GuestStore(GuestOptions options)
 {
     private const string RecordName = "record.json";
     private const string StateName = "memory";
+    private const string SnapshotsName = "snapshots";
     private const UnixFileMode OnlyRoot = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
@@ -33,9 +35,11 @@ internal sealed class GuestStore(GuestOptions options)
     public string StateOf(string uid) => Path.Combine(FolderOf(uid), StateName);
 
     /// <summary>Null when there is none that can be read: then nothing is known of what lies there, not even its epoch.</summary>
-    public GuestRecord? Read(string uid)
+    public GuestRecord? Read(string uid) => Read(uid, Path.Combine(FolderOf(uid), RecordName));
+
+    private static GuestRecord? Read(string uid, string path)
     {
-        using var file = LinuxFile.OpenRead(Path.Combine(FolderOf(uid), RecordName));
+        using var file = LinuxFile.OpenRead(path);
         if (file is null)
         {
             return null;
@@ -71,6 +75,42 @@ internal sealed class GuestStore(GuestOptions options)
     public void MakeRunFolder(string uid) => Directory.CreateDirectory(RunFolderOf(uid), OnlyRoot);
 
     public void RemoveState(string uid) => File.Delete(StateOf(uid));
+
+    /// <summary>What a suspended guest has in memory becomes its snapshot's too, with the record of the machine that it is of. Durable on return.</summary>
+    /// <returns>Bytes.</returns>
+    public long KeepState(GuestRecord record, string snapshot)
+    {
+        var uid = record.Assignment.Uid;
+        Directory.CreateDirectory(SnapshotsOf(uid), OnlyRoot);
+        Replace(StateOf(uid), MemoryOf(uid, snapshot));
+        WholeFile.Write(
+            MachineOf(uid, snapshot),
+            JsonSerializer.SerializeToUtf8Bytes(record with { Snapshots = [], Restored = null }, GuestJson.Default.GuestRecord),
+            Private,
+            durable: true);
+        LinuxFile.SyncDirectory(FolderOf(uid));
+        return DiskFiles.Allocated(MemoryOf(uid, snapshot));
+    }
+
+    /// <summary>A snapshot's memory becomes what the next start goes on from. Durable on return.</summary>
+    public void TakeState(string uid, string snapshot)
+    {
+        Replace(MemoryOf(uid, snapshot), StateOf(uid));
+        LinuxFile.SyncDirectory(FolderOf(uid));
+    }
+
+    /// <summary>The machine whose memory a snapshot has; null when it has none, or is not whole.</summary>
+    public GuestRecord? ReadMachine(string uid, string snapshot) =>
+        File.Exists(MemoryOf(uid, snapshot)) ? Read(uid, MachineOf(uid, snapshot)) : null;
+
+    public void RemoveSnapshot(string uid, string snapshot)
+    {
+        if (Directory.Exists(SnapshotsOf(uid)))
+        {
+            File.Delete(MemoryOf(uid, snapshot));
+            File.Delete(MachineOf(uid, snapshot));
+        }
+    }
 
     public void Remove(string uid)
     {
@@ -114,6 +154,23 @@ internal sealed class GuestStore(GuestOptions options)
         catch (IOException)
         {
             return "";
+        }
+    }
+
+    private string SnapshotsOf(string uid) => Path.Combine(FolderOf(uid), SnapshotsName);
+
+    private string MemoryOf(string uid, string snapshot) => Path.Combine(SnapshotsOf(uid), snapshot + ".memory");
+
+    private string MachineOf(string uid, string snapshot) => Path.Combine(SnapshotsOf(uid), snapshot + ".json");
+
+    /// <summary>By name alone where that can be done: nobody writes to memory that was saved.</summary>
+    private static void Replace(string from, string to)
+    {
+        File.Delete(to);
+        if (!LinuxFile.Link(from, to))
+        {
+            File.Copy(from, to);
+            DiskFiles.Sync(to);
         }
     }
 

@@ -7,7 +7,11 @@ namespace Hypervisor.Agent.Guests;
 /// <param name="ChannelSocket">As of <see cref="Channel.GuestChannels"/>.</param>
 /// <param name="MemoryBytes">Of the machine; its kernel keeps some for itself and shows the rest.</param>
 internal sealed record GuestView(
-    Epoch Epoch, VmmState State, GuestConfig? Config, string ChannelSocket, string ConsoleSocket, string ConsoleLog, long MemoryBytes);
+    Epoch Epoch, VmmState State, GuestConfig? Config, string ChannelSocket, string ConsoleSocket, string ConsoleLog, long MemoryBytes)
+{
+    /// <summary>Null for a guest without a display.</summary>
+    public string? VncSocket { get; init; }
+}
 
 /// <summary>Finds the guests of one driver.</summary>
 internal interface IGuestDirectory

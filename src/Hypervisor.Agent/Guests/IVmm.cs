@@ -122,6 +122,8 @@ internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeF
 
     public const string ChannelName = "channel";
 
+    public const string VncName = "vnc";
+
     /// <summary>Whole virtual CPUs; the limit in millicores is held by the cgroup.</summary>
     public required int VirtualCpus { get; init; }
 
@@ -160,7 +162,7 @@ internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeF
     /// <summary>The init's control channel: a stream socket that the VMM listens on; for a guest with our init.</summary>
     public string ChannelSocket => Path.Combine(RunDirectory, ChannelName);
 
-    public string VncSocket => Path.Combine(RunDirectory, "vnc");
+    public string VncSocket => Path.Combine(RunDirectory, VncName);
 
     public string GuestAgentSocket => Path.Combine(RunDirectory, "agent");
 }

@@ -8,12 +8,15 @@ namespace Hypervisor.Agent.Images;
 
 /// <summary>Where the blobs of one image come from: its registry, the control plane, or first the one and then the other.</summary>
 /// <param name="stored">The control plane has all of them: no reason to wait for a registry that is down.</param>
-internal sealed class ImageOrigin(RegistrySource? source, bool stored)
+/// <param name="maxUnpackedBytes">Of all layers together.</param>
+internal sealed class ImageOrigin(RegistrySource? source, bool stored, long maxUnpackedBytes = long.MaxValue)
 {
     /// <summary>Null once the registry has failed and the control plane is asked instead.</summary>
     public RegistrySource? Registry { get; private set; } = source;
 
     public bool Stored => stored;
+
+    public long MaxUnpackedBytes => maxUnpackedBytes;
 
     /// <summary>Why the registry is no longer asked.</summary>
     public RegistryException? Failure { get; private set; }
@@ -22,7 +25,8 @@ internal sealed class ImageOrigin(RegistrySource? source, bool stored)
         answer.Source is { } source
             ? new RegistrySource(source.Repository, [.. source.Endpoints.Select(HostOf)], [.. source.Known.Select(HostOf)])
             : null,
-        answer.Stored);
+        answer.Stored,
+        answer.MaxUnpackedBytes > 0 ? answer.MaxUnpackedBytes : long.MaxValue);
 
     public void GiveUpRegistry(RegistryException failure) => (Registry, Failure) = (null, failure);
 

@@ -13,6 +13,7 @@ internal sealed class LayerPipeline(
     // containerd keeps one processor busy. A machine with one alone would only do more work than it has to.
     private static readonly int _decompressions = Math.Clamp(Environment.ProcessorCount - 1, 0, ContainerdLimits.ParallelFetches);
 
+    private readonly UnpackAllowance _allowance = new(origin.MaxUnpackedBytes);
     private readonly Lock _lock = new();
     private readonly SortedSet<int> _candidates = [];
     private readonly Dictionary<int, Task<PlainLayer?>> _plain = [];
@@ -80,7 +81,7 @@ internal sealed class LayerPipeline(
             var plain = decompressing is null ? null : await decompressing;
             try
             {
-                await unpacker.UnpackAsync(image, index, plain?.Descriptor, lease, cancellationToken);
+                await unpacker.UnpackAsync(image, index, plain?.Descriptor, _allowance, lease, cancellationToken);
             }
             finally
             {
@@ -119,7 +120,7 @@ internal sealed class LayerPipeline(
         {
             return await unpacker.IsUnpackedAsync(image, index, lease, cancellationToken)
                 ? null
-                : await plainLayers.MakeAsync(image.Manifest.Layers![index], image.Configuration.Rootfs!.DiffIds![index], cancellationToken);
+                : await plainLayers.MakeAsync(image.Manifest.Layers![index], image.Configuration.Rootfs!.DiffIds![index], _allowance, cancellationToken);
         }
         finally
         {

@@ -17,22 +17,29 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
 
     /// <summary>One layer, over those below it, which are there already.</summary>
     /// <param name="plain">The same layer decompressed, where it was.</param>
+    /// <param name="allowance">What the image may unpack to; this layer is taken from it.</param>
     /// <exception cref="InvalidDataException">
-    /// The layer does not have the content that the configuration promises, or much more than its size lets expect.
+    /// The layer does not have the content that the configuration promises, or more than its size or the image's lets expect.
     /// </exception>
     /// <exception cref="RpcException">containerd refused.</exception>
-    public async Task UnpackAsync(ImageDescription image, int index, ImageDescriptor? plain, string lease, CancellationToken cancellationToken)
+    public async Task UnpackAsync(
+        ImageDescription image, int index, ImageDescriptor? plain, UnpackAllowance allowance, string lease, CancellationToken cancellationToken)
     {
-        if (!await ExistsAsync(image.Chain[index], lease, cancellationToken))
+        if (await ExistsAsync(image.Chain[index], lease, cancellationToken))
         {
-            var parent = index == 0 ? "" : image.Chain[index - 1];
-            await UnpackAsync(
-                image.Manifest.Layers![index], plain, image.Configuration.Rootfs!.DiffIds![index], parent, image.Chain[index], lease, cancellationToken);
+            allowance.Take(await WrittenAsync(image.Chain[index], cancellationToken));
+            return;
         }
+
+        var parent = index == 0 ? "" : image.Chain[index - 1];
+        await UnpackAsync(
+            image.Manifest.Layers![index], plain, image.Configuration.Rootfs!.DiffIds![index], parent, image.Chain[index], allowance, lease,
+            cancellationToken);
     }
 
     private async Task UnpackAsync(
-        ImageDescriptor layer, ImageDescriptor? plain, string diffId, string parent, string chainId, string lease, CancellationToken cancellationToken)
+        ImageDescriptor layer, ImageDescriptor? plain, string diffId, string parent, string chainId, UnpackAllowance allowance, string lease,
+        CancellationToken cancellationToken)
     {
         // A name of its own each time: what a killed agent left half-done is never taken for ours, and is collected with its lease.
         var key = "unpack-" + random.NewUid();
@@ -45,7 +52,7 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
             var given = plain ?? layer;
             var apply = new ApplyRequest { Diff = new ContentDescriptor { MediaType = given.MediaType, Digest = given.Digest, Size = given.Size } };
             apply.Mounts.Add(prepared.Mounts);
-            var applied = await ApplyAsync(apply, key, layer, lease, cancellationToken);
+            var applied = await ApplyAsync(apply, key, layer, allowance, lease, cancellationToken);
             if (applied.Applied.Digest != diffId)
             {
                 throw new InvalidDataException($"the layer {layer.Digest} unpacks to {applied.Applied.Digest}, not to {diffId}");
@@ -71,12 +78,13 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
     }
 
     /// <summary>
-    /// A layer that unpacks to far more than real ones do is made to fill disks. Its unpacked size is known at its end only, so
+    /// A layer that unpacks to far more than real ones do is made to fill disks, and so are many that each do not. A layer's unpacked size is known at its end only, so
     /// what it has written is looked at while it is unpacked.
     /// </summary>
-    private async Task<ApplyResponse> ApplyAsync(ApplyRequest apply, string key, ImageDescriptor layer, string lease, CancellationToken cancellationToken)
+    private async Task<ApplyResponse> ApplyAsync(
+        ApplyRequest apply, string key, ImageDescriptor layer, UnpackAllowance allowance, string lease, CancellationToken cancellationToken)
     {
-        var limit = ContainerdLimits.LargestUnpacked(layer.Size);
+        var limit = allowance.Of(layer);
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var applying = client.Diff.ApplyAsync(apply, client.Call(ContainerdLimits.Unpack, ending.Token, lease)).ResponseAsync;
         using (var done = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
@@ -84,11 +92,11 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
             while (await Task.WhenAny(applying, Task.Delay(ContainerdLimits.BombLook, time, done.Token)) != applying)
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                if (await WrittenAsync(key, cancellationToken) > limit)
+                if (await WrittenAsync(key, cancellationToken) is var written && written > limit)
                 {
                     await ending.CancelAsync();
                     await ((Task)applying).ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
-                    throw Bomb(layer);
+                    throw allowance.Excess(layer, written);
                 }
             }
 
@@ -96,14 +104,17 @@ internal sealed class LayerUnpacker(ContainerdClient client, TimeProvider time, 
         }
 
         var response = await applying;
-        return response.Applied.Size <= limit ? response : throw Bomb(layer);
+        if (response.Applied.Size > limit)
+        {
+            throw allowance.Excess(layer, response.Applied.Size);
+        }
+
+        allowance.Take(response.Applied.Size);
+        return response;
     }
 
     private async Task<long> WrittenAsync(string key, CancellationToken cancellationToken) =>
         (await client.Snapshots.UsageAsync(new UsageRequest { Snapshotter = client.Snapshotter, Key = key }, client.Call(cancellationToken))).Size;
-
-    public static InvalidDataException Bomb(ImageDescriptor layer) =>
-        new($"the layer {layer.Digest} unpacks to more than {ContainerdLimits.CompressionRatio} times its size: a decompression bomb");
 
     private async Task<bool> ExistsAsync(string chainId, string lease, CancellationToken cancellationToken)
     {

@@ -30,9 +30,10 @@ internal sealed class PlainLayers(ContainerdClient client, TimeProvider time, IR
 
     /// <param name="layer">Is in the content store.</param>
     /// <param name="diffId">What the plain archive's digest has to be.</param>
+    /// <param name="allowance">What the image may unpack to. Nothing is taken from it: that is for who unpacks.</param>
     /// <returns>Holds the plain archive until it is disposed of; null when containerd shall decompress.</returns>
-    /// <exception cref="InvalidDataException">A decompression bomb: nothing beyond the limit was written.</exception>
-    public async Task<PlainLayer?> MakeAsync(ImageDescriptor layer, string diffId, CancellationToken cancellationToken)
+    /// <exception cref="InvalidDataException">More than the allowance, beyond which nothing was written.</exception>
+    public async Task<PlainLayer?> MakeAsync(ImageDescriptor layer, string diffId, UnpackAllowance allowance, CancellationToken cancellationToken)
     {
         ContainerdLease? lease = null;
         var reference = "hypervisor-plain-" + random.NewUid();
@@ -40,7 +41,7 @@ internal sealed class PlainLayers(ContainerdClient client, TimeProvider time, IR
         {
             // A lease of its own: the archive goes with it unless something else needs that content, which deleting it would not ask.
             lease = await ContainerdLease.OpenAsync(client, random.NewUid(), time.GetUtcNow(), cancellationToken, collect: true);
-            var size = await DecompressAsync(layer, diffId, reference, lease.Id, cancellationToken);
+            var size = await DecompressAsync(layer, diffId, allowance, reference, lease.Id, cancellationToken);
             var made = new PlainLayer(new ImageDescriptor(PlainType, diffId, size), lease);
             lease = null;
             return made;
@@ -60,9 +61,10 @@ internal sealed class PlainLayers(ContainerdClient client, TimeProvider time, IR
         }
     }
 
-    private async Task<long> DecompressAsync(ImageDescriptor layer, string diffId, string reference, string lease, CancellationToken cancellationToken)
+    private async Task<long> DecompressAsync(
+        ImageDescriptor layer, string diffId, UnpackAllowance allowance, string reference, string lease, CancellationToken cancellationToken)
     {
-        var limit = ContainerdLimits.LargestUnpacked(layer.Size);
+        var limit = allowance.Of(layer);
         await using var write = new ContentWrite(client, time, reference, diffId, lease, cancellationToken);
         using var read = client.Transfers.Read(new ReadContentRequest { Digest = layer.Digest }, client.Call(ContainerdLimits.Unpack, write.Ended.Token));
         await using var packed = new ContentStream(read.ResponseStream);
@@ -75,7 +77,7 @@ internal sealed class PlainLayers(ContainerdClient client, TimeProvider time, IR
             {
                 if (write.Offset + count > limit)
                 {
-                    throw LayerUnpacker.Bomb(layer);
+                    throw allowance.Excess(layer, write.Offset + count);
                 }
 
                 await write.AppendAsync(buffer.AsMemory(0, count));

@@ -146,7 +146,14 @@ internal sealed class NodeHoldings
         };
         if (instance is { State: not DriverState.Partial, MadeFrom: { } made })
         {
-            unclaimed.Spec = made.Spec;
+            unclaimed.Spec = made.Spec.Clone();
+
+            // What became of it since it was made: whoever adopts it adopts that.
+            unclaimed.Spec.Snapshots.Clear();
+            unclaimed.Spec.Snapshots.Add(instance.Snapshots.Select(snapshot => snapshot.Wanted));
+            unclaimed.Spec.Restore = instance.Restored is { } restored
+                ? new RestoreSpec { SnapshotUid = restored.SnapshotUid, Generation = restored.Generation }
+                : null;
             unclaimed.Labels.Add(made.Labels);
             unclaimed.Generation = instance.Generation;
         }

@@ -136,6 +136,7 @@ internal sealed partial class Runner
             RemovedType = removedType,
             Observed = observed,
             HasDriver = desired is null || _services.DriverOf(desired.Spec.Type) is not null,
+            KeepsSnapshots = desired is not null && _services.DriverOf(desired.Spec.Type) is { KeepsSnapshots: true },
             NetworkReady = desired is null || _steps.IsNetworkReady(desired),
             NetworkReleased = _steps.NetworkReleased,
             Prepared = desired is not null && _steps.IsPrepared(desired),

@@ -27,6 +27,13 @@ internal enum RunnerAction
     /// <summary>Write its memory to disk and end its process.</summary>
     Suspend,
 
+    /// <summary>Keep what its disks hold now; what runs is suspended for it.</summary>
+    Snapshot,
+    DeleteSnapshot,
+
+    /// <summary>Kill what runs and put its disks back to a snapshot.</summary>
+    Restore,
+
     /// <summary>Give what runs other limits.</summary>
     Limit,
 
@@ -99,6 +106,9 @@ internal sealed record RunnerView
 
     /// <summary>The node has a driver for the desired type.</summary>
     public bool HasDriver { get; init; } = true;
+
+    /// <summary>Its driver can keep snapshots.</summary>
+    public bool KeepsSnapshots { get; init; }
 
     /// <summary>Network attached as desired, or the node has none.</summary>
     public bool NetworkReady { get; init; }
@@ -244,7 +254,8 @@ internal static class RunnerDecision
         var content = spec?.Clone() ?? new();
         (content.DesiredState, content.RestartGeneration, content.OnDisconnect, content.Stop, content.Constraints) =
             (DesiredState.Unspecified, 0, DisconnectPolicy.Unspecified, null, null);
-        (content.Restart, content.Health) = (null, null);
+        (content.Restart, content.Health, content.Restore) = (null, null, null);
+        content.Snapshots.Clear();
         content.Network ??= new();
         content.Network.Ports.Clear();
         if (found.Limits is not null)
@@ -261,12 +272,22 @@ internal static class RunnerDecision
     private static bool IsRestart(Assignment desired, DriverInstance? found) =>
         found is { State: DriverState.Stopped, Exit: not null } && found.RestartGeneration >= desired.Spec.RestartGeneration;
 
+    /// <summary>It runs, and is to be asked to end: suspended for a snapshot it would only be cut off.</summary>
+    private static bool IsToEnd(Assignment desired, DriverInstance? found, bool again) =>
+        found is { State: DriverState.Running or DriverState.Paused } && (again || desired.Spec.DesiredState == DesiredState.Stopped);
+
     private static RunnerAction Next(Assignment desired, DriverInstance? found, RunnerView view)
     {
         var begin = view.Prepared ? RunnerAction.Start : RunnerAction.Create;
         var limited = found?.Limits is not { } limits || limits == InstanceLimits.Of(desired.Spec);
         var settled = !limited ? RunnerAction.Limit : view.NetworkReady ? RunnerAction.Rest : RunnerAction.Attach;
         var again = found is not null && found.RestartGeneration < desired.Spec.RestartGeneration;
+        if (view.KeepsSnapshots && SnapshotPlan.Next(desired, found) is { } due && !(IsToEnd(desired, found, again) && !SnapshotPlan.NeedsRun(due, desired, found)))
+        {
+            // There have to be disks first, also of what is to be stopped.
+            return found is null or { State: DriverState.Partial } ? RunnerAction.Create : due;
+        }
+
         return (desired.Spec.DesiredState, found?.State) switch
         {
             // What lies suspended is given up by a stop.

@@ -39,6 +39,7 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         RunnerAction.Observe => Limits.ObserveDeadline,
         RunnerAction.Create => Limits.CreateDeadline,
         RunnerAction.Suspend => Limits.SuspendDeadline,
+        RunnerAction.Snapshot or RunnerAction.Restore => Limits.SnapshotDeadline,
         RunnerAction.Stop when desired is not null => Limits.ActionDeadline + StopPolicyOf(desired.Spec).GracePeriod,
         _ => Limits.ActionDeadline,
     };
@@ -61,7 +62,10 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
         switch (decision.Action)
         {
             case RunnerAction.Create:
-                return await CreateAsync(driver, desired, view.Observed.Instance, cancellationToken);
+                var made = await CreateAsync(driver, desired, view.Observed.Instance, cancellationToken);
+
+                // What a restore means to what was only just made is for the driver to say.
+                return view.Observed.Instance is null && driver.KeepsSnapshots && desired.Spec.Restore is not null ? await ObserveAsync(view, cancellationToken) : made;
             case RunnerAction.Start:
                 return await StartAsync(driver, view, decision.Epoch, view.Observed.Instance!, cancellationToken);
             case RunnerAction.Attach:
@@ -86,6 +90,18 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
                 break;
             case RunnerAction.Suspend:
                 await driver.SuspendAsync(id, decision.Epoch, cancellationToken);
+                break;
+            case RunnerAction.Snapshot:
+                _prepared = null;
+                await driver.SnapshotAsync(id, decision.Epoch, SnapshotPlan.DueSnapshot(desired, view.Observed.Instance)!, cancellationToken);
+                break;
+            case RunnerAction.DeleteSnapshot:
+                await driver.DeleteSnapshotAsync(
+                    id, decision.Epoch, SnapshotPlan.Unwanted(desired, view.Observed.Instance)!.Wanted.Uid, cancellationToken);
+                break;
+            case RunnerAction.Restore:
+                _prepared = null;
+                await driver.RestoreAsync(id, decision.Epoch, SnapshotPlan.DueRestore(desired, view.Observed.Instance)!, cancellationToken);
                 break;
             case RunnerAction.Resume:
                 await driver.ResumeAsync(id, decision.Epoch, cancellationToken);
@@ -162,6 +178,8 @@ internal sealed class RunnerSteps(InstanceId id, RunnerServices services)
             Restarts: restarts)
         {
             Runtime = driver.Name,
+            Snapshots = present?.Snapshots ?? [],
+            Restored = present?.Restored,
         });
     }
 

@@ -43,7 +43,15 @@ internal static class StatusRendering
             status.Exit = found.State == DriverState.Stopped ? found.Exit?.Clone() : null;
             status.Restarts = found.Restarts.Total;
             (status.Driver, status.Accelerator) = (found.Runtime, NameOf(found.Accelerator));
+            status.ObservedRestoreGeneration = found.Restored?.Generation ?? 0;
+            if (found.Restored is { } restored)
+            {
+                var (done, why) = restored.Reason.Length > 0 ? (ConditionStatus.False, restored.Reason) : (ConditionStatus.True, "");
+                Set(status, SnapshotPlan.Restored, done, why, Bounded(restored.Message), previous, at);
+            }
         }
+
+        status.Snapshots.AddRange(SnapshotPlan.Statuses(desired, view.Observed.Instance, view.KeepsSnapshots));
 
         if (address.Length > 0 && status.State is not (InstanceState.Failed or InstanceState.Stopped or InstanceState.Suspended))
         {

@@ -242,11 +242,12 @@ internal sealed class InstanceLog(string uid, RawFiles raw, LogFolder folder, Lo
         {
             var read = RandomAccess.Read(file, buffer.AsSpan(0, StreamLimits.ChunkBytes), _taken[index]);
             var consumed = Append(stream, buffer.AsSpan(0, read), final && read < StreamLimits.ChunkBytes);
-            if (_taken[index] - _freed[index] >= StreamLimits.FreeBytes)
+            var useless = _taken[index] - StreamLimits.ScrollBackBytes;
+            if (useless - _freed[index] >= StreamLimits.FreeBytes)
             {
                 using var log = OpenLog();
                 RawFiles.Sync(log);
-                _freed[index] = RawFiles.Free(file, _freed[index], _taken[index]);
+                _freed[index] = RawFiles.Free(file, _freed[index], useless);
             }
 
             return consumed;

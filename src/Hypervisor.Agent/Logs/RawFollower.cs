@@ -1,9 +1,10 @@
+using Hypervisor.Agent.Streams;
 using Hypervisor.Protocol.V1;
 using Microsoft.Win32.SafeHandles;
 
 namespace Hypervisor.Agent.Logs;
 
-/// <summary>Follows what one run's process writes, from where its files end now.</summary>
+/// <summary>Follows what one run's process writes, from <see cref="StreamLimits.ScrollBackBytes"/> before the end of its files.</summary>
 /// <remarks>A reader that is slower than the log loses the part that was given back meanwhile, and is told how much.</remarks>
 internal sealed class RawFollower : IDisposable
 {
@@ -17,7 +18,9 @@ internal sealed class RawFollower : IDisposable
     {
         (_log, _run) = (log, run);
         _files = [log.Raw.Open(id, run, LogStream.Stdout), log.Raw.Open(id, run, LogStream.Stderr)];
-        _offsets = [.. _files.Select(file => file is null ? 0 : RandomAccess.GetLength(file))];
+
+        // So much is never given back (InstanceLog): nobody is told of a loss who has only just come.
+        _offsets = [.. _files.Select(file => file is null ? 0 : Math.Max(0, RandomAccess.GetLength(file) - StreamLimits.ScrollBackBytes))];
     }
 
     public long TakeLost() => Interlocked.Exchange(ref _lost, 0);

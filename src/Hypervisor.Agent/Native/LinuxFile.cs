@@ -11,6 +11,10 @@ internal static partial class LinuxFile
     private const int CloseOnExec = 0x80000;
     private const int NoEntry = 2;
     private const int TooManyLinks = 40;
+    private const int NotPermitted = 1;
+    private const int CrossDevice = 18;
+    private const int TooManyNames = 31;
+    private const int NotSupported = 95;
 
     // O_NOFOLLOW and O_DIRECTORY have other values on arm64 (asm/fcntl.h) than in the generic header that x86-64 uses.
     private static readonly int NoFollow = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x8000 : 0x20000;
@@ -45,6 +49,24 @@ internal static partial class LinuxFile
             throw new IOException($"fsync {path}: {new Win32Exception(Marshal.GetLastPInvokeError()).Message}");
         }
     }
+
+    /// <summary>Another name for a file's content; false where the file system has no such thing.</summary>
+    /// <param name="to">Nothing is there.</param>
+    public static bool Link(string from, string to)
+    {
+        if (HardLink(from, to) == 0)
+        {
+            return true;
+        }
+
+        var error = Marshal.GetLastPInvokeError();
+        return error is NotPermitted or TooManyNames or CrossDevice or NotSupported
+            ? false
+            : throw new IOException($"link {to}: {new Win32Exception(error).Message}", error);
+    }
+
+    [LibraryImport("libc", EntryPoint = "link", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int HardLink(string from, string to);
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial SafeFileHandle Open(string path, int flags);

@@ -50,13 +50,42 @@ internal sealed partial class InstanceStreams
         using var outlet = new Outlet<ConsoleOutput>(answers, time);
         var first = await FirstAsync(requests, cancellationToken);
         await using var process = await access.AttachAsync(id, epoch, cancellationToken);
+        using var seat = _writers.Enter(id);
+        await outlet.WriteAsync(
+            new ConsoleOutput { About = new ConsoleAbout { Input = process.TakesInput, Terminal = process.IsTerminal } }, cancellationToken);
         var pump = new ProcessPump(process, time, (stream, data, token) =>
         {
             var answer = stream == LogStream.Stderr ? new ConsoleOutput { ErrorData = data } : new ConsoleOutput { Data = data };
             answer.LostBytes = process.TakeLost();
             return outlet.WriteAsync(answer, token);
         });
-        await pump.RunAsync(token => TakeAsync(process, first, requests, token), cancellationToken);
+        await pump.RunAsync(token => TakeAsync(process, seat, first, requests, token), cancellationToken);
+    }
+
+    public async Task AttachVncAsync(IAsyncStreamReader<VncInput> requests, IServerStreamWriter<VncOutput> answers, ServerCallContext context)
+    {
+        var cancellationToken = context.CancellationToken;
+        var (id, epoch, access, place) = Redeem(context, StreamKind.Vnc);
+        using var leave = place;
+        using var outlet = new Outlet<VncOutput>(answers, time);
+        var first = await FirstAsync(requests, cancellationToken);
+        await using var display = await access.OpenDisplayAsync(id, epoch, cancellationToken);
+        var pump = new ProcessPump(display, time, (_, data, token) => outlet.WriteAsync(new VncOutput { Data = data }, token));
+        await pump.RunAsync(token => TakeAsync(display, first, requests, token), cancellationToken);
+    }
+
+    private static async Task TakeAsync(IInstanceProcess display, VncInput first, IAsyncStreamReader<VncInput> requests, CancellationToken cancellationToken)
+    {
+        var request = first;
+        do
+        {
+            CheckLength(request.Data, "data");
+            if (!request.Data.IsEmpty)
+            {
+                await display.WriteAsync(request.Data.Memory, cancellationToken);
+            }
+        }
+        while (await requests.MoveNext(cancellationToken) && (request = requests.Current) is not null);
     }
 
     private static async Task TakeAsync(IInstanceProcess process, ExecInput first, IAsyncStreamReader<ExecInput> requests, CancellationToken cancellationToken)
@@ -94,7 +123,8 @@ internal sealed partial class InstanceStreams
         await process.CloseInputAsync(cancellationToken);
     }
 
-    private static async Task TakeAsync(IInstanceProcess process, ConsoleInput first, IAsyncStreamReader<ConsoleInput> requests, CancellationToken cancellationToken)
+    private static async Task TakeAsync(
+        IInstanceProcess process, ConsoleWriters.Seat seat, ConsoleInput first, IAsyncStreamReader<ConsoleInput> requests, CancellationToken cancellationToken)
     {
         var request = first;
         do
@@ -102,16 +132,19 @@ internal sealed partial class InstanceStreams
             CheckLength(request.Data, "data");
             if (!request.Data.IsEmpty)
             {
+                seat.Write();
                 await process.WriteAsync(request.Data.Memory, cancellationToken);
             }
 
-            if (request.Resize is { Columns: > 0, Rows: > 0 } size)
+            // Who only reads along does not change what the other one sees.
+            if (request.Resize is { Columns: > 0, Rows: > 0 } size && seat.MayResize)
             {
                 await process.ResizeAsync(size, cancellationToken);
             }
 
             if (request.CloseStdin)
             {
+                seat.Write();
                 await process.CloseInputAsync(cancellationToken);
             }
         }

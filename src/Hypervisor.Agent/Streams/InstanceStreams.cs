@@ -12,6 +12,8 @@ internal delegate (Epoch Epoch, IInstanceDriver Driver)? InstanceLookup(string u
 /// <summary>Every stream into the instances of this node: who may open it, how many there are, and how it ends.</summary>
 internal sealed partial class InstanceStreams(InstanceLookup lookup, StreamTokens tokens, StreamGate gate, TimeProvider time)
 {
+    private readonly ConsoleWriters _writers = new();
+
     public OpenStreamResponse Open(OpenStreamRequest request)
     {
         var (id, epoch, _) = Locate(request.Instance);

@@ -41,6 +41,9 @@ internal static class StreamLimits
     /// <summary>Words of a command; as for an instance's own.</summary>
     public const int Arguments = 1024;
 
+    /// <summary>What somebody who attaches to a console sees of before: a screen or two with their colours.</summary>
+    public const int ScrollBackBytes = 64 * 1024;
+
     /// <summary>Between the two samples from which one answer computes its CPU share.</summary>
     public static readonly TimeSpan SampleGap = TimeSpan.FromMilliseconds(250);
 

@@ -15,7 +15,8 @@ internal static class CommandTable
             new("stop", "Stop running instances", static () => new Instances.StopCommand()),
             new("restart", "Stop and start instances", static () => new Instances.RestartCommand()),
             new("pause", "Freeze running instances", static () => new Instances.PauseCommand()),
-            new("resume", "Continue paused instances", static () => new Instances.ResumeCommand()),
+            new("suspend", "Write the memory of instances to disk and end their processes", static () => new Instances.SuspendCommand()),
+            new("resume", "Continue paused and suspended instances", static () => new Instances.ResumeCommand()),
             new("delete", "Delete instances with their ephemeral disks", static () => new Instances.DeleteCommand()),
             new("console", "Attach to the console of an instance", static () => new Instances.ConsoleCommand()),
             new("exec", "Run a command in an instance", static () => new Instances.ExecCommand()),
@@ -23,7 +24,20 @@ internal static class CommandTable
             new("stats", "Show what an instance uses", static () => new Instances.StatsCommand()),
             new("cp", "Copy files and folders into an instance or out of it", static () => new Instances.CopyCommand()),
             new("why", "Explain where an instance was placed, or why it was not", static () => new Instances.WhyCommand()),
-        ]),
+            new("clone", "Make an instance with copies of another's disks", static () => new Instances.CloneCommand()),
+        ])
+        {
+            Groups =
+            [
+                new("snapshot", "Keep what the disks of VMs and microVMs hold, and go back to it",
+                [
+                    new("create", "Take a snapshot", static () => new Instances.Snapshots.CreateCommand()),
+                    new("list", "List the snapshots of an instance", static () => new Instances.Snapshots.ListCommand()),
+                    new("restore", "Put an instance back to a snapshot; what was written since is lost", static () => new Instances.Snapshots.RestoreCommand()),
+                    new("delete", "Delete a snapshot", static () => new Instances.Snapshots.DeleteCommand()),
+                ]),
+            ],
+        },
         new("image", "Images that instances run",
         [
             new("list", "List images", static () => new Images.ListCommand()),

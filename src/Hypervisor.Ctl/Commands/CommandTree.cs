@@ -42,16 +42,7 @@ internal sealed class CommandTree
         root.Add(new HelpOption("--help", "-h"));
         foreach (var group in CommandTable.Groups)
         {
-            var command = new TreeCommand(group.Name, group.Description, null);
-            if (words is null || words.Contains(group.Name))
-            {
-                foreach (var entry in group.Commands)
-                {
-                    command.Add(Build(entry, words));
-                }
-            }
-
-            root.Add(command);
+            root.Add(Build(group, words));
         }
 
         foreach (var entry in CommandTable.Commands)
@@ -93,6 +84,25 @@ internal sealed class CommandTree
             environment.Out.Flush();
             environment.Error.Flush();
         }
+    }
+
+    private static TreeCommand Build(CommandGroup group, IReadOnlyList<string>? words)
+    {
+        var command = new TreeCommand(group.Name, group.Description, null);
+        if (words is null || words.Contains(group.Name))
+        {
+            foreach (var entry in group.Commands)
+            {
+                command.Add(Build(entry, words));
+            }
+
+            foreach (var inner in group.Groups)
+            {
+                command.Add(Build(inner, words));
+            }
+        }
+
+        return command;
     }
 
     private static TreeCommand Build(CommandEntry entry, IReadOnlyList<string>? words)

@@ -24,4 +24,7 @@ internal sealed record CommandEntry(string Name, string Description, Func<CtlCom
 }
 
 /// <summary>Commands about one kind of object; <paramref name="Name"/> is the word before theirs.</summary>
-internal sealed record CommandGroup(string Name, string Description, CommandEntry[] Commands);
+internal sealed record CommandGroup(string Name, string Description, CommandEntry[] Commands)
+{
+    public CommandGroup[] Groups { get; init; } = [];
+}

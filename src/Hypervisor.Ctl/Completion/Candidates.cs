@@ -62,7 +62,7 @@ internal static class Candidates
         "--node" => NameKind.Nodes,
         "--instance" => NameKind.Instances,
         "--context" => NameKind.Contexts,
-        "--file" => NameKind.Files,
+        "--file" or "--user-data" or "--ssh-key" => NameKind.Files,
         _ => NameKind.None,
     };
 }

@@ -14,6 +14,7 @@ internal static class Layouts
             ("STATE", StateOf),
             ("NODE", i => i.Placement?.Node),
             ("ADDRESS", i => i.Status?.IpAddresses.FirstOrDefault()),
+            ("DRIVER", i => Runs(i.Status)),
             ("AGE", i => Readable.Age(i.Metadata.CreatedAt, now)),
         ];
         if (withProject)
@@ -36,6 +37,24 @@ internal static class Layouts
         return Of(columns);
     }
 
+    public static TableLayout<Snapshot> Snapshots(DateTimeOffset now, bool wide) => Of<Snapshot>(
+    [
+        ("NAME", s => s.Spec.Name),
+        ("STATE", s => SnapshotStateOf(s.Status ?? new())),
+        ("MEMORY", s => s.Spec.Memory ? "yes" : "no"),
+        ("SIZE", s => s.Status is { SizeBytes: > 0 } status ? Readable.Bytes(status.SizeBytes) : ""),
+        ("AGE", s => Readable.Age(s.Status?.TakenAt ?? s.Spec.CreatedAt, now)),
+        .. wide ? (ReadOnlySpan<(string, Func<Snapshot, Cell>)>)[("UID", s => s.Spec.Uid)] : [],
+        ("MESSAGE", s => s.Status?.Message),
+    ]);
+
+    private static Cell SnapshotStateOf(SnapshotStatus status) => status.State switch
+    {
+        SnapshotState.Ready => new("READY", Tone.Good),
+        SnapshotState.Failed => new($"FAILED ({status.Reason})", Tone.Bad),
+        _ => new("CREATING", Tone.Busy),
+    };
+
     public static TableLayout<Node> Nodes(DateTimeOffset now, bool wide)
     {
         List<(string Title, Func<Node, Cell> Cell)> columns =
@@ -44,6 +63,7 @@ internal static class Layouts
             ("STATUS", NodeStatusOf),
             ("ROLE", n => n.Status?.Inventory?.Role),
             ("ZONE", n => Place(n.Status?.Inventory)),
+            ("GUESTS", n => Readable.Accelerator(n.Status?.Inventory?.Accelerator ?? default)),
             ("INSTANCES", n => (n.Status?.InstanceCount ?? 0).ToString(System.Globalization.CultureInfo.InvariantCulture)),
             ("CPUS", n => Share(n.Status?.Allocated?.CpuMillicores, n.Status?.Inventory?.Capacity?.CpuMillicores, Readable.Cpus)),
             ("MEMORY", n => Share(n.Status?.Allocated?.MemoryBytes, n.Status?.Inventory?.Capacity?.MemoryBytes, Readable.Bytes)),
@@ -116,7 +136,7 @@ internal static class Layouts
         {
             InstanceState.Running => Tone.Good,
             InstanceState.Failed or InstanceState.Unknown => Tone.Bad,
-            InstanceState.Stopped or InstanceState.Paused => Tone.Plain,
+            InstanceState.Stopped or InstanceState.Paused or InstanceState.Suspended => Tone.Plain,
             _ => Tone.Busy,
         };
         return new(status.Reason.Length > 0 ? $"{state} ({status.Reason})" : state, tone);
@@ -139,6 +159,9 @@ internal static class Layouts
             _ => Tone.Bad,
         });
     }
+
+    /// <summary>What holds an instance, and what runs its instructions: "qemu/tcg", "containerd".</summary>
+    public static string Runs(InstanceStatus? status) => status is { Accelerator.Length: > 0 } ? $"{status.Driver}/{status.Accelerator}" : status?.Driver ?? "";
 
     public static string Runtime(RuntimeInfo runtime) => $"{Readable.Type(runtime.Type)}:{runtime.Driver}";
 

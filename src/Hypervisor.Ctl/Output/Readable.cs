@@ -43,6 +43,9 @@ internal static class Readable
         _ => "",
     };
 
+    public static string Accelerator(Accelerator accelerator) =>
+        accelerator == Protocol.V1.Accelerator.Unspecified ? "" : accelerator.ToString().ToLowerInvariant();
+
     public static string State(InstanceState state) => state == InstanceState.Unspecified ? "UNKNOWN" : state.ToString().ToUpperInvariant();
 
     public static string Wish(DesiredState state) =>

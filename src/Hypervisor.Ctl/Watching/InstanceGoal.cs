@@ -12,6 +12,9 @@ internal enum GoalState
 /// <summary>When the change that a mutation asked for is done. Pure: a function of the object that the mutation answered and of the present one.</summary>
 internal sealed record InstanceGoal(Instance Asked, bool Deleted = false)
 {
+    /// <summary>What the instance does is another matter: the node has carried out the change.</summary>
+    public bool WhateverItDoes { get; init; }
+
     public GoalState Judge(Instance now)
     {
         if (Deleted)
@@ -26,6 +29,11 @@ internal sealed record InstanceGoal(Instance Asked, bool Deleted = false)
             return GoalState.Waiting;
         }
 
+        if (WhateverItDoes)
+        {
+            return GoalState.Reached;
+        }
+
         var wish = Asked.Spec.DesiredState;
         return status.State switch
         {
@@ -34,6 +42,7 @@ internal sealed record InstanceGoal(Instance Asked, bool Deleted = false)
             // It ran and its process ended by itself with exit code 0 before this watch saw it running.
             InstanceState.Stopped when wish == DesiredState.Stopped || status.Exit is not null => GoalState.Reached,
             InstanceState.Paused when wish == DesiredState.Paused => GoalState.Reached,
+            InstanceState.Suspended when wish == DesiredState.Suspended => GoalState.Reached,
             _ => GoalState.Waiting,
         };
     }

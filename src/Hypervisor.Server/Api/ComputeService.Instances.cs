@@ -52,8 +52,26 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<Instance> PauseInstance(PauseInstanceRequest request, ServerCallContext context) =>
         instances.Power.PauseAsync(request, context.CancellationToken);
 
+    public override Task<Instance> SuspendInstance(SuspendInstanceRequest request, ServerCallContext context) =>
+        instances.Power.SuspendAsync(request, context.CancellationToken);
+
     public override Task<Instance> ResumeInstance(ResumeInstanceRequest request, ServerCallContext context) =>
         instances.Power.ResumeAsync(request, context.CancellationToken);
+
+    public override Task<Instance> CreateSnapshot(CreateSnapshotRequest request, ServerCallContext context) =>
+        instances.Snapshots.CreateAsync(request, context.CancellationToken);
+
+    public override Task<ListSnapshotsResponse> ListSnapshots(ListSnapshotsRequest request, ServerCallContext context) =>
+        ViewAge.TellAsync(context, request.Consistency, reads, () => instances.Snapshots.ListAsync(request, context.CancellationToken));
+
+    public override Task<Instance> DeleteSnapshot(DeleteSnapshotRequest request, ServerCallContext context) =>
+        instances.Snapshots.DeleteAsync(request, context.CancellationToken);
+
+    public override Task<Instance> RestoreSnapshot(RestoreSnapshotRequest request, ServerCallContext context) =>
+        instances.Snapshots.RestoreAsync(request, context.CancellationToken);
+
+    public override Task<Instance> CloneInstance(CloneInstanceRequest request, ServerCallContext context) =>
+        instances.Cloning.CloneAsync(request, context.CancellationToken);
 
     public override Task<PlacementReceipt> ExplainInstance(ExplainInstanceRequest request, ServerCallContext context) =>
         instances.Queries.ExplainAsync(request, context.CancellationToken);

@@ -16,6 +16,13 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
         IAsyncStreamReader<ConsoleInput> requestStream, IServerStreamWriter<ConsoleOutput> responseStream, ServerCallContext context) =>
         streams.AttachAsync(requestStream, responseStream, context.CancellationToken);
 
+    public override Task<OpenVncResponse> OpenVnc(OpenVncRequest request, ServerCallContext context) =>
+        streams.OpenVncAsync(request, context.CancellationToken);
+
+    public override Task AttachVnc(
+        IAsyncStreamReader<VncInput> requestStream, IServerStreamWriter<VncOutput> responseStream, ServerCallContext context) =>
+        streams.AttachVncAsync(requestStream, responseStream, context.CancellationToken);
+
     public override Task Exec(
         IAsyncStreamReader<ExecInput> requestStream, IServerStreamWriter<ExecOutput> responseStream, ServerCallContext context) =>
         streams.ExecAsync(requestStream, responseStream, context.CancellationToken);

@@ -46,6 +46,12 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
                 return null;
             }
 
+            if (only is null && spec.Source is { } source)
+            {
+                // Also when it is placed anew: of ephemeral disks nothing is left then, and it begins with copies again.
+                request = request with { Source = new SourcePlace(view.Instance(new(source.InstanceUid)) is { Deleting: false } held ? held.NodeId : null) };
+            }
+
             var nodes = term.Reservations.Overlay(view.Revision, Candidates(view, only, withPorts: request.Ports.Count > 0));
             var decision = scheduler.Decide(request, new(view.ResourceVersion, nodes), time.GetUtcNow());
             if (decision.Node is not { } node || view.Node(node.Id) is not { } entry)

@@ -50,12 +50,14 @@ internal static class EventRules
         var entered = before?.State != now.State;
         switch (now.State)
         {
-            case InstanceState.Running when before?.State == InstanceState.Paused:
+            case InstanceState.Running when before?.State is InstanceState.Paused or InstanceState.Suspended:
                 return Instance(entry, "Resumed", On(entry, "Running again"));
             case InstanceState.Running when entered || !Equals(before!.StartedAt, now.StartedAt):
                 return Instance(entry, "Started", On(entry, "Running"));
             case InstanceState.Paused when entered:
                 return Instance(entry, "Paused", On(entry, "Paused"));
+            case InstanceState.Suspended when entered:
+                return Instance(entry, "Suspended", On(entry, "Suspended"));
             case InstanceState.Stopped when entered:
                 return Instance(entry, "Stopped", Ended(now));
             case InstanceState.Failed when entered || before!.Reason != now.Reason:

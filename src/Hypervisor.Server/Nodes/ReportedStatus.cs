@@ -7,7 +7,7 @@ internal static class ReportedStatus
 {
     /// <summary>The rest is concluded by the control plane.</summary>
     public static bool CanBeObserved(InstanceStatus? status) => status?.State is InstanceState.Starting or InstanceState.Running
-        or InstanceState.Paused or InstanceState.Stopping or InstanceState.Stopped or InstanceState.Failed or InstanceState.Deleting;
+        or InstanceState.Paused or InstanceState.Suspended or InstanceState.Stopping or InstanceState.Stopped or InstanceState.Failed or InstanceState.Deleting;
 
     /// <summary>A copy under the report's epoch, with its prose and lists cut to what the store should hold.</summary>
     public static InstanceStatus Bounded(StatusReport report)
@@ -31,6 +31,20 @@ internal static class ReportedStatus
         while (status.IpAddresses.Count > Limits.Agents.Addresses)
         {
             status.IpAddresses.RemoveAt(status.IpAddresses.Count - 1);
+        }
+
+        status.Driver = Cut(status.Driver, Limits.Agents.ReasonCharacters);
+        status.Accelerator = Cut(status.Accelerator, Limits.Agents.ReasonCharacters);
+        while (status.Snapshots.Count > Limits.Instance.Snapshots)
+        {
+            status.Snapshots.RemoveAt(status.Snapshots.Count - 1);
+        }
+
+        foreach (var snapshot in status.Snapshots)
+        {
+            snapshot.Uid = Cut(snapshot.Uid, Limits.Agents.ReasonCharacters);
+            snapshot.Reason = Cut(snapshot.Reason, Limits.Agents.ReasonCharacters);
+            snapshot.Message = Cut(snapshot.Message, Limits.Agents.MessageCharacters);
         }
 
         return status;

@@ -3,6 +3,10 @@ using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Server.Scheduling;
 
+/// <summary>Where an instance is whose disks are copied.</summary>
+/// <param name="Node">Null when it is nowhere, or gone.</param>
+internal sealed record SourcePlace(NodeId? Node);
+
 /// <summary>What an instance asks of a node.</summary>
 internal sealed record PlacementRequest(
     InstanceId Instance,
@@ -16,6 +20,9 @@ internal sealed record PlacementRequest(
 {
     /// <summary>Of a VM or microVM.</summary>
     public AcceleratorRequirement Accelerator { get; init; }
+
+    /// <summary>Of a clone: where the disks are that its own are copied from. Null for what is no clone.</summary>
+    public SourcePlace? Source { get; init; }
 
     /// <param name="clusterDefault">Taken where the instance names no strategy.</param>
     public static PlacementRequest Of(InstanceId instance, InstanceSpec spec, PlacementStrategy clusterDefault)

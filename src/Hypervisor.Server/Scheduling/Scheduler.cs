@@ -20,6 +20,7 @@ internal sealed class Scheduler(IReadOnlyList<IPlacementFilter> filters, IReadOn
     /// <summary>Cheap and telling filters first: a node counts for the first that refuses it.</summary>
     public static Scheduler Default { get; } = new(
         [
+            new SourceFilter(),
             new SchedulingFilter(),
             new LivenessFilter(),
             new InstanceTypeFilter(),

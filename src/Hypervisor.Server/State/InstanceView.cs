@@ -34,6 +34,7 @@ internal static class InstanceView
         if (entry.CurrentStatus is { } reported)
         {
             status.IpAddresses.AddRange(reported.IpAddresses);
+            (status.Driver, status.Accelerator) = (reported.Driver, reported.Accelerator);
         }
 
         var instance = new Instance
@@ -119,8 +120,8 @@ internal static class InstanceView
     // Only states that an agent can observe; anything else from an agent is its mistake and shown as what it is not yet: unknown.
     private static InstanceState Reported(InstanceState state) => state switch
     {
-        InstanceState.Starting or InstanceState.Running or InstanceState.Paused or InstanceState.Stopping or InstanceState.Stopped
-            or InstanceState.Failed or InstanceState.Deleting => state,
+        InstanceState.Starting or InstanceState.Running or InstanceState.Paused or InstanceState.Suspended or InstanceState.Stopping
+            or InstanceState.Stopped or InstanceState.Failed or InstanceState.Deleting => state,
         InstanceState.Unspecified or InstanceState.Scheduled => InstanceState.Scheduled,
         _ => InstanceState.Unknown,
     };

@@ -17,6 +17,9 @@ internal sealed class BlobControlPlane : IControlPlane
     /// <summary>Registries of images, by reference.</summary>
     public ConcurrentDictionary<string, ImageSource> Sources { get; } = new();
 
+    /// <summary>Of each image.</summary>
+    public long MaxUnpackedBytes { get; set; }
+
     /// <summary>Every request for a blob, in order.</summary>
     public ConcurrentQueue<FetchBlobRequest> Requests { get; } = new();
 
@@ -35,7 +38,7 @@ internal sealed class BlobControlPlane : IControlPlane
 
     public Task<ResolveImageResponse> ResolveImageAsync(ResolveImageRequest request, CancellationToken cancellationToken) =>
         References.TryGetValue(request.Image, out var digest)
-            ? Task.FromResult(new ResolveImageResponse { Digest = digest, Source = Sources.GetValueOrDefault(request.Image) })
+            ? Task.FromResult(new ResolveImageResponse { Digest = digest, Source = Sources.GetValueOrDefault(request.Image), MaxUnpackedBytes = MaxUnpackedBytes })
             : throw new RpcException(new Status(StatusCode.NotFound, $"there is no image {request.Image}"));
 
     public async IAsyncEnumerable<FetchBlobResponse> FetchBlobAsync(

@@ -17,6 +17,8 @@ public sealed class PlainLayerTests(ContainerdHost host) : IClassFixture<Contain
 {
     private const string GzipType = "application/vnd.oci.image.layer.v1.tar+gzip";
 
+    private static readonly UnpackAllowance Plenty = new(long.MaxValue);
+
     private readonly PlainLayers _layers = new(host.Client, RealTime.Clock, new SystemRandomSource());
     private ContainerdLease _lease = null!;
 
@@ -32,13 +34,13 @@ public sealed class PlainLayerTests(ContainerdHost host) : IClassFixture<Contain
         var diffId = ChainIds.Digest(content);
         var layer = await PutAsync(Gzip(content, CompressionLevel.Fastest));
 
-        var plain = await _layers.MakeAsync(layer, diffId, Cancel);
+        var plain = await _layers.MakeAsync(layer, diffId, Plenty, Cancel);
         Assert.NotNull(plain);
         Assert.Equal((diffId, (long)content.Length), (plain.Descriptor.Digest, plain.Descriptor.Size));
         Assert.True(await IsThereAsync(diffId));
 
         // Twice at once, as when two images share a layer: each holds it.
-        var again = await _layers.MakeAsync(layer, diffId, Cancel);
+        var again = await _layers.MakeAsync(layer, diffId, Plenty, Cancel);
         await plain.DisposeAsync();
         Assert.True(await IsThereAsync(diffId));
         await again!.DisposeAsync();
@@ -53,10 +55,10 @@ public sealed class PlainLayerTests(ContainerdHost host) : IClassFixture<Contain
         var packed = Gzip(content, CompressionLevel.Fastest);
         var other = ChainIds.Digest("other"u8);
 
-        Assert.Null(await _layers.MakeAsync(await PutAsync(RandomNumberGenerator.GetBytes(1 << 20)), other, Cancel));
-        Assert.Null(await _layers.MakeAsync(await PutAsync(packed), other, Cancel));
-        Assert.Null(await _layers.MakeAsync(await PutAsync(packed[..(packed.Length / 2)]), ChainIds.Digest(content), Cancel));
-        Assert.Null(await _layers.MakeAsync(new ImageDescriptor(GzipType, other, 1 << 20), other, Cancel));
+        Assert.Null(await _layers.MakeAsync(await PutAsync(RandomNumberGenerator.GetBytes(1 << 20)), other, Plenty, Cancel));
+        Assert.Null(await _layers.MakeAsync(await PutAsync(packed), other, Plenty, Cancel));
+        Assert.Null(await _layers.MakeAsync(await PutAsync(packed[..(packed.Length / 2)]), ChainIds.Digest(content), Plenty, Cancel));
+        Assert.Null(await _layers.MakeAsync(new ImageDescriptor(GzipType, other, 1 << 20), other, Plenty, Cancel));
         await NothingIsLeftAsync();
     }
 
@@ -67,9 +69,12 @@ public sealed class PlainLayerTests(ContainerdHost host) : IClassFixture<Contain
         var layer = await PutAsync(Gzip(content, CompressionLevel.SmallestSize));
 
         // Its announced size is what the limit is made of.
-        var error = await Assert.ThrowsAsync<InvalidDataException>(() => _layers.MakeAsync(layer with { Size = 1 }, ChainIds.Digest(content), Cancel));
+        var error = await Assert.ThrowsAsync<InvalidDataException>(() => _layers.MakeAsync(layer with { Size = 1 }, ChainIds.Digest(content), Plenty, Cancel));
 
         Assert.Contains("bomb", error.Message, StringComparison.Ordinal);
+        var tight = await Assert.ThrowsAsync<InvalidDataException>(
+            () => _layers.MakeAsync(layer, ChainIds.Digest(content), new UnpackAllowance(content.Length - 1), Cancel));
+        Assert.Contains("images.max_unpacked_size", tight.Message, StringComparison.Ordinal);
         Assert.False(await IsThereAsync(ChainIds.Digest(content)));
         await NothingIsLeftAsync();
     }

@@ -9,7 +9,7 @@ using Xunit;
 namespace Hypervisor.ClusterTests.Guests;
 
 /// <summary>Protects: the image that runs as a container runs as a microVM, survives what a container survives, and leaves nothing.</summary>
-public sealed class MicrovmTests(MicrovmTests.Fixture fixture) : IClassFixture<MicrovmTests.Fixture>
+public sealed partial class MicrovmTests(MicrovmTests.Fixture fixture) : IClassFixture<MicrovmTests.Fixture>
 {
     private LocalCluster Cluster => fixture.Cluster;
 

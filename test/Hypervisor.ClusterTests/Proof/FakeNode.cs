@@ -18,9 +18,9 @@ internal sealed class FakeNode : IAsyncDisposable
     private readonly ConcurrentDictionary<string, long> _held = new();
     private readonly Task _running;
 
-    private FakeNode(Servers servers, RegisterNodeResponse registered)
+    private FakeNode(Servers servers, int server, RegisterNodeResponse registered)
     {
-        var channel = servers.Open();
+        var channel = servers.Open(server);
         (_cluster, _assignments) = (new(channel), new(channel));
         _uid = registered.Node.Metadata.Uid;
         _headers = new Metadata { { "authorization", $"Bearer {registered.Credential}" } };
@@ -30,9 +30,10 @@ internal sealed class FakeNode : IAsyncDisposable
     /// <summary>Instances that it holds now.</summary>
     public int Held => _held.Count;
 
-    public static async Task<FakeNode> StartAsync(Servers servers, string name, int instances, Resources each)
+    /// <param name="server">The one that it speaks to, which leads.</param>
+    public static async Task<FakeNode> StartAsync(Servers servers, string name, int instances, Resources each, int server = 0)
     {
-        var cluster = new ClusterService.ClusterServiceClient(servers.Open());
+        var cluster = new ClusterService.ClusterServiceClient(servers.Open(server));
         var registered = await cluster.RegisterNodeAsync(new RegisterNodeRequest
         {
             Name = name,
@@ -50,7 +51,7 @@ internal sealed class FakeNode : IAsyncDisposable
                 Runtimes = { new RuntimeInfo { Type = InstanceType.Container, Driver = "fake", Version = "1", Available = true } },
             },
         });
-        var node = new FakeNode(servers, registered);
+        var node = new FakeNode(servers, server, registered);
         await RealTime.UntilAsync($"{name} is Ready", TimeSpan.FromSeconds(60), async () =>
             (await cluster.GetNodeAsync(new GetNodeRequest { Node = name })).Status.Liveness == NodeLiveness.Ready);
         return node;

@@ -6,6 +6,7 @@ using Containerd.Services.Snapshots.V1;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Images;
 using Hypervisor.ClusterTests.Containerd;
 using Hypervisor.Protocol.V1;
@@ -129,11 +130,83 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
         var bomb = await Assert.ThrowsAsync<DriverException>(() => EnsureAsync("bomb"));
         Assert.Equal(("ImageInvalid", true), (bomb.Reason, bomb.Permanent));
         Assert.Contains("bomb", bomb.Message, StringComparison.Ordinal);
-        using var list = host.Client.Snapshots.List(new ListSnapshotsRequest { Snapshotter = "overlayfs" }, host.Client.Call(Cancel));
-        await foreach (var page in list.ResponseStream.ReadAllAsync(Cancel))
+        Assert.DoesNotContain(await SnapshotsAsync(), snapshot => snapshot.StartsWith("unpack-", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Layers_that_are_too_much_only_together_are_stopped_and_leave_nothing()
+    {
+        var before = await SnapshotsAsync();
+        var parts = Enumerable.Range(0, 6).Select(_ => RandomNumberGenerator.GetBytes(1_000_000)).ToArray();
+        AddImage("spread", parts);
+        host.ControlPlane.MaxUnpackedBytes = 4_500_000;
+        try
         {
-            Assert.DoesNotContain(page.Info, snapshot => snapshot.Name.StartsWith("unpack-", StringComparison.Ordinal));
+            var refused = await Assert.ThrowsAsync<DriverException>(() => EnsureAsync("spread"));
+            Assert.Equal(("ImageInvalid", true), (refused.Reason, refused.Permanent));
+            Assert.Contains("images.max_unpacked_size", refused.Message, StringComparison.Ordinal);
+
+            // What was unpacked of it counts again: nobody gets further by trying more often.
+            await Assert.ThrowsAsync<DriverException>(() => EnsureAsync("spread"));
         }
+        finally
+        {
+            host.ControlPlane.MaxUnpackedBytes = 0;
+        }
+
+        await host.CollectGarbageAsync();
+        Assert.Empty(await host.LeasesAsync());
+        Assert.Equal(before, await SnapshotsAsync());
+        host.ControlPlane.MaxUnpackedBytes = 7_000_000;
+        try
+        {
+            await EnsureAsync("spread");
+        }
+        finally
+        {
+            host.ControlPlane.MaxUnpackedBytes = 0;
+        }
+    }
+
+    [Fact]
+    public async Task Several_layers_are_fetched_at_once_and_once_for_all_who_wait()
+    {
+        var (digest, layers) = AddImage("many", [.. Enumerable.Range(0, 2 * ContainerdLimits.ParallelFetches).Select(_ => RandomNumberGenerator.GetBytes(10_000))]);
+        var together = 0;
+        var most = 0;
+        var all = new TaskCompletionSource();
+        var counting = new Lock();
+        _registry.Misbehave = async context =>
+        {
+            if (!layers.Contains(context.Request.Path.Value!.Split('/')[^1]))
+            {
+                return false;
+            }
+
+            // None is answered before as many are under way as may be.
+            lock (counting)
+            {
+                most = Math.Max(most, ++together);
+            }
+
+            if (most == ContainerdLimits.ParallelFetches)
+            {
+                all.TrySetResult();
+            }
+
+            await all.Task.WaitAsync(TimeSpan.FromSeconds(20), RealTime.Clock);
+            lock (counting)
+            {
+                together--;
+            }
+
+            return false;
+        };
+
+        Assert.All(await Task.WhenAll(Enumerable.Range(0, 10).Select(_ => EnsureAsync("many"))), got => Assert.Equal(digest, got));
+        Assert.Equal(ContainerdLimits.ParallelFetches, most);
+        var asked = _registry.Requests.Where(request => request.Path.Contains("/blobs/", StringComparison.Ordinal)).Select(request => request.Path).ToList();
+        Assert.Equal(asked.Distinct(), asked);
     }
 
     [Fact]
@@ -186,11 +259,56 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
         await own.Client.Containers.DeleteAsync(new() { Id = "holder" }, own.Client.Call(Cancel));
     }
 
+    private async Task<IReadOnlyList<string>> SnapshotsAsync()
+    {
+        List<string> names = [];
+        using var list = host.Client.Snapshots.List(new Containerd.Services.Snapshots.V1.ListSnapshotsRequest { Snapshotter = "overlayfs" }, host.Client.Call(Cancel));
+        await foreach (var page in list.ResponseStream.ReadAllAsync(Cancel))
+        {
+            names.AddRange(page.Info.Select(snapshot => snapshot.Name));
+        }
+
+        return [.. names.Order(StringComparer.Ordinal)];
+    }
+
     private Task<string> EnsureAsync(string reference, CancellationToken cancellationToken = default) =>
         host.Images.EnsureAsync("default", reference, "", default, cancellationToken == default ? Cancel : cancellationToken);
 
     /// <summary>An image of one gzip layer with one file, at the registry only.</summary>
     private (string Digest, string Layer) AddImage(string reference, byte[] file, CompressionLevel level = CompressionLevel.Fastest)
+    {
+        var (digest, layers) = AddImage(reference, [file], level);
+        return (digest, layers[0]);
+    }
+
+    private (string Digest, IReadOnlyList<string> Layers) AddImage(string reference, byte[][] files, CompressionLevel level = CompressionLevel.Fastest)
+    {
+        var layers = files.Select(file => AddLayer(file, level)).ToList();
+        var configuration = JsonSerializer.SerializeToUtf8Bytes(new
+        {
+            architecture = "amd64",
+            os = "linux",
+            config = new { Cmd = new[] { "/data" } },
+            rootfs = new { type = "layers", diff_ids = layers.Select(layer => layer.DiffId) },
+        });
+        const string Prefix = "application/vnd.oci.image.";
+        var digest = _registry.AddManifest("app", reference, JsonSerializer.SerializeToUtf8Bytes(new
+        {
+            schemaVersion = 2,
+            mediaType = Prefix + "manifest.v1+json",
+            config = new { mediaType = Prefix + "config.v1+json", digest = _registry.AddBlob(configuration), size = configuration.Length },
+            layers = layers.Select(layer => new { mediaType = Prefix + "layer.v1.tar+gzip", digest = layer.Digest, size = _registry.Blobs[layer.Digest].Length }),
+        }));
+        host.ControlPlane.References[reference] = digest;
+        host.ControlPlane.Sources[reference] = new ImageSource
+        {
+            Repository = "app",
+            Endpoints = { new RegistryEndpoint { Host = _registry.Name, PlainHttp = true, Trusted = true } },
+        };
+        return (digest, [.. layers.Select(layer => layer.Digest)]);
+    }
+
+    private (string Digest, string DiffId) AddLayer(byte[] file, CompressionLevel level)
     {
         using var tar = new MemoryStream();
         using (var writer = new TarWriter(tar, leaveOpen: true))
@@ -204,29 +322,7 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
             gzip.Write(tar.GetBuffer().AsSpan(0, (int)tar.Length));
         }
 
-        var layer = _registry.AddBlob(packed.ToArray());
-        var configuration = JsonSerializer.SerializeToUtf8Bytes(new
-        {
-            architecture = "amd64",
-            os = "linux",
-            config = new { Cmd = new[] { "/data" } },
-            rootfs = new { type = "layers", diff_ids = new[] { ChainIds.Digest(tar.GetBuffer().AsSpan(0, (int)tar.Length)) } },
-        });
-        const string Prefix = "application/vnd.oci.image.";
-        var digest = _registry.AddManifest("app", reference, JsonSerializer.SerializeToUtf8Bytes(new
-        {
-            schemaVersion = 2,
-            mediaType = Prefix + "manifest.v1+json",
-            config = new { mediaType = Prefix + "config.v1+json", digest = _registry.AddBlob(configuration), size = configuration.Length },
-            layers = new[] { new { mediaType = Prefix + "layer.v1.tar+gzip", digest = layer, size = _registry.Blobs[layer].Length } },
-        }));
-        host.ControlPlane.References[reference] = digest;
-        host.ControlPlane.Sources[reference] = new ImageSource
-        {
-            Repository = "app",
-            Endpoints = { new RegistryEndpoint { Host = _registry.Name, PlainHttp = true, Trusted = true } },
-        };
-        return (digest, layer);
+        return (_registry.AddBlob(packed.ToArray()), ChainIds.Digest(tar.GetBuffer().AsSpan(0, (int)tar.Length)));
     }
 
     /// <summary>The real time, later.</summary>

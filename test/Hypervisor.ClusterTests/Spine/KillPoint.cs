@@ -3,10 +3,21 @@ using System.Globalization;
 namespace Hypervisor.ClusterTests.Spine;
 
 /// <summary>When the victim dies, from the moment at which the call is sent; negative: before it.</summary>
-internal readonly record struct KillPoint(string Phase, TimeSpan At)
+internal readonly record struct KillPoint(KillMatrix.Victim Victim, KillMatrix.Moment Moment, string Phase, TimeSpan At)
 {
     /// <summary>To repeat a failure, or to look for others: "7" or "1-50", in place of the seeds of every run.</summary>
     public const string SeedsVariable = "HYPERVISOR_KILL_SEEDS";
+
+    /// <summary>
+    /// The victim lives at this point, or comes to, so a kill that found nothing is a failure of the test. Of an instance's own shim there is
+    /// none while its instance does not run; around the call that changes this, one or the other is right.
+    /// </summary>
+    public bool FindsVictim => Victim != KillMatrix.Victim.Shim || Moment switch
+    {
+        KillMatrix.Moment.Create or KillMatrix.Moment.Start => Phase == "after",
+        KillMatrix.Moment.Stop or KillMatrix.Moment.Delete => Phase == "before",
+        _ => true,
+    };
 
     /// <summary>The same in every run, so that a run can be compared with the one before.</summary>
     public static IEnumerable<int> Seeds()
@@ -24,9 +35,9 @@ internal readonly record struct KillPoint(string Phase, TimeSpan At)
         var random = new Random((((seed * 31) + (int)victim) * 31) + (int)moment);
         List<KillPoint> points =
         [
-            new("before", -random.NextDouble() * length),
-            new("within", random.NextDouble() * length),
-            new("after", (1 + random.NextDouble()) * length),
+            new(victim, moment, "before", -random.NextDouble() * length),
+            new(victim, moment, "within", random.NextDouble() * length),
+            new(victim, moment, "after", (1 + random.NextDouble()) * length),
         ];
         return moment is KillMatrix.Moment.Pull or KillMatrix.Moment.Streams ? points[1..2] : points;
     }

@@ -22,6 +22,7 @@ public sealed partial class KillScene : IAsyncDisposable
     private IReadOnlyList<string> _baseline = [];
     private SlowRegistry? _registry;
     private int _lives;
+    private int _kills;
 
     private KillScene(LocalCluster cluster, Victim victim)
     {
@@ -56,8 +57,10 @@ public sealed partial class KillScene : IAsyncDisposable
     }
 
     /// <summary>One instance from its creation to its removal, in which the victim is killed once.</summary>
-    internal async Task LifeAsync(Moment moment, KillPoint point, int seed)
+    /// <returns>How many processes were killed.</returns>
+    internal async Task<int> LifeAsync(Moment moment, KillPoint point, int seed)
     {
+        _kills = 0;
         var name = $"{moment.ToString().ToLowerInvariant()}-{seed}-{++_lives}";
 
         // Shares the shim with the instance, and so its fate.
@@ -110,6 +113,7 @@ public sealed partial class KillScene : IAsyncDisposable
         await GoneAsync(name);
         Assert.Equal([_bystander], new Leftovers(_cluster).InstanceProcesses());
         await _cluster.LeavesAsync(_baseline, name);
+        return _kills;
     }
 
     /// <summary>Store, list and watch agree that there is nothing but the bystander.</summary>
@@ -153,20 +157,27 @@ public sealed partial class KillScene : IAsyncDisposable
 
     private async Task WithKillAsync(Func<Task> act, KillPoint point)
     {
-        var (first, second) = point.At < TimeSpan.Zero ? (KillAsync, act) : (act, (Func<Task>)KillAsync);
+        var (first, second) = point.At < TimeSpan.Zero ? ((Func<Task>)KillPointAsync, act) : (act, KillPointAsync);
         var begun = first();
         await Task.Delay(point.At.Duration(), RealTime.Clock);
         await second();
         await begun;
+
+        Task KillPointAsync() => KillAsync(point);
     }
 
-    private async Task KillAsync()
+    private async Task KillAsync(KillPoint point)
     {
         if (_victim is Victim.Shim or Victim.SharedShim)
         {
-            foreach (var shim in new Leftovers(_cluster).Shims().Except(_bystanderShims))
+            // A step that takes longer than it should has not begun at a point "after" it: its shim comes, and is waited for.
+            List<int> shims = [];
+            await RealTime.UntilAsync("there is a shim to be killed", TimeSpan.FromSeconds(20), () =>
+                (shims = [.. new Leftovers(_cluster).Shims().Except(_bystanderShims)]).Count > 0 || !point.FindsVictim);
+            foreach (var shim in shims)
             {
                 Linux.Signal(shim, Linux.SignalKill);
+                _kills++;
             }
 
             return;
@@ -179,7 +190,9 @@ public sealed partial class KillScene : IAsyncDisposable
             Victim.EtcdMember => _cluster.Etcd!.Members[_lives % _cluster.Etcd.Members.Count],
             _ => _cluster.Containerd,
         };
+        Assert.True(process.IsRunning, $"{process.Name} had ended before it was killed; its log:\n{process.Log}");
         await process.KillAsync();
+        _kills++;
         process.Start();
     }
 

@@ -92,7 +92,7 @@ public sealed class LogTests(ContainerdHost host) : IClassFixture<ContainerdHost
     }
 
     [Fact]
-    public async Task An_attached_client_sees_what_comes_from_now_on_and_writes_to_standard_input()
+    public async Task An_attached_client_sees_the_last_of_before_and_what_comes_and_writes_to_standard_input()
     {
         var definition = host.DefineShell("echo before; while read line; do echo \"got $line\"; done; echo end; exec sleep 1000");
         definition.Assignment.Spec.Process.Stdin = true;
@@ -100,6 +100,7 @@ public sealed class LogTests(ContainerdHost host) : IClassFixture<ContainerdHost
         await ContainerdHost.UntilAsync(async () => (await ReadAsync(definition)).Count == 1, "the first line");
         await using (var console = await host.Access.AttachAsync(definition.Id, First, Cancel))
         {
+            Assert.Equal("before\n", await ReadOnceAsync(console));
             await console.WriteAsync("one\n"u8.ToArray(), Cancel);
             Assert.Equal("got one\n", await ReadOnceAsync(console));
         }
@@ -107,6 +108,7 @@ public sealed class LogTests(ContainerdHost host) : IClassFixture<ContainerdHost
         // Letting go, and the agent's end, are no end of input.
         host.ForgetEverything();
         await using var again = await host.Access.AttachAsync(definition.Id, First, Cancel);
+        Assert.Equal("before\ngot one\n", await ReadOnceAsync(again));
         await again.WriteAsync("two\n"u8.ToArray(), Cancel);
         Assert.Equal("got two\n", await ReadOnceAsync(again));
         await again.CloseInputAsync(Cancel);

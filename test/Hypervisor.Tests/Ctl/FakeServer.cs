@@ -91,6 +91,20 @@ internal sealed class FakeCompute : ComputeService.ComputeServiceBase
 
     public override Task<Instance> StopInstance(StopInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
 
+    public override Task<Instance> SuspendInstance(SuspendInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public Func<ListSnapshotsRequest, ListSnapshotsResponse> OnListSnapshots { get; set; } = _ => throw Unset();
+
+    public override Task<Instance> CreateSnapshot(CreateSnapshotRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override Task<Instance> RestoreSnapshot(RestoreSnapshotRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override Task<Instance> DeleteSnapshot(DeleteSnapshotRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
+
+    public override Task<ListSnapshotsResponse> ListSnapshots(ListSnapshotsRequest request, ServerCallContext context) => Record(request, OnListSnapshots);
+
+    public override Task<Instance> CloneInstance(CloneInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Name));
+
     public override Task<Instance> DeleteInstance(DeleteInstanceRequest request, ServerCallContext context) => Record(request, r => OnChange(r.Instance));
 
     public override async Task<Image> ImportImage(IAsyncStreamReader<ImportImageRequest> requestStream, ServerCallContext context)
@@ -111,6 +125,24 @@ internal sealed class FakeCompute : ComputeService.ComputeServiceBase
 
         Imported = bytes.ToArray();
         return new() { Metadata = new() { Name = name }, SizeBytes = Imported.Length, Digest = "sha256:00" };
+    }
+
+    /// <summary>What a console says that it is, and what was typed into it until its input ended.</summary>
+    public ConsoleAbout? Console { get; set; }
+
+    public string Typed { get; private set; } = "";
+
+    public override async Task AttachConsole(
+        IAsyncStreamReader<ConsoleInput> requestStream, IServerStreamWriter<ConsoleOutput> responseStream, ServerCallContext context)
+    {
+        await requestStream.MoveNext(context.CancellationToken);
+        Requests.Add(requestStream.Current);
+        await responseStream.WriteAsync(new() { About = Console });
+        await responseStream.WriteAsync(new() { Data = Google.Protobuf.ByteString.CopyFromUtf8("login: ") });
+        while (Console is { Input: true } && !Typed.EndsWith('\n') && await requestStream.MoveNext(context.CancellationToken))
+        {
+            Typed += requestStream.Current.Data.ToStringUtf8();
+        }
     }
 
     public Func<GetImageRequest, Image> OnGetImage { get; set; } = _ => throw Unset();

@@ -2,7 +2,6 @@ using System.Runtime.CompilerServices;
 using Containerd.Events;
 using Containerd.Services.Containers.V1;
 using Containerd.Services.Events.V1;
-using Containerd.Services.Snapshots.V1;
 using Containerd.Services.Tasks.V1;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers.Containerd.Connection;
@@ -11,6 +10,7 @@ using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Process = Containerd.Types.Tasks.Process;
+using SnapshotsOfContainerd = Containerd.Services.Snapshots.V1;
 using TaskStatus = Containerd.Types.Tasks.Status;
 
 namespace Hypervisor.Agent.Drivers.Containerd;
@@ -370,7 +370,7 @@ internal sealed class ContainerdDriver(
 
     private async Task<HashSet<string>> ListSnapshotsAsync(CancellationToken cancellationToken)
     {
-        var request = new ListSnapshotsRequest { Snapshotter = client.Snapshotter, Filters = { $"labels.\"{InstanceRecord.UidLabel}\"" } };
+        var request = new SnapshotsOfContainerd.ListSnapshotsRequest { Snapshotter = client.Snapshotter, Filters = { $"labels.\"{InstanceRecord.UidLabel}\"" } };
         using var call = client.Snapshots.List(request, client.Call(cancellationToken));
         var keys = new HashSet<string>(StringComparer.Ordinal);
         await foreach (var part in call.ResponseStream.ReadAllAsync(cancellationToken))

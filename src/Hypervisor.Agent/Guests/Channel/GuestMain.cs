@@ -8,6 +8,10 @@ namespace Hypervisor.Agent.Guests.Channel;
 /// <summary>The main process of a guest with our init: its output from the files that the monitor appends to, its input by the channel.</summary>
 internal sealed class GuestMain(GuestChannels channels, InstanceId id, string channelSocket, GuestConfig config, RawFollower output) : IInstanceProcess
 {
+    public bool TakesInput => config.Stdin;
+
+    public bool IsTerminal => config.Terminal;
+
     public long TakeLost() => output.TakeLost();
 
     public ValueTask<int> ReadAsync(LogStream stream, Memory<byte> buffer, CancellationToken cancellationToken) =>

@@ -5,7 +5,7 @@ using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Guests.Consoles;
 
-/// <summary>One guest's serial console: many read it, the one that came first of those still here writes to it. It is let go of with its last reader.</summary>
+/// <summary>One guest's serial console: many read it, and who may write to it is decided above (<c>ConsoleWriters</c>). It is let go of with its last reader.</summary>
 internal sealed class SerialConsole(string socketPath, string log, TimeProvider time) : IAsyncDisposable
 {
     private readonly SemaphoreSlim _gate = new(1, 1);
@@ -139,16 +139,8 @@ internal sealed class SerialConsole(string socketPath, string log, TimeProvider 
         _socket?.Dispose();
     }
 
-    private async ValueTask WriteAsync(Reader reader, ReadOnlyMemory<byte> data, CancellationToken cancellationToken)
+    private async ValueTask WriteAsync(ReadOnlyMemory<byte> data, CancellationToken cancellationToken)
     {
-        lock (_readers)
-        {
-            if (_readers.Count == 0 || _readers[0] != reader)
-            {
-                throw new DriverException("ConsoleInUse", "somebody else writes to the console; what is typed is taken once they have left", permanent: false);
-            }
-        }
-
         try
         {
             while (!data.IsEmpty && _socket is { } socket)
@@ -202,6 +194,8 @@ internal sealed class SerialConsole(string socketPath, string log, TimeProvider 
             _changed.Set();
         }
 
+        public bool IsTerminal => true;
+
         public long TakeLost() => Interlocked.Exchange(ref _lost, 0);
 
         public async ValueTask<int> ReadAsync(LogStream stream, Memory<byte> buffer, CancellationToken cancellationToken)
@@ -232,7 +226,7 @@ internal sealed class SerialConsole(string socketPath, string log, TimeProvider 
             }
         }
 
-        public ValueTask WriteAsync(ReadOnlyMemory<byte> data, CancellationToken cancellationToken) => console.WriteAsync(this, data, cancellationToken);
+        public ValueTask WriteAsync(ReadOnlyMemory<byte> data, CancellationToken cancellationToken) => console.WriteAsync(data, cancellationToken);
 
         public Task CloseInputAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 

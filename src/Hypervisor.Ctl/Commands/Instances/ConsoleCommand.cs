@@ -7,14 +7,11 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Ctl.Commands.Instances;
 
 /// <summary>
-/// Shows what the main process writes from now on, and sends it standard input if it takes any. With a process that has a terminal,
-/// Ctrl-P Ctrl-Q leaves it; else an interrupt does.
+/// Shows the last of what the main process wrote and what it writes from now on, and sends it standard input if it takes any and nobody else
+/// writes to it. From a terminal to a terminal Ctrl-P Ctrl-Q leaves it; else an interrupt does.
 /// </summary>
 internal sealed class ConsoleCommand : CtlCommand
 {
-    private const byte ControlP = 0x10;
-    private const byte ControlQ = 0x11;
-
     private readonly Argument<string> _name = InstanceArguments.One();
 
     public override NameKind Completes => NameKind.Instances;
@@ -26,19 +23,18 @@ internal sealed class ConsoleCommand : CtlCommand
         invocation.Streaming = true;
         var environment = invocation.Environment;
         var name = invocation.Get(_name)!;
-        var instance = await invocation.CallAsync(
-            options => invocation.Compute.GetInstanceAsync(new() { Project = invocation.Project, Instance = name }, options), cancellationToken);
-        var process = instance.Spec?.Process ?? new ProcessSpec();
-        using var terminal = process.Terminal ? LocalTerminal.Open() : null;
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         using var call = invocation.Compute.AttachConsole(cancellationToken: stop.Token);
         using var pump = new InputPump<ConsoleInput>(call.RequestStream, stop.Token);
-        terminal?.PassThrough(() => pump.Post(new ConsoleInput { Resize = ExecCommand.SizeOfWindow() }));
+        var about = new TaskCompletionSource<ConsoleAbout>(TaskCreationOptions.RunContinuationsAsynchronously);
+        LocalTerminal? terminal = null;
         var send = SendAsync();
         try
         {
             await OneStream.ReadAsync(invocation, call.ResponseStream, message =>
             {
+                // Before its output: that may move a cursor.
+                about.TrySetResult(Prepare(message.About ?? new ConsoleAbout()));
                 environment.RawOut.Write(message.Data.Span);
                 environment.RawError.Write(message.ErrorData.Span);
                 if (message.LostBytes > 0)
@@ -53,36 +49,55 @@ internal sealed class ConsoleCommand : CtlCommand
         }
         finally
         {
+            terminal?.Dispose();
+            about.TrySetCanceled(CancellationToken.None);
             await InputPump<ConsoleInput>.EndAsync(send, stop);
         }
 
         return ExitCode.Done;
 
+        ConsoleAbout Prepare(ConsoleAbout told)
+        {
+            if (!about.Task.IsCompleted && told.Terminal && (terminal = LocalTerminal.Open()) is not null)
+            {
+                terminal.PassThrough(() => pump.Post(new ConsoleInput { Resize = ExecCommand.SizeOfWindow() }));
+            }
+
+            return told;
+        }
+
         async Task SendAsync()
         {
-            var first = new ConsoleInput { Project = invocation.Project, Instance = name };
-            first.Resize = terminal is null ? null : ExecCommand.SizeOfWindow();
-            await pump.SendAsync(first);
-            if (!process.Stdin)
+            await pump.SendAsync(new ConsoleInput { Project = invocation.Project, Instance = name });
+            var writes = (await about.Task).Input;
+            if (!writes && terminal is null)
             {
                 return;
             }
 
+            // Who only reads types too: the keys that leave it.
+            if (writes && terminal is not null)
+            {
+                await pump.SendAsync(new ConsoleInput { Resize = ExecCommand.SizeOfWindow() });
+            }
+
             await using var input = environment.OpenInput();
             var buffer = new byte[Limits.InputChunkBytes];
-            var afterP = false;
+            var keys = new DetachKeys();
             int read;
             while ((read = await input.ReadAsync(buffer, stop.Token)) > 0)
             {
-                // Typed by hand the two keys come one by one.
-                if (terminal is not null && afterP && buffer[0] == ControlQ)
+                var leaving = terminal is null ? null : keys.Find(buffer.AsSpan(0, read));
+                if (writes && (leaving ?? read) > 0)
+                {
+                    await pump.SendAsync(new ConsoleInput { Data = Google.Protobuf.ByteString.CopyFrom(buffer, 0, leaving ?? read) });
+                }
+
+                if (leaving is not null)
                 {
                     await stop.CancelAsync();
                     return;
                 }
-
-                afterP = buffer[read - 1] == ControlP;
-                await pump.SendAsync(new ConsoleInput { Data = Google.Protobuf.ByteString.CopyFrom(buffer, 0, read) });
             }
         }
     }

@@ -77,6 +77,10 @@ internal sealed class GetCommand : CtlCommand
             ("State", Watching.InstanceWaiter.Describe(instance)),
             ("Exit", Exit(status.Exit)),
             ("Node", instance.Placement?.Node),
+            ("Driver", Layouts.Runs(status)),
+            ("Machine", Machine(spec.Machine)),
+            ("Source", Source(spec.Source)),
+            ("Snapshots", string.Join(", ", spec.Snapshots.Select(s => s.Name))),
             ("Pending", instance.Placement is { Reason.Length: > 0 } p ? $"{p.Reason}: {p.Message}" : ""),
             ("Addresses", string.Join(", ", status.IpAddresses)),
             ("Created", When(metadata.CreatedAt, now)),
@@ -90,6 +94,23 @@ internal sealed class GetCommand : CtlCommand
                 $"  {condition.Type}: {condition.Status.ToString().ToUpperInvariant()} {condition.Reason} {condition.Message}".TrimEnd());
         }
     }
+
+    private static string Machine(MachineSpec? machine) => string.Join(
+        ", ",
+        new[]
+        {
+            machine is null or { Firmware: Firmware.Unspecified } ? "" : machine.Firmware.ToString().ToLowerInvariant(),
+            machine?.CpuModel ?? "",
+            machine is null or { Accelerator: AcceleratorRequirement.Unspecified } ? "" : $"accelerator {machine.Accelerator.ToString().ToLowerInvariant()}",
+            machine?.Topology is { } topology ? $"{topology.Sockets} sockets, {topology.Cores} cores, {topology.Threads} threads" : "",
+        }.Where(part => part.Length > 0));
+
+    private static string Source(CloneSource? source) => source switch
+    {
+        null => "",
+        { SnapshotUid.Length: > 0 } => $"{source.InstanceUid} (snapshot {source.SnapshotUid})",
+        _ => source.InstanceUid,
+    };
 
     private static string Exit(ExitStatus? exit) => exit switch
     {

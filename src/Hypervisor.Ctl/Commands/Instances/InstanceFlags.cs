@@ -27,6 +27,16 @@ internal sealed class InstanceFlags
             (r, v) => Resources(r).MemoryBytes = v);
         Add(Amount("--disk-space", "Node-local storage: a number of MiB, or 10GiB", "SIZE", PlainIsMiB), "spec.resources.disk_bytes",
             (r, v) => Resources(r).DiskBytes = v);
+        Add(Several("--disk", "Disk of a VM or microVM: name, size (a plain number is GiB, 0 the image's size) and perhaps ephemeral or local (repeatable)", "NAME=SIZE[,KIND]"),
+            "spec.disks", (r, v) => Replace(r.Spec.Disks, v.Select(DiskFlag.Parse)));
+        Add(Choice<Firmware>("--firmware", "bios or uefi, for a VM that boots a disk image"), "spec.machine.firmware", (r, v) => Machine(r).Firmware = v);
+        Add(Text("--cpu-model", "CPU of a VM: host-passthrough, host-model or a model's name", "MODEL"), "spec.machine.cpu_model", (r, v) => Machine(r).CpuModel = v);
+        Add(Choice<AcceleratorRequirement>("--accelerator", "What has to run a guest's instructions: any, kvm or tcg"), "spec.machine.accelerator",
+            (r, v) => Machine(r).Accelerator = v);
+        Add(Text("--user-data", "File that cloud-init is given, such as a #cloud-config; - is standard input", "FILE"), "spec.cloud_init.user_data",
+            (invocation, r, v) => CloudInit(r).UserData = CloudInitFlags.ReadText(invocation.Environment, v));
+        Add(Several("--ssh-key", $"Public key, or a file of them, that opens the account '{CloudInitFlags.User}' (or the first of a file's users) by cloud-init (repeatable)", "KEY|FILE"),
+            "spec.cloud_init.users", (invocation, r, v) => CloudInitFlags.AddKeys(invocation.Environment, CloudInit(r), v));
         Add(Several("--command", "Replaces the image's entry point; once per word", "WORD"), "spec.process.command",
             (r, v) => Replace(Process(r).Command, v));
         Add(Several("--env", "Environment variable; NAME alone takes its value from here (repeatable)", "NAME=VALUE"), "spec.process.env", SetEnvironment);
@@ -116,6 +126,10 @@ internal sealed class InstanceFlags
     private static SecuritySpec Security(CreateInstanceRequest r) => r.Spec.Security ??= new();
 
     private static PlacementConstraints Constraints(CreateInstanceRequest r) => r.Spec.Constraints ??= new();
+
+    private static MachineSpec Machine(CreateInstanceRequest r) => r.Spec.Machine ??= new();
+
+    private static CloudInitSpec CloudInit(CreateInstanceRequest r) => r.Spec.CloudInit ??= new();
 
     private static LogSpec Logs(CreateInstanceRequest r) => r.Spec.Logs ??= new();
 

@@ -52,6 +52,10 @@ internal sealed class GetCommand : CtlCommand
         });
     }
 
+    private static string Guests(NodeInventory inventory) => inventory.AcceleratorMessage.Length == 0
+        ? Readable.Accelerator(inventory.Accelerator)
+        : $"{Readable.Accelerator(inventory.Accelerator)} ({inventory.AcceleratorMessage})";
+
     private static void WriteDetails(Printer printer, Node node, DateTimeOffset now)
     {
         var (metadata, status) = (node.Metadata, node.Status ?? new());
@@ -71,6 +75,7 @@ internal sealed class GetCommand : CtlCommand
             ("CPUs", Layouts.Share(status.Allocated?.CpuMillicores, inventory.Capacity?.CpuMillicores, Readable.Cpus)),
             ("Memory", Layouts.Share(status.Allocated?.MemoryBytes, inventory.Capacity?.MemoryBytes, Readable.Bytes)),
             ("Disk", Layouts.Share(status.Allocated?.DiskBytes, inventory.Capacity?.DiskBytes, Readable.Bytes)),
+            ("Guests", Guests(inventory)),
             ("Instances", status.InstanceCount.ToString(System.Globalization.CultureInfo.InvariantCulture)),
             ("Subnet", status.Subnet),
             ("Joined", metadata.CreatedAt is null ? "" : $"{Readable.Time(metadata.CreatedAt)} ({Readable.Age(metadata.CreatedAt, now)} ago)"));

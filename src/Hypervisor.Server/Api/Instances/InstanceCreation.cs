@@ -13,6 +13,10 @@ using InstanceView = Hypervisor.Server.State.InstanceView;
 
 namespace Hypervisor.Server.Api.Instances;
 
+/// <summary>What a new instance shall be, from a view, and what has to be so still when it is written.</summary>
+/// <param name="asked">As the request has it.</param>
+internal delegate (InstanceSpec Spec, IReadOnlyList<Compare> Guards) SpecOfView(ClusterView view, InstanceSpec asked);
+
 /// <summary>CreateInstance and CreateInstances.</summary>
 /// <param name="placement">Null leaves every placement to the controller.</param>
 /// <param name="aliases">Null means that every image is called as it is written.</param>
@@ -30,8 +34,14 @@ internal sealed class InstanceCreation(
         var violations = new FieldViolations();
         var project = CreateValidation.Check(request, violations);
         violations.ThrowIfAny();
-        return CreateValidAsync(request, project, cancellationToken);
+        return CreateValidAsync(request, project, KeyOf(request, project), static (_, spec) => (spec, []), cancellationToken);
     }
+
+    /// <summary>As <see cref="CreateAsync"/>, of an instance that depends on another one.</summary>
+    /// <param name="request">Names the instance; what it is follows from the view.</param>
+    /// <param name="from">What it shall be, written out, and what has to be so still when it is written.</param>
+    public Task<Instance> CreateFromAsync(CreateInstanceRequest request, string project, RequestKey key, SpecOfView from, CancellationToken cancellationToken) =>
+        CreateValidAsync(request, project, key, from, cancellationToken);
 
     /// <summary>Every request by itself; the store joins them into few commits.</summary>
     public async Task<CreateInstancesResponse> CreateManyAsync(CreateInstancesRequest request, CancellationToken cancellationToken)
@@ -70,9 +80,9 @@ internal sealed class InstanceCreation(
         }
     }
 
-    private async Task<Instance> CreateValidAsync(CreateInstanceRequest request, string project, CancellationToken cancellationToken)
+    private async Task<Instance> CreateValidAsync(
+        CreateInstanceRequest request, string project, RequestKey key, SpecOfView from, CancellationToken cancellationToken)
     {
-        var key = KeyOf(request, project);
         var placeFirst = placement;
         for (var attempt = 0; attempt < Limits.Instance.MutationAttempts; attempt++)
         {
@@ -83,7 +93,8 @@ internal sealed class InstanceCreation(
             }
 
             var id = new InstanceId(random.NewUid());
-            var record = NewRecord(request, project, id, view, key);
+            var (spec, guards) = from(view, request.Spec);
+            var record = NewRecord(request, spec, project, id, view, key);
             ImageValidation.Check(record.Spec, view.Image(project, record.Spec.Image));
             if (request.DryRun)
             {
@@ -92,7 +103,7 @@ internal sealed class InstanceCreation(
 
             var proposal = placeFirst?.Propose(id, record, view, dryRun: false);
             var image = PinnedBy(record, view);
-            var written = await WriteAsync(id, record, image, proposal, cancellationToken);
+            var written = await WriteAsync(id, record, image, guards, proposal, cancellationToken);
             if (written.Succeeded)
             {
                 var after = await reads.IncludingAsync(written.Revision, cancellationToken);
@@ -114,10 +125,11 @@ internal sealed class InstanceCreation(
     }
 
     private async Task<WriteResult> WriteAsync(
-        InstanceId id, InstanceSpecRecord record, ImageEntry? image, PlacementProposal? proposal, CancellationToken cancellationToken)
+        InstanceId id, InstanceSpecRecord record, ImageEntry? image, IReadOnlyList<Compare> guards, PlacementProposal? proposal,
+        CancellationToken cancellationToken)
     {
         var nameKey = Keys.Name(record.Metadata.Project, record.Metadata.Name);
-        var compares = new List<Compare> { Compare.Absent(nameKey) };
+        List<Compare> compares = [Compare.Absent(nameKey), .. guards];
         var operations = new List<StoreOperation>
         {
             new StoreOperation.Put(Keys.Spec(id), record.ToByteArray()),
@@ -186,10 +198,10 @@ internal sealed class InstanceCreation(
         return RequestKey.Of(request.RequestId, digested);
     }
 
-    private InstanceSpecRecord NewRecord(CreateInstanceRequest request, string project, InstanceId id, ClusterView view, RequestKey key)
+    private InstanceSpecRecord NewRecord(
+        CreateInstanceRequest request, InstanceSpec asked, string project, InstanceId id, ClusterView view, RequestKey key)
     {
         var now = time.GetUtcNow();
-        var asked = request.Spec;
         if (aliases?.Resolve(asked.Image, asked.Type) is { } meant && meant != asked.Image)
         {
             asked = asked.Clone();
@@ -197,7 +209,11 @@ internal sealed class InstanceCreation(
         }
 
         var spec = SpecDefaults.Fill(asked);
-        spec.ImageDigest = spec.ImagePullPolicy == ImagePullPolicy.Always ? "" : view.Image(project, spec.Image)?.Record.Image?.Digest ?? "";
+        if (spec.ImageDigest.Length == 0 && spec.ImagePullPolicy != ImagePullPolicy.Always)
+        {
+            spec.ImageDigest = view.Image(project, spec.Image)?.Record.Image?.Digest ?? "";
+        }
+
         var record = new InstanceSpecRecord
         {
             TraceParent = TraceContext.Parent,

@@ -1,3 +1,4 @@
+using Hypervisor.Server.Api.Instances.Snapshots;
 using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Api.Watches;
 
@@ -9,5 +10,7 @@ internal sealed record InstanceOperations(
     InstanceDeletion Deletion,
     InstancePower Power,
     InstanceUpdate Updates,
+    InstanceSnapshots Snapshots,
+    InstanceCloning Cloning,
     InstanceQueries Queries,
     WatchHub Watches);

@@ -1,5 +1,6 @@
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Instances.Snapshots;
 using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Images.Aliases;
 using Hypervisor.Server.State;
@@ -27,6 +28,8 @@ internal static class InstanceServices
             provider.GetRequiredService<StoreWriter>(),
             provider.GetRequiredService<TimeProvider>(),
             provider.GetService<IResizing>()));
+        services.AddSingleton<InstanceSnapshots>();
+        services.AddSingleton<InstanceCloning>();
         services.AddSingleton<InstanceQueries>();
         services.AddSingleton<InstanceOperations>();
         return services;

@@ -6,28 +6,16 @@ using Hypervisor.Server.Api.Validation;
 
 namespace Hypervisor.Server.Api.Instances;
 
-/// <summary>What the process of a container or microVM may be asked to be.</summary>
+/// <summary>What the process of an instance may be asked to be, whatever its type. Whether its image has one is for <see cref="ImageValidation"/>.</summary>
 internal static class ProcessValidation
 {
     private const long MaxId = uint.MaxValue - 1;
 
-    public static void Check(ProcessSpec? process, InstanceType type, string field, FieldViolations violations)
+    public static void Check(ProcessSpec? process, string field, FieldViolations violations)
     {
         if (process is null)
         {
             return;
-        }
-
-        // A VM boots what is on its disk.
-        if (type == InstanceType.Vm)
-        {
-            TextChecks.Unsupported(process.Command.Count > 0, "VM", $"{field}.command", violations);
-            TextChecks.Unsupported(process.Args.Count > 0, "VM", $"{field}.args", violations);
-            TextChecks.Unsupported(process.Env.Count > 0, "VM", $"{field}.env", violations);
-            TextChecks.Unsupported(process.WorkingDir.Length > 0, "VM", $"{field}.working_dir", violations);
-            TextChecks.Unsupported(process.User.Length > 0, "VM", $"{field}.user", violations);
-            TextChecks.Unsupported(process.Stdin, "VM", $"{field}.stdin", violations);
-            TextChecks.Unsupported(process.Terminal, "VM", $"{field}.terminal", violations);
         }
 
         CheckArguments(process, field, violations);

@@ -8,14 +8,13 @@ namespace Hypervisor.Server.Api.Instances;
 /// <summary>Checks what is to happen when a process ends or does not work.</summary>
 internal static class RestartValidation
 {
-    public static void Check(RestartSpec? restart, InstanceType type, string field, FieldViolations violations)
+    public static void Check(RestartSpec? restart, string field, FieldViolations violations)
     {
         if (restart is null)
         {
             return;
         }
 
-        TextChecks.Unsupported(type is not InstanceType.Container, "VM or microVM", field, violations);
         TextChecks.Known(restart.Policy, $"{field}.policy", violations);
         TextChecks.Range(restart.MaxRestarts, 0, Limits.Instance.MaxRestarts, "restarts", $"{field}.max_restarts", violations);
         if (restart.MaxRestarts > 0 && restart.Policy is RestartPolicy.Unspecified or RestartPolicy.Never)
@@ -24,14 +23,13 @@ internal static class RestartValidation
         }
     }
 
-    public static void Check(HealthCheck? health, InstanceType type, string field, FieldViolations violations)
+    public static void Check(HealthCheck? health, string field, FieldViolations violations)
     {
         if (health is null)
         {
             return;
         }
 
-        TextChecks.Unsupported(type is not InstanceType.Container, "VM or microVM", field, violations);
         switch (health.CheckCase)
         {
             case HealthCheck.CheckOneofCase.Http:
@@ -42,7 +40,7 @@ internal static class RestartValidation
                 TextChecks.Range(health.Tcp.Port, 1, 65_535, "ports", $"{field}.tcp.port", violations);
                 break;
             case HealthCheck.CheckOneofCase.Exec:
-                CheckCommand(health.Exec, type, $"{field}.exec", violations);
+                CheckCommand(health.Exec, $"{field}.exec", violations);
                 break;
             default:
                 violations.Add(field, "names no check: set http, tcp or exec.");
@@ -60,14 +58,14 @@ internal static class RestartValidation
     }
 
     /// <summary>By the rules of the instance's own command.</summary>
-    private static void CheckCommand(ExecCheck check, InstanceType type, string field, FieldViolations violations)
+    private static void CheckCommand(ExecCheck check, string field, FieldViolations violations)
     {
         if (check.Command.Count == 0)
         {
             violations.Add($"{field}.command", "is empty; its first word names the program.");
         }
 
-        ProcessValidation.Check(new ProcessSpec { Command = { check.Command } }, type, field, violations);
+        ProcessValidation.Check(new ProcessSpec { Command = { check.Command } }, field, violations);
     }
 
     private static void CheckPath(string path, string field, FieldViolations violations)

@@ -55,8 +55,6 @@ internal static class SecurityValidation
             TextChecks.Unsupported(security.CapabilitiesAdd.Count > 0, typeName, $"{field}.capabilities_add", violations);
             TextChecks.Unsupported(security.CapabilitiesDrop.Count > 0, typeName, $"{field}.capabilities_drop", violations);
             TextChecks.Unsupported(security.Seccomp != SeccompMode.Unspecified, typeName, $"{field}.seccomp", violations);
-            TextChecks.Unsupported(security.PidsLimit != 0, typeName, $"{field}.pids_limit", violations);
-            TextChecks.Unsupported(security.ReadOnlyRoot && type == InstanceType.Vm, typeName, $"{field}.read_only_root", violations);
         }
     }
 

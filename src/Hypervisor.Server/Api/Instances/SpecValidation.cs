@@ -28,7 +28,7 @@ internal static class SpecValidation
         TextChecks.Known(spec.ImagePullPolicy, $"{field}.image_pull_policy", violations);
         CheckResources(spec.Resources, $"{field}.resources", violations);
         DiskValidation.Check(spec, $"{field}.disks", violations);
-        ProcessValidation.Check(spec.Process, spec.Type, $"{field}.process", violations);
+        ProcessValidation.Check(spec.Process, $"{field}.process", violations);
         CheckLogs(spec.Logs, $"{field}.logs", violations);
         NetworkValidation.Check(spec.Network, $"{field}.network", violations);
         SecurityValidation.Check(spec.Security, spec.Type, $"{field}.security", violations);
@@ -45,9 +45,10 @@ internal static class SpecValidation
         }
 
         MachineValidation.Check(spec, field, violations);
-        CheckStop(spec.Stop, spec.Type, $"{field}.stop", violations);
-        RestartValidation.Check(spec.Restart, spec.Type, $"{field}.restart", violations);
-        RestartValidation.Check(spec.Health, spec.Type, $"{field}.health", violations);
+        CloudInitValidation.Check(spec.CloudInit, $"{field}.cloud_init", violations);
+        CheckStop(spec.Stop, $"{field}.stop", violations);
+        RestartValidation.Check(spec.Restart, $"{field}.restart", violations);
+        RestartValidation.Check(spec.Health, $"{field}.health", violations);
         TextChecks.Known(spec.OnDisconnect, $"{field}.on_disconnect", violations);
         TextChecks.OutputOnly(spec.RestartGeneration != 0, $"{field}.restart_generation", violations);
         TextChecks.OutputOnly(spec.ImageDigest.Length > 0, $"{field}.image_digest", violations);
@@ -94,7 +95,7 @@ internal static class SpecValidation
         TextChecks.Known(constraints.Strategy, $"{field}.strategy", violations);
     }
 
-    private static void CheckStop(StopSpec? stop, InstanceType type, string field, FieldViolations violations)
+    private static void CheckStop(StopSpec? stop, string field, FieldViolations violations)
     {
         if (stop is null)
         {
@@ -106,7 +107,6 @@ internal static class SpecValidation
             violations.Add($"{field}.signal", $"'{Printable.Quote(stop.Signal)}' is neither a signal's name, such as SIGTERM, nor a number from 1 to 64.");
         }
 
-        TextChecks.Unsupported(type is InstanceType.Vm && stop.Signal.Length > 0, "VM", $"{field}.signal", violations);
         if (stop.GracePeriod is { } grace
             && (grace.Nanos is < 0 or > 999_999_999 || grace.Seconds < 0
                 || grace.Seconds + (grace.Nanos > 0 ? 1 : 0) > (long)Limits.Instance.MaxGracePeriod.TotalSeconds))

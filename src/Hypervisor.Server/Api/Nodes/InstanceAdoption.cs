@@ -123,6 +123,7 @@ internal sealed class InstanceAdoption(
         {
             InstanceState.Running => DesiredState.Running,
             InstanceState.Paused => DesiredState.Paused,
+            InstanceState.Suspended => DesiredState.Suspended,
             _ => DesiredState.Stopped,
         };
         var record = new InstanceSpecRecord
@@ -199,6 +200,8 @@ internal sealed class InstanceAdoption(
     {
         var spec = copy.Spec.Clone();
         (spec.RestartGeneration, spec.ImageDigest, spec.DesiredState) = (0, "", DesiredState.Running);
+        (spec.Restore, spec.Source) = (null, null);
+        spec.Snapshots.Clear();
         return new() { Project = copy.Project, Name = copy.Name, Spec = spec, Labels = { copy.Labels } };
     }
 }

@@ -24,7 +24,7 @@ internal static class ExecValidation
             WorkingDir = request.WorkingDir,
             User = request.User,
         };
-        ProcessValidation.Check(process, InstanceType.Container, "exec", violations);
+        ProcessValidation.Check(process, "exec", violations);
         violations.ThrowIfAny();
     }
 }

@@ -9,6 +9,8 @@ namespace Hypervisor.Server.Api.Streams;
 /// <summary>Everything that reaches into an instance: from any replica to the agent of its node.</summary>
 internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
 {
+    private const string TokenHeader = "hypervisor-stream-token";
+
     private static readonly TimeSpan DefaultInterval = TimeSpan.FromSeconds(2);
 
     public async Task ExecAsync(IAsyncStreamReader<ExecInput> requests, IServerStreamWriter<ExecOutput> answers, CancellationToken cancellationToken)
@@ -30,6 +32,43 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         await GuardAsync(route, async () =>
         {
             using var call = route.Agent.AttachConsole(await OpenAsync(route, StreamKind.Console, cancellationToken), cancellationToken: cancellationToken);
+            await Relay.BothWaysAsync(first, requests, answers, call, cancellationToken);
+        }, cancellationToken);
+    }
+
+    /// <summary>The agent's own token, for the client: whoever has it may connect once, by whichever server.</summary>
+    public async Task<OpenVncResponse> OpenVncAsync(OpenVncRequest request, CancellationToken cancellationToken)
+    {
+        var route = await routes.ResolveAsync(request.Project, request.Instance, cancellationToken);
+        RefuseWithoutDisplay(route);
+        OpenVncResponse? opened = null;
+        await GuardAsync(route, async () =>
+        {
+            var headers = await OpenAsync(route, StreamKind.Vnc, cancellationToken);
+            opened = new OpenVncResponse
+            {
+                Token = headers.GetValue(TokenHeader),
+                ExpiresAt = Timestamp.FromDateTimeOffset(time.GetUtcNow() + Limits.Streams.TokenLife),
+            };
+        }, cancellationToken);
+        return opened!;
+    }
+
+    public async Task AttachVncAsync(IAsyncStreamReader<VncInput> requests, IServerStreamWriter<VncOutput> answers, CancellationToken cancellationToken)
+    {
+        var first = (await FirstAsync(requests, cancellationToken)).Clone();
+        var route = await routes.ResolveAsync(first.Project, first.Instance, cancellationToken);
+        RefuseWithoutDisplay(route);
+        if (first.Token.Length is 0 or > Limits.Streams.TokenCharacters || first.Token.Any(character => character is <= ' ' or > '~'))
+        {
+            throw ApiErrors.InvalidArgument("token", "is not what OpenVnc answers; open the display first.");
+        }
+
+        Metadata headers = [.. route.Headers, new Metadata.Entry(TokenHeader, first.Token)];
+        first.Token = "";
+        await GuardAsync(route, async () =>
+        {
+            using var call = route.Agent.AttachVnc(headers, cancellationToken: cancellationToken);
             await Relay.BothWaysAsync(first, requests, answers, call, cancellationToken);
         }, cancellationToken);
     }
@@ -120,6 +159,15 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
         }, cancellationToken);
     }
 
+    private static void RefuseWithoutDisplay(InstanceRoute route)
+    {
+        if (route.Instance.Spec.Type != InstanceType.Vm)
+        {
+            throw ApiErrors.FailedPrecondition(
+                "NOT_SUPPORTED", $"Instance '{route.Instance.Name}' is no VM and has no display; attach to its console.", "Instance", route.Instance.Name);
+        }
+    }
+
     private static async Task GuardAsync(InstanceRoute route, Func<Task> work, CancellationToken cancellationToken)
     {
         try
@@ -151,7 +199,7 @@ internal sealed class InstanceStreams(InstanceRoutes routes, TimeProvider time)
             route.Headers,
             time.GetUtcNow().UtcDateTime + Limits.Streams.Answer,
             cancellationToken);
-        return [.. route.Headers, new Metadata.Entry("hypervisor-stream-token", opened.Token)];
+        return [.. route.Headers, new Metadata.Entry(TokenHeader, opened.Token)];
     }
 
     private async Task<T> FirstAsync<T>(IAsyncStreamReader<T> requests, CancellationToken cancellationToken)

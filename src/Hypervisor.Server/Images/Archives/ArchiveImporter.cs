@@ -61,21 +61,27 @@ internal sealed class ArchiveImporter(BlobStore blobs, ImagesConfiguration limit
         var diffIds = DiffIds(config, image.Layers.Count);
 
         List<(ImageDigest Digest, CompressionKind Kind, long Size)> layers = [];
-        Dictionary<string, (ImageDigest DiffId, ImageDigest Digest, CompressionKind Kind, long Size)> done = new(StringComparer.Ordinal);
+        Dictionary<string, (ImageDigest DiffId, ImageDigest Digest, CompressionKind Kind, long Size, long Unpacked)> done = new(StringComparer.Ordinal);
         var allowance = limits.MaxUnpackedBytes;
         for (var index = 0; index < image.Layers.Count; index++)
         {
             cancellationToken.ThrowIfCancellationRequested();
             var blob = image.Layers[index];
-            if (!done.TryGetValue(blob.Path, out var layer))
+            var what = $"Layer {index + 1} ({ArchivePath.Show(blob.Path)})";
+            if (done.TryGetValue(blob.Path, out var layer))
             {
-                layer = KeepLayer(archive, blob, $"Layer {index + 1} ({ArchivePath.Show(blob.Path)})", ref allowance, lease);
-                done.Add(blob.Path, layer);
+                LayerChecker.Repeat(layer.Unpacked, what, ref allowance);
+            }
+            else
+            {
+                var before = allowance;
+                var (diffId, digest, kind, size) = KeepLayer(archive, blob, what, ref allowance, lease);
+                done.Add(blob.Path, layer = (diffId, digest, kind, size, before - allowance));
             }
 
             if (layer.DiffId != diffIds[index])
             {
-                throw new InvalidImageException($"Layer {index + 1} ({ArchivePath.Show(blob.Path)}) unpacks to {layer.DiffId}, not to {diffIds[index]} as the configuration says: the archive is damaged or was tampered with.");
+                throw new InvalidImageException($"{what} unpacks to {layer.DiffId}, not to {diffIds[index]} as the configuration says: the archive is damaged or was tampered with.");
             }
 
             layers.Add((layer.Digest, layer.Kind, layer.Size));

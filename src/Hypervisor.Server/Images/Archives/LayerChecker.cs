@@ -24,7 +24,7 @@ internal static class LayerChecker
             total += count;
             if (total > left)
             {
-                throw new InvalidImageException($"{what} makes the image larger than the server's images.max_unpacked_size allows.");
+                throw TooLarge(what);
             }
 
             if (kind != CompressionKind.None)
@@ -55,6 +55,19 @@ internal static class LayerChecker
         allowance -= total;
         return ImageDigest.Of(hash.GetHashAndReset());
     }
+
+    /// <summary>The same layer once more: nodes unpack it at each of its places.</summary>
+    /// <exception cref="InvalidImageException"/>
+    public static void Repeat(long unpacked, string what, ref long allowance)
+    {
+        if ((allowance -= unpacked) < 0)
+        {
+            throw TooLarge(what);
+        }
+    }
+
+    private static InvalidImageException TooLarge(string what) =>
+        new($"{what} makes the image larger than the server's images.max_unpacked_size allows.");
 
     private static void CheckEntry(TarEntry entry, string what)
     {

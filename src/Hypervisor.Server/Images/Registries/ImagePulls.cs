@@ -164,20 +164,26 @@ internal sealed class ImagePulls(
     private void CheckLayers(RemoteImage image, CancellationToken cancellationToken)
     {
         var allowance = limits.MaxUnpackedBytes;
-        Dictionary<ImageDigest, ImageDigest> done = [];
+        Dictionary<ImageDigest, (ImageDigest DiffId, long Unpacked)> done = [];
         for (var index = 0; index < image.Layers.Count; index++)
         {
             cancellationToken.ThrowIfCancellationRequested();
             var layer = image.Layers[index];
-            if (!done.TryGetValue(layer.Digest, out var diffId))
+            var what = $"Layer {index + 1} ({layer.Digest})";
+            if (done.TryGetValue(layer.Digest, out var known))
             {
-                diffId = Check(layer, $"Layer {index + 1} ({layer.Digest})", ref allowance, cancellationToken);
-                done.Add(layer.Digest, diffId);
+                LayerChecker.Repeat(known.Unpacked, what, ref allowance);
+            }
+            else
+            {
+                var before = allowance;
+                var diffId = Check(layer, what, ref allowance, cancellationToken);
+                done.Add(layer.Digest, known = (diffId, before - allowance));
             }
 
-            if (diffId != image.DiffIds[index])
+            if (known.DiffId != image.DiffIds[index])
             {
-                throw new InvalidImageException($"Layer {index + 1} ({layer.Digest}) unpacks to {diffId}, not to {image.DiffIds[index]} as the configuration says.");
+                throw new InvalidImageException($"{what} unpacks to {known.DiffId}, not to {image.DiffIds[index]} as the configuration says.");
             }
         }
     }

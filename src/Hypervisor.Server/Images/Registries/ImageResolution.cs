@@ -3,6 +3,7 @@ using Hypervisor.Hosting.Registries;
 using Hypervisor.Hosting.Waiting;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Images.Aliases;
 using Hypervisor.Server.Images.Archives;
 using Hypervisor.Server.Images.Blobs;
@@ -18,8 +19,8 @@ namespace Hypervisor.Server.Images.Registries;
 /// </summary>
 /// <param name="aliases">Null means that there are none.</param>
 internal sealed class ImageResolution(
-    ViewReads reads, BlobStore blobs, ImageRecords records, RemoteImages remote, RegistryDirectory directory, TimeProvider time,
-    AliasImports? aliases = null) : IDisposable
+    ViewReads reads, BlobStore blobs, ImageRecords records, RemoteImages remote, RegistryDirectory directory, ImagesConfiguration limits,
+    TimeProvider time, AliasImports? aliases = null) : IDisposable
 {
     private readonly SharedWork<(string Project, string Reference)> _lookups = new();
     private readonly SemaphoreSlim _places = new(Limits.Registries.Lookups);
@@ -75,6 +76,7 @@ internal sealed class ImageResolution(
         if (image is null ? !response.Stored : image.Source.Length > 0)
         {
             response.Source = directory.ForAgent(reference);
+            response.MaxUnpackedBytes = limits.MaxUnpackedBytes;
         }
 
         return response;
@@ -97,7 +99,7 @@ internal sealed class ImageResolution(
         return DiskDocuments.FormatOf(OciJson.Parse(content, OciJson.Default.OciManifest, "The manifest"));
     }
 
-    private async Task LookUpAsync(string project, ImageReference reference, Configuration.AliasDisk? disk, CancellationToken cancellationToken)
+    private async Task LookUpAsync(string project, ImageReference reference, AliasDisk? disk, CancellationToken cancellationToken)
     {
         if (disk is not null)
         {

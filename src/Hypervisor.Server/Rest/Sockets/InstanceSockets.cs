@@ -13,7 +13,7 @@ using ComputeService = Hypervisor.Server.Api.ComputeService;
 namespace Hypervisor.Server.Rest.Sockets;
 
 /// <summary>
-/// Exec and console for browsers: a WebSocket in front of the methods that gRPC calls, in this process. What can be refused before the
+/// Exec, console and display for browsers: a WebSocket in front of the methods that gRPC calls, in this process. What can be refused before the
 /// stream begins is refused as an HTTP answer.
 /// </summary>
 internal sealed class InstanceSockets(
@@ -128,6 +128,7 @@ internal sealed class InstanceSockets(
         {
             ExecSocketRequest exec => First(exec),
             ConsoleSocketRequest console => new ConsoleInput { Project = console.Project, Instance = console.Instance },
+            VncSocketRequest vnc => new VncInput { Project = vnc.Project, Instance = vnc.Instance, Token = vnc.Token },
             _ => throw new InvalidOperationException($"{query.Descriptor.FullName} opens no stream."),
         };
         await instances.ResolveAsync(FieldPath.Text(query, "project"), FieldPath.Text(query, "instance"), cancellationToken);
@@ -178,9 +179,12 @@ internal sealed class InstanceSockets(
     {
         try
         {
-            await (first is ExecInput exec
-                ? compute.Exec(frames.Requests(exec, Exec), frames.Answers<ExecOutput>(Frames), context)
-                : compute.AttachConsole(frames.Requests((ConsoleInput)first, Console), frames.Answers<ConsoleOutput>(Frames), context));
+            await (first switch
+            {
+                ExecInput exec => compute.Exec(frames.Requests(exec, Exec), frames.Answers<ExecOutput>(Frames), context),
+                VncInput vnc => compute.AttachVnc(frames.Requests(vnc, Vnc), frames.Answers<VncOutput>(Frames), context),
+                _ => compute.AttachConsole(frames.Requests((ConsoleInput)first, Console), frames.Answers<ConsoleOutput>(Frames), context),
+            });
             return null;
         }
         catch (WebSocketException)
@@ -209,6 +213,15 @@ internal sealed class InstanceSockets(
         ? throw ApiErrors.InvalidArgument("signal", "is for exec only; StopInstance sends the main process its signal.")
         : new() { Data = input ?? ByteString.Empty, Resize = control?.Resize, CloseStdin = control?.CloseStdin ?? false };
 
+    private static VncInput Vnc(ByteString? input, SocketControl? control) => control is not null
+        ? throw ApiErrors.InvalidArgument("", "a display takes no text messages: all of RFB is on channel 0.")
+        : new() { Data = input ?? ByteString.Empty };
+
+    private static IEnumerable<(byte Channel, ByteString Data, SocketNotice? Notice)> Frames(VncOutput answer)
+    {
+        yield return (SocketRoutes.Output, answer.Data, null);
+    }
+
     private static IEnumerable<(byte Channel, ByteString Data, SocketNotice? Notice)> Frames(ExecOutput answer)
     {
         yield return (SocketRoutes.Output, answer.Stdout, null);
@@ -218,6 +231,6 @@ internal sealed class InstanceSockets(
     private static IEnumerable<(byte Channel, ByteString Data, SocketNotice? Notice)> Frames(ConsoleOutput answer)
     {
         yield return (SocketRoutes.Output, answer.Data, null);
-        yield return (SocketRoutes.Error, answer.ErrorData, answer.LostBytes > 0 ? new SocketNotice { LostBytes = answer.LostBytes } : null);
+        yield return (SocketRoutes.Error, answer.ErrorData, answer.LostBytes > 0 || answer.About is not null ? new SocketNotice { LostBytes = answer.LostBytes, About = answer.About } : null);
     }
 }

@@ -34,7 +34,9 @@ internal static class SocketRoutes
 
     public static SocketRoute Console { get; } = Route(nameof(ComputeService.ComputeServiceClient.AttachConsole), "console", ConsoleSocketRequest.Descriptor);
 
-    public static IReadOnlyList<SocketRoute> All { get; } = [Exec, Console];
+    public static SocketRoute Vnc { get; } = Route(nameof(ComputeService.ComputeServiceClient.AttachVnc), "vnc", VncSocketRequest.Descriptor);
+
+    public static IReadOnlyList<SocketRoute> All { get; } = [Exec, Console, Vnc];
 
     private static SocketRoute Route(string method, string verb, MessageDescriptor query) => new(
         $"/{ComputeService.Descriptor.FullName}/{method}",

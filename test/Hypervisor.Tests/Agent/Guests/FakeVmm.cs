@@ -28,6 +28,9 @@ internal sealed class FakeVmm : IVmm
 
     public int PowerButton { get; private set; }
 
+    /// <summary>What a guest has in memory when it is saved.</summary>
+    public string Memory { get; set; } = "memory";
+
     /// <summary>What a machine does when it is started.</summary>
     public Action<GuestMachine> OnStart { get; set; } = _ => { };
 
@@ -53,7 +56,7 @@ internal sealed class FakeVmm : IVmm
         if (StateOf(machine.Id) is not (VmmState.Running or VmmState.Paused))
         {
             Started.Add(machine);
-            _guests[machine.Id] = new VmmGuest(machine.Id, VmmState.Running, 4711);
+            _guests[machine.Id] = new VmmGuest(machine.Id, machine.StayPaused ? VmmState.Paused : VmmState.Running, 4711);
             OnStart(machine);
         }
     });
@@ -76,7 +79,7 @@ internal sealed class FakeVmm : IVmm
 
     public Task ResumeAsync(InstanceId id, CancellationToken cancellationToken) => Do("resume", () => _guests[id] = _guests[id] with { State = VmmState.Running });
 
-    public Task SaveAsync(InstanceId id, string path, CancellationToken cancellationToken) => Do("save", () => File.WriteAllText(path, "memory"));
+    public Task SaveAsync(InstanceId id, string path, CancellationToken cancellationToken) => Do("save", () => File.WriteAllText(path, Memory));
 
     public Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken) => Ask("measure", () => new InstanceStats());
 

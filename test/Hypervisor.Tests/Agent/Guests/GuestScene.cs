@@ -42,6 +42,9 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
 
     public List<int> Signals { get; } = [];
 
+    /// <summary>How often a guest was told the time anew.</summary>
+    public int Refreshes { get; private set; }
+
     /// <summary>What the guest does with a signal.</summary>
     public Action<int> OnSignal { get; set; } = _ => { };
 
@@ -68,7 +71,8 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
         Store = new GuestStore(options);
         _logs = new LogStore(Path.Combine(_folder.FullName, "logs"), LogLimits.Default, Time, NullLogger<LogStore>.Instance);
         var runs = new GuestRuns(Vmm, options, Store, this, this, this, _logs, Time, NullLogger<GuestRuns>.Instance);
-        Driver = new GuestDriver(Vmm, options, Store, runs, this, this, this, _logs, null);
+        var snapshots = new GuestSnapshots(Vmm, Store, runs, this, this, Time, NullLogger<GuestSnapshots>.Instance);
+        Driver = new GuestDriver(Vmm, options, Store, runs, snapshots, this, this, this, _logs, null);
     }
 
     public InstanceDefinition Definition(long epoch = 5, string digest = "sha256:1", Action<Assignment>? change = null)
@@ -131,22 +135,55 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
         string folder, InstanceDefinition definition, GuestImage image, VmmAbilities abilities, CancellationToken cancellationToken)
     {
         Vmm.At("before disks");
-        var path = Path.Combine(folder, "root.disk");
-        if (!File.Exists(path))
+        if (!File.Exists(FakeDisks.ActiveOf(folder)))
         {
-            File.WriteAllText(path, image.Digest);
+            File.WriteAllText(FakeDisks.ActiveOf(folder), image.Digest);
         }
 
         Vmm.At("after disks");
-        return Task.FromResult<IReadOnlyList<GuestDisk>>([new GuestDisk("root", path, DiskFormat.Qcow2)]);
+        return Task.FromResult<IReadOnlyList<GuestDisk>>([new GuestDisk("root", FakeDisks.ActiveOf(folder), DiskFormat.Qcow2)]);
     }
 
-    void IGuestDisks.Remove(string folder) => File.Delete(Path.Combine(folder, "root.disk"));
+    void IGuestDisks.Remove(string folder) => FakeDisks.Remove(folder);
+
+    IReadOnlyList<GuestDisk> IGuestDisks.Present(string folder, IReadOnlyList<GuestDisk> disks) =>
+        [.. disks.Select(disk => disk.Name == "root" ? disk with { Path = FakeDisks.ActiveOf(folder) } : disk)];
+
+    Task<long> IGuestDisks.SnapshotAsync(string folder, string snapshot, CancellationToken cancellationToken)
+    {
+        Vmm.At("before snapshot");
+        FakeDisks.Snapshot(folder, snapshot);
+        Vmm.At("after snapshot");
+        return Task.FromResult(7L);
+    }
+
+    void IGuestDisks.DeleteSnapshot(string folder, string snapshot) => FakeDisks.Delete(folder, snapshot);
+
+    Task IGuestDisks.RestoreAsync(string folder, string snapshot, CancellationToken cancellationToken)
+    {
+        Vmm.At("before restore");
+        FakeDisks.Restore(folder, snapshot);
+        Vmm.At("after restore");
+        return Task.CompletedTask;
+    }
+
+    Task IGuestDisks.CloneAsync(string source, string snapshot, string folder, GuestImage image, CancellationToken cancellationToken)
+    {
+        Vmm.At("before clone");
+        FakeDisks.Clone(source, snapshot, folder);
+        Vmm.At("after clone");
+        return Task.CompletedTask;
+    }
 
     void IConfigDrives.Write(string path, GuestConfig config)
     {
         Vmm.At("before config");
         File.WriteAllText(path, "config");
+        foreach (var old in _exits.Keys.Where(exit => exit.Path == path).ToList())
+        {
+            _exits.Remove(old);
+        }
+
         Configs.Add(config);
         Vmm.At("after config");
     }
@@ -170,6 +207,12 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
 
         Signals.Add(signal);
         OnSignal(signal);
+        return Task.CompletedTask;
+    }
+
+    Task IGuestContact.RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken)
+    {
+        Refreshes++;
         return Task.CompletedTask;
     }
 

@@ -19,6 +19,8 @@ public sealed class CreateTests
         { "--read-only --cap-add NET_ADMIN --cap-drop ALL --seccomp unconfined --pids-limit 10", """{"security":{"readOnlyRoot":true,"capabilitiesAdd":["NET_ADMIN"],"capabilitiesDrop":["ALL"],"seccomp":"SECCOMP_MODE_UNCONFINED","pidsLimit":"10"}}""" },
         { "--region eu --zone a --node-selector disk=ssd --strategy spread", """{"constraints":{"region":"eu","zone":"a","nodeSelector":{"disk":"ssd"},"strategy":"PLACEMENT_STRATEGY_SPREAD"}}""" },
         { "--stop-signal INT --stop-timeout 1m --on-disconnect stop", """{"stop":{"signal":"INT","gracePeriod":"60s"},"onDisconnect":"DISCONNECT_POLICY_STOP"}""" },
+        { "--disk root=10 --disk data=1.5GiB,local", """{"disks":[{"name":"root","sizeBytes":"10737418240"},{"name":"data","sizeBytes":"1610612736","kind":"DISK_KIND_LOCAL"}]}""" },
+        { "--firmware uefi --cpu-model host-model --accelerator kvm", """{"machine":{"firmware":"FIRMWARE_UEFI","cpuModel":"host-model","accelerator":"ACCELERATOR_REQUIREMENT_KVM"}}""" },
         { "--dns 1.1.1.1 --dns-search a.example", """{"network":{"dnsServers":["1.1.1.1"],"dnsSearch":["a.example"]}}""" },
     };
 
@@ -30,6 +32,44 @@ public sealed class CreateTests
 
         Assert.Equal(InstanceSpec.Parser.ParseJson(spec), request.Spec);
         Assert.Equal("web", request.Name);
+    }
+
+    [Fact]
+    public async Task User_data_and_keys_come_from_files_and_from_the_command_line()
+    {
+        using var folder = new ScratchFolder();
+        var (data, keys) = (Path.Combine(folder.Path, "user-data"), Path.Combine(folder.Path, "keys.pub"));
+        await File.WriteAllTextAsync(data, "#cloud-config\npackages: [vim]\n", TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(keys, "# mine\nssh-ed25519 AAAA me\n\nssh-rsa BBBB other\n", TestContext.Current.CancellationToken);
+
+        var request = await CreateAsync(
+            new CtlRun(), ["web", "--no-wait", "--user-data", data, "--ssh-key", keys, "--ssh-key", "ecdsa-sha2-nistp256 CCCC third", "--ssh-key", keys]);
+
+        Assert.Equal("#cloud-config\npackages: [vim]\n", request.Spec.CloudInit.UserData);
+        var user = Assert.Single(request.Spec.CloudInit.Users);
+        Assert.Equal(("admin", true), (user.Name, user.Sudo));
+        Assert.Equal(["ssh-ed25519 AAAA me", "ssh-rsa BBBB other", "ecdsa-sha2-nistp256 CCCC third"], user.SshAuthorizedKeys);
+    }
+
+    [Theory]
+    [InlineData("--disk root", "--disk: 'root' is no disk.")]
+    [InlineData("--disk =5", "--disk: '=5' is no disk.")]
+    [InlineData("--disk root=many", "--disk: 'root=many' is no disk.")]
+    [InlineData("--disk root=5,fast", "--disk: 'fast' is not one of")]
+    [InlineData("--ssh-key KEY", "holds a private key")]
+    [InlineData("--user-data KEY.none", "KEY.none does not exist")]
+    public async Task What_is_no_disk_or_key_is_said_before_anything_is_asked(string flags, string complaint)
+    {
+        using var folder = new ScratchFolder();
+        var key = Path.Combine(folder.Path, "KEY");
+        await File.WriteAllTextAsync(key, "-----BEGIN OPENSSH PRIVATE KEY-----\n", TestContext.Current.CancellationToken);
+        await using var server = await FakeServer.StartAsync();
+        var run = new CtlRun();
+
+        Assert.Equal(2, await run.RunAsync(server, ["instance", "create", "web", .. flags.Replace("KEY", key, StringComparison.Ordinal).Split(' ')]));
+
+        Assert.Contains(complaint, run.Error, StringComparison.Ordinal);
+        Assert.Empty(server.Compute.Requests);
     }
 
     [Fact]

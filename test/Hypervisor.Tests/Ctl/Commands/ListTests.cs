@@ -27,9 +27,9 @@ public sealed class ListTests
 
         Assert.Equal(
             """
-            NAME            TYPE        STATE                          NODE   ADDRESS     AGE
-            web             container   RUNNING                        n1     10.88.0.5   5m
-            a-longer-name   container   PENDING (InsufficientMemory)   -      -           5m
+            NAME            TYPE        STATE                          NODE   ADDRESS     DRIVER   AGE
+            web             container   RUNNING                        n1     10.88.0.5   -        5m
+            a-longer-name   container   PENDING (InsufficientMemory)   -      -           -        5m
 
             """,
             run.Out);
@@ -198,8 +198,8 @@ public sealed class ListTests
 
         Assert.Equal(
             """
-            NAME   STATUS           ROLE     ZONE   INSTANCES   CPUS    MEMORY         AGE
-            n1     READY,CORDONED   worker   eu/a   2           1.5/4   512MiB/24GiB   -
+            NAME   STATUS           ROLE     ZONE   GUESTS   INSTANCES   CPUS    MEMORY         AGE
+            n1     READY,CORDONED   worker   eu/a   -        2           1.5/4   512MiB/24GiB   -
 
             """,
             run.Out);

@@ -91,6 +91,31 @@ public sealed class WaitTests
     }
 
     [Fact]
+    public async Task Suspend_waits_until_nothing_of_it_runs()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Compute.OnChange = name => Suspended(InstanceState.Running, observed: 0);
+        server.Compute.OnWatch = async (_, write, token) =>
+        {
+            await write(Samples.Change(WatchEventType.Added, Suspended(InstanceState.Running, observed: 0)));
+            await write(Samples.Change(WatchEventType.Modified, Suspended(InstanceState.Suspended, observed: 1)));
+            await Samples.UntilCancelledAsync(token);
+        };
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "instance", "suspend", "web"));
+
+        Assert.Equal("web suspended: SUSPENDED on n1\n", run.Out);
+
+        static Instance Suspended(InstanceState state, long observed)
+        {
+            var instance = Samples.Instance("web", state, observed: observed);
+            instance.Spec.DesiredState = DesiredState.Suspended;
+            return instance;
+        }
+    }
+
+    [Fact]
     public async Task Delete_waits_until_it_is_gone()
     {
         await using var server = await FakeServer.StartAsync();

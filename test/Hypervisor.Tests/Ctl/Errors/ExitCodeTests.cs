@@ -22,7 +22,7 @@ public sealed class ExitCodeTests
             {
                 new BadRequest.Types.FieldViolation { Field = "spec.resources.memory_bytes", Description = "is 1, wants at least 4 MiB" },
                 new BadRequest.Types.FieldViolation { Field = "spec.process.env[0].name", Description = "is \"a\e[2Jb\"" },
-                new BadRequest.Types.FieldViolation { Field = "spec.disks[0].kind", Description = "is unknown" },
+                new BadRequest.Types.FieldViolation { Field = "spec.machine.topology", Description = "is unknown" },
             },
         });
         var run = new CtlRun();
@@ -34,7 +34,7 @@ public sealed class ExitCodeTests
             error: The request is not valid.
               --memory (spec.resources.memory_bytes): is 1, wants at least 4 MiB
               --env (spec.process.env[0].name): is "a\x1B[2Jb"
-              spec.disks[0].kind: is unknown
+              spec.machine.topology: is unknown
 
             """,
             run.Error);

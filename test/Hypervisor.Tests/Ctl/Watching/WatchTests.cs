@@ -43,13 +43,13 @@ public sealed class WatchTests
         Assert.Equal([0, 0, 31], asked);
         Assert.Equal(
             """
-            NAME   TYPE        STATE      NODE   ADDRESS     AGE
-            db     container   RUNNING    n1     10.88.0.5   5m
-            web    container   STARTING   n1     -           5m
-            web    container   RUNNING    n1     10.88.0.5   5m
-            db     container   DELETED    n1     -           5m
-            new    container   RUNNING    n1     10.88.0.5   5m
-            web    container   STOPPED    n1     -           5m
+            NAME   TYPE        STATE      NODE   ADDRESS     DRIVER   AGE
+            db     container   RUNNING    n1     10.88.0.5   -        5m
+            web    container   STARTING   n1     -           -        5m
+            web    container   RUNNING    n1     10.88.0.5   -        5m
+            db     container   DELETED    n1     -           -        5m
+            new    container   RUNNING    n1     10.88.0.5   -        5m
+            web    container   STOPPED    n1     -           -        5m
 
             """,
             run.Out);

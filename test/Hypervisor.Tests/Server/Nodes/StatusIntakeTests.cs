@@ -29,6 +29,19 @@ public sealed class StatusIntakeTests
     }
 
     [Fact]
+    public async Task What_lies_suspended_is_a_state_that_a_node_may_see()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var node = await plane.ReadyNodeAsync("a", Token);
+        var id = await plane.PlacedAsync("i", node, Token);
+        var request = Report(id, plane.State.View.Instance(id)!.Epoch);
+        request.Reports[0].Status.State = InstanceState.Suspended;
+
+        Assert.Equal([ReportResult.Accepted], (await plane.Intake.ReportAsync(node, request, Token)).Results);
+        Assert.Equal(InstanceState.Suspended, plane.State.View.Instance(id)!.CurrentStatus!.State);
+    }
+
+    [Fact]
     public async Task A_lower_epoch_another_node_and_an_unknown_instance_are_told_apart_from_a_view_that_lags()
     {
         await using var plane = await ControlPlane.StartAsync(Token);

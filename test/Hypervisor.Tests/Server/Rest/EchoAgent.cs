@@ -104,11 +104,30 @@ internal sealed class EchoAgent : AgentService.AgentServiceBase, IAsyncDisposabl
         }
     }
 
+    public override async Task AttachVnc(
+        IAsyncStreamReader<VncInput> requestStream, IServerStreamWriter<VncOutput> responseStream, ServerCallContext context)
+    {
+        Assert(context, StreamKind.Vnc);
+        await responseStream.WriteAsync(new VncOutput { Data = ByteString.CopyFromUtf8("RFB") });
+        while (await requestStream.MoveNext(context.CancellationToken))
+        {
+            if (requestStream.Current.Token.Length > 0)
+            {
+                throw new RpcException(new Status(StatusCode.Internal, "the token went further than its header"));
+            }
+
+            if (!requestStream.Current.Data.IsEmpty)
+            {
+                await responseStream.WriteAsync(new VncOutput { Data = requestStream.Current.Data });
+            }
+        }
+    }
+
     private static void Assert(ServerCallContext context, StreamKind kind)
     {
         if (context.RequestHeaders.GetValue("hypervisor-stream-token")?.StartsWith($"{kind}-", StringComparison.Ordinal) != true)
         {
-            throw new RpcException(new Status(StatusCode.PermissionDenied, "no token"));
+            throw new RpcException(new Status(StatusCode.PermissionDenied, "no token"), new Metadata { { "hypervisor-reason", "TokenInvalid" } });
         }
     }
 }

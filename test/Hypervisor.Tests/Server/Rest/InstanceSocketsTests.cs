@@ -30,6 +30,7 @@ public sealed class InstanceSocketsTests : IAsyncLifetime
         var cluster = new ClusterService.ClusterServiceClient(_server.Channel);
         var node = ControlPlane.Registration("node-a");
         node.Inventory.AgentAddress = _agent.Address;
+        node.Inventory.Runtimes.Add(new RuntimeInfo { Type = InstanceType.Vm, Driver = "libvirt", Available = true });
         var registered = await cluster.RegisterNodeAsync(node, cancellationToken: Token);
         _heartbeat = cluster.Heartbeat(new Metadata { { "authorization", $"Bearer {registered.Credential}" } }, cancellationToken: Token);
         await _heartbeat.RequestStream.WriteAsync(new() { NodeUid = registered.Node.Metadata.Uid, Sequence = 1 }, Token);
@@ -95,6 +96,33 @@ public sealed class InstanceSocketsTests : IAsyncLifetime
         Assert.Equal("\u0002typed", await ReceiveAsync(console));
         await SendTextAsync(console, """{"closeStdin":true}""");
         Assert.Equal("1000 ", await ReceiveAsync(console));
+    }
+
+    [Fact]
+    public async Task A_display_is_bytes_in_both_directions_for_whoever_has_its_token()
+    {
+        var compute = new ComputeService.ComputeServiceClient(_server.Channel);
+        await compute.CreateInstanceAsync(
+            new() { Name = "screen", Spec = new() { Type = InstanceType.Vm, Image = "debian", Resources = new() { MemoryBytes = 64 << 20 } } },
+            cancellationToken: Token);
+        var opened = await compute.OpenVncAsync(new() { Instance = "screen" }, cancellationToken: Token);
+        Assert.StartsWith("Vnc-", opened.Token, StringComparison.Ordinal);
+
+        using (var socket = await OpenAsync($"screen:vnc?token={opened.Token}"))
+        {
+            Assert.Equal("\u0001RFB", await ReceiveAsync(socket));
+            await SendAsync(socket, "\0key");
+            Assert.Equal("\u0001key", await ReceiveAsync(socket));
+            await SendTextAsync(socket, """{"resize":{"columns":1,"rows":1}}""");
+            Assert.Contains("channel 0", await ReceiveAsync(socket), StringComparison.Ordinal);
+        }
+
+        using var foreign = await OpenAsync("screen:vnc?token=Console-1");
+        Assert.Contains("no token", await ReceiveAsync(foreign), StringComparison.Ordinal);
+        using var without = await OpenAsync("screen:vnc");
+        Assert.Contains("open the display first", await ReceiveAsync(without), StringComparison.Ordinal);
+        var refused = await Assert.ThrowsAsync<RpcException>(() => compute.OpenVncAsync(new() { Instance = "box" }, cancellationToken: Token).ResponseAsync);
+        Assert.Contains("attach to its console", refused.Status.Detail, StringComparison.Ordinal);
     }
 
     [Theory]

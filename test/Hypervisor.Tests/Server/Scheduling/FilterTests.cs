@@ -1,3 +1,4 @@
+using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Scheduling.Filters;
 using Xunit;
@@ -34,6 +35,18 @@ public sealed class FilterTests
         Assert.Null(filter.Judge(Request(), Node("n")));
         Assert.Equal("has no driver for VMs", filter.Judge(Request(type: InstanceType.Vm), Node("n"))?.OfOne);
         Assert.Equal("cannot run VMs: libvirt: /dev/kvm runs no guest", filter.Judge(Request(type: InstanceType.Vm), broken)?.OfOne);
+    }
+
+    [Fact]
+    public void A_clone_goes_where_its_source_is()
+    {
+        var filter = new SourceFilter();
+
+        Assert.Null(filter.Judge(Request(), Node("n")));
+        Assert.Null(filter.Judge(Request() with { Source = new(new NodeId("uid-n")) }, Node("n")));
+        Assert.Equal("does not hold the disks of its source", filter.Judge(Request() with { Source = new(new NodeId("uid-m")) }, Node("n"))?.OfOne);
+        Assert.Equal(
+            "cannot copy the disks of its source, which is gone", filter.Judge(Request() with { Source = new(null) }, Node("n"))?.OfOne);
     }
 
     [Theory]

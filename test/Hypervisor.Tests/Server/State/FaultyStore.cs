@@ -13,6 +13,11 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
 
     public Exception? FailRevision { get; set; }
 
+    /// <summary>Answers to questions for the revision wait until this ends.</summary>
+    public Task RevisionsHeld { get; set; } = Task.CompletedTask;
+
+    public int RevisionsAsked { get; private set; }
+
     /// <summary>Applies the write, then loses the answer.</summary>
     public bool LoseAnswers { get; set; }
 
@@ -34,8 +39,18 @@ internal sealed class FaultyStore(IClusterStore inner) : IClusterStore
         broken.SetException(exception);
     }
 
-    public ValueTask<long> GetRevisionAsync(CancellationToken cancellationToken) =>
-        FailRevision is { } failure ? throw failure : inner.GetRevisionAsync(cancellationToken);
+    public async ValueTask<long> GetRevisionAsync(CancellationToken cancellationToken)
+    {
+        RevisionsAsked++;
+        if (FailRevision is { } failure)
+        {
+            throw failure;
+        }
+
+        var revision = await inner.GetRevisionAsync(cancellationToken);
+        await RevisionsHeld;
+        return revision;
+    }
 
     public ValueTask<RangeResult> RangeAsync(RangeQuery query, CancellationToken cancellationToken) =>
         inner.RangeAsync(query, cancellationToken);

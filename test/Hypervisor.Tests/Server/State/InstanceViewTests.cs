@@ -31,6 +31,7 @@ public sealed class InstanceViewTests
     [Theory]
     [InlineData(InstanceState.Starting, InstanceState.Starting)]
     [InlineData(InstanceState.Running, InstanceState.Running)]
+    [InlineData(InstanceState.Suspended, InstanceState.Suspended)]
     [InlineData(InstanceState.Failed, InstanceState.Failed)]
     [InlineData(InstanceState.Stopped, InstanceState.Stopped)]
     [InlineData(InstanceState.Unspecified, InstanceState.Scheduled)]

@@ -32,6 +32,8 @@ internal sealed class Replica : IAsyncDisposable
             new(Reads, Writer, Time),
             new(Reads, Writer, Time),
             new(Reads, Writer, Time, null),
+            new(Reads, Writer, Random, Time),
+            new(new(Reads, Writer, Random, Time, Errors, placement)),
             new(Reads, new(Reads, Time), Store),
             new(State, Reads, Time));
         _following = State.RunAsync(_stop.Token);

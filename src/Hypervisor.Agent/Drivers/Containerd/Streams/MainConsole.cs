@@ -6,7 +6,7 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Drivers.Containerd.Streams;
 
 /// <summary>
-/// The main process of a container: its output from the shim's files, from where they end when it is attached, and its input pipe.
+/// The main process of a container: its output from the shim's files, with the last of what is in them already, and its input pipe.
 /// </summary>
 /// <remarks>
 /// The shim holds the input pipe open too, so neither the end of an attachment nor of the agent is an end of file to the process.
@@ -26,6 +26,10 @@ internal sealed class MainConsole : IInstanceProcess
         _output = new RawFollower(log, id, run);
         _input = settings.Stdin ? Pipes.OpenForWriting(inputPath) : null;
     }
+
+    public bool TakesInput => _settings.Stdin;
+
+    public bool IsTerminal => _settings.Terminal;
 
     public long TakeLost() => _output.TakeLost();
 

@@ -50,7 +50,8 @@ internal static class UpdateValidation
         wished.Spec ??= new();
         Keep(wished.Spec, present.Spec);
         var asCreated = wished.Spec.Clone();
-        (asCreated.RestartGeneration, asCreated.ImageDigest) = (0, "");
+        (asCreated.RestartGeneration, asCreated.ImageDigest, asCreated.Restore, asCreated.Source) = (0, "", null, null);
+        asCreated.Snapshots.Clear();
         asCreated.DesiredState = DesiredState.Unspecified;
         SpecValidation.Check(asCreated, "instance.spec", violations);
         if (wished.CalculateSize() > Limits.Instance.RequestBytes)
@@ -76,6 +77,9 @@ internal static class UpdateValidation
         wished.ImageDigest = present.ImageDigest;
         wished.RestartGeneration = present.RestartGeneration;
         wished.DesiredState = wished.DesiredState == DesiredState.Unspecified ? present.DesiredState : wished.DesiredState;
+        (wished.Restore, wished.Source) = (present.Restore, present.Source);
+        wished.Snapshots.Clear();
+        wished.Snapshots.Add(present.Snapshots);
         if (wished.Disks.Count == 0)
         {
             wished.Disks.Add(present.Disks);

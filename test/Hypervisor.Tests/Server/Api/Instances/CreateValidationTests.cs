@@ -43,7 +43,6 @@ public sealed class CreateValidationTests
         { "spec.restart.policy", request => request.Spec.Restart = new() { Policy = (RestartPolicy)9 } },
         { "spec.restart.max_restarts", request => request.Spec.Restart = new() { Policy = RestartPolicy.Always, MaxRestarts = -1 } },
         { "spec.restart.max_restarts", request => request.Spec.Restart = new() { MaxRestarts = 3 } },
-        { "spec.restart", request => { request.Spec.Type = InstanceType.Vm; request.Spec.Restart = new() { Policy = RestartPolicy.Always }; } },
         { "spec.health", request => request.Spec.Health = new() },
         { "spec.health.tcp.port", request => request.Spec.Health = new() { Tcp = new() } },
         { "spec.health.tcp.port", request => request.Spec.Health = new() { Tcp = new() { Port = 65_536 } } },
@@ -70,8 +69,6 @@ public sealed class CreateValidationTests
         { "spec.disks[1].size_bytes", request => request.Spec = Vm(new Disk { Name = "root" }, new Disk { Name = "data" }) },
         { "spec.disks[0].kind", request => request.Spec.Disks.Add(new Disk { Name = "root", Kind = DiskKind.Local }) },
         { "spec.disks[0].size_bytes", request => request.Spec.Disks.Add(new Disk { Name = "root", SizeBytes = 5 }) },
-        { "spec.process.command", request => request.Spec = Vm(process: new() { Command = { "sh" } }) },
-        { "spec.process.env", request => request.Spec = Vm(process: new() { Env = { new EnvVar { Name = "A" } } }) },
         { "spec.process.command[0]", request => request.Spec.Process = new() { Command = { "" } } },
         { "spec.process.command[0]", request => request.Spec.Process = new() { Command = { "a\0b" } } },
         { "spec.process.args[1]", request => request.Spec.Process = new() { Args = { "ok", "\u0007" } } },
@@ -201,8 +198,6 @@ public sealed class CreateValidationTests
     private static Google.Protobuf.WellKnownTypes.Duration Seconds(long seconds) => new() { Seconds = seconds };
 
     private static InstanceSpec Vm(params Disk[] disks) => new() { Type = InstanceType.Vm, Image = "debian", Disks = { disks } };
-
-    private static InstanceSpec Vm(ProcessSpec process) => new() { Type = InstanceType.Vm, Image = "debian", Process = process };
 
     private static InstanceSpec Machine(InstanceType type, MachineSpec machine) => new() { Type = type, Image = "debian", Machine = machine };
 

@@ -54,6 +54,56 @@ public sealed class InstanceCreationTests
         Assert.Equal("sha256:ab", created.Spec.ImageDigest);
     }
 
+    [Theory(Timeout = 60_000)]
+    [InlineData(ImageFormat.Oci, "spec.cloud_init spec.machine.firmware")]
+    [InlineData(ImageFormat.Kernel, "spec.process.args spec.process.env spec.restart.policy spec.stop.signal spec.health.exec spec.cloud_init spec.machine.firmware")]
+    [InlineData(ImageFormat.Raw, "spec.process.args spec.process.env spec.restart.policy spec.stop.signal spec.health.exec")]
+    public async Task What_an_image_has_no_use_for_is_refused_with_each_field_and_what_to_do(ImageFormat format, string fields)
+    {
+        await using var replica = await Replica.StartAsync();
+        await replica.WriteAsync(new StoreOperation.Put(
+            Keys.Image("default", "busybox:latest"),
+            new ImageRecord { Image = new() { Digest = "sha256:ab", Format = format, Types_ = { InstanceType.Vm } } }.ToByteArray()));
+
+        var refused = await Assert.ThrowsAsync<RpcException>(() => replica.CreateAsync("vm", more: request => request.Spec = new()
+        {
+            Type = InstanceType.Vm,
+            Image = "busybox",
+            Process = new() { Args = { "x" }, Env = { new EnvVar { Name = "A" } }, Hostname = "h" },
+            Restart = new() { Policy = RestartPolicy.Always },
+            Stop = new() { Signal = "SIGQUIT" },
+            Health = new() { Exec = new() { Command = { "true" } } },
+            CloudInit = new(),
+            Machine = new() { Firmware = Firmware.Uefi },
+        }));
+
+        var violations = refused.GetRpcStatus()!.GetDetail<Google.Rpc.BadRequest>().FieldViolations;
+        Assert.Equal(fields.Split(' '), violations.Select(violation => violation.Field));
+        Assert.All(violations, violation => Assert.Contains("leave it out", violation.Description, StringComparison.Ordinal));
+    }
+
+    [Theory(Timeout = 60_000)]
+    [InlineData(InstanceType.Container)]
+    [InlineData(InstanceType.Microvm)]
+    [InlineData(InstanceType.Vm)]
+    public async Task An_OCI_image_is_run_with_the_same_settings_in_all_types(InstanceType type)
+    {
+        await using var replica = await Replica.StartAsync();
+
+        var created = await replica.CreateAsync("web", more: request => request.Spec = new()
+        {
+            Type = type,
+            Image = "busybox",
+            Process = new() { Command = { "sh" }, Args = { "-c", "true" }, Env = { new EnvVar { Name = "A" } }, WorkingDir = "/srv", User = "nobody", Stdin = true, Terminal = true },
+            Security = new() { ReadOnlyRoot = true, PidsLimit = 100 },
+            Restart = new() { Policy = RestartPolicy.OnFailure, MaxRestarts = 3 },
+            Stop = new() { Signal = "SIGQUIT" },
+            Health = new() { Exec = new() { Command = { "true" } } },
+        });
+
+        Assert.Equal(type, created.Spec.Type);
+    }
+
     [Fact(Timeout = 60_000)]
     public async Task The_same_request_again_answers_with_the_same_object_and_another_one_is_refused()
     {

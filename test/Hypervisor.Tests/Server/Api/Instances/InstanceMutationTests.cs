@@ -83,6 +83,35 @@ public sealed class InstanceMutationTests
     }
 
     [Fact(Timeout = 60_000)]
+    public async Task Machines_are_suspended_and_go_on_in_the_same_run()
+    {
+        await using var replica = await Replica.StartAsync();
+        await replica.CreateAsync("web", more: request => request.Spec.Type = InstanceType.Microvm);
+
+        Assert.Equal(DesiredState.Suspended, (await Suspend(replica)).Spec.DesiredState);
+        var resumed = await replica.Instances.Power.ResumeAsync(new() { Instance = "web" }, Cancellation);
+        Assert.Equal((DesiredState.Running, 0), (resumed.Spec.DesiredState, resumed.Spec.RestartGeneration));
+        await Suspend(replica);
+        Assert.Equal(0, (await Start(replica)).Spec.RestartGeneration);
+        await Stop(replica);
+        var error = await Assert.ThrowsAsync<RpcException>(() => Suspend(replica));
+        Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
+    }
+
+    [Fact(Timeout = 60_000)]
+    public async Task Containers_are_not_suspended_and_the_refusal_says_what_to_do()
+    {
+        await using var replica = await Replica.StartAsync();
+        await replica.CreateAsync("web");
+
+        var error = await Assert.ThrowsAsync<RpcException>(() => Suspend(replica));
+
+        Assert.Equal(StatusCode.FailedPrecondition, error.StatusCode);
+        Assert.Contains("'web' is a container", error.Status.Detail, StringComparison.Ordinal);
+        Assert.Contains("pause or stop it", error.Status.Detail, StringComparison.Ordinal);
+    }
+
+    [Fact(Timeout = 60_000)]
     public async Task Another_version_than_the_caller_s_is_aborted()
     {
         await using var replica = await Replica.StartAsync();
@@ -162,6 +191,9 @@ public sealed class InstanceMutationTests
 
     private static Task<Instance> Stop(Replica replica, string requestId = "") =>
         replica.Instances.Power.StopAsync(new() { Instance = "web", RequestId = requestId }, Cancellation);
+
+    private static Task<Instance> Suspend(Replica replica) =>
+        replica.Instances.Power.SuspendAsync(new() { Instance = "web" }, Cancellation);
 
     private static Task<Instance> Delete(Replica replica, string requestId) =>
         replica.Instances.Deletion.DeleteAsync(new() { Instance = "web", RequestId = requestId }, Cancellation);

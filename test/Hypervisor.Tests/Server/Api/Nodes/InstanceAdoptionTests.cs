@@ -31,6 +31,7 @@ public sealed class InstanceAdoptionTests
     [Theory]
     [InlineData(InstanceState.Running, DesiredState.Running)]
     [InlineData(InstanceState.Paused, DesiredState.Paused)]
+    [InlineData(InstanceState.Suspended, DesiredState.Suspended)]
     [InlineData(InstanceState.Stopped, DesiredState.Stopped)]
     public async Task What_it_does_is_what_is_wanted_of_it(InstanceState does, DesiredState wanted)
     {

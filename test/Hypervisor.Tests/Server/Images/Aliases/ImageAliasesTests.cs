@@ -149,5 +149,6 @@ public sealed class ImageAliasesTests : IAsyncLifetime
     }
 
     private ImageResolution Resolution(AliasImports imports) => new(
-        _world.Plane.Reads, _world.Blobs, _world.Records, new RemoteImages(_client, _world.Limits), new RegistryDirectory([]), RealClock.Instance, imports);
+        _world.Plane.Reads, _world.Blobs, _world.Records, new RemoteImages(_client, _world.Limits), new RegistryDirectory([]), _world.Limits,
+        RealClock.Instance, imports);
 }

@@ -23,12 +23,16 @@ public sealed class RegistryImagesTests : IAsyncLifetime
 {
     private const string Password = "pass-51c0de";
 
+    private static readonly ImagesConfiguration Limits = new() { MaxUnpackedBytes = 1 << 30 };
+
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("pulls-");
     private readonly RegistryClient _client = new(RealClock.Instance, new SystemRandomSource());
     private ControlPlane _plane = null!;
     private FakeRegistry _registry = null!;
     private BlobStore _blobs = null!;
     private ImageRecords _records = null!;
+    private RegistryDirectory _registries = null!;
+    private RemoteImages _remote = null!;
     private ImageResolution _resolution = null!;
     private ImagePulls _pulls = null!;
 
@@ -40,16 +44,15 @@ public sealed class RegistryImagesTests : IAsyncLifetime
         _registry = await FakeRegistry.StartAsync();
         _blobs = BlobStore.Open(_directory.FullName);
         _records = new ImageRecords(_plane.State, _plane.Reads, _plane.Writer, _blobs, _plane.Time, _plane.Random);
-        var directory = new RegistryDirectory(
+        _registries = new RegistryDirectory(
         [
             new RegistryConfiguration { Host = _registry.Name, PlainHttp = true, Username = "ann", Password = new Secret(Password) },
             new RegistryConfiguration { Host = "docker.io", Mirrors = [_registry.Name] },
             new RegistryConfiguration { Host = "elsewhere.example", Username = "bob", Password = new Secret("other-" + Password) },
         ]);
-        var limits = new ImagesConfiguration { MaxUnpackedBytes = 1 << 30 };
-        var remote = new RemoteImages(_client, limits);
-        _resolution = new ImageResolution(_plane.Reads, _blobs, _records, remote, directory, RealClock.Instance);
-        _pulls = new ImagePulls(_plane.Reads, _blobs, _resolution, remote, directory, _client, limits, RealClock.Instance);
+        _remote = new RemoteImages(_client, Limits);
+        _resolution = new ImageResolution(_plane.Reads, _blobs, _records, _remote, _registries, Limits, RealClock.Instance);
+        _pulls = PullsWithin(Limits);
     }
 
     public async ValueTask DisposeAsync()
@@ -273,6 +276,59 @@ public sealed class RegistryImagesTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_layers_unpack_to_is_bounded_for_all_of_them_and_counts_wherever_it_is_unpacked()
+    {
+        var one = new TarBuilder().File("one", new byte[300_000]).ToArray();
+        var two = new TarBuilder().File("two", new byte[300_000]).ToArray();
+        AddLayers("app", "both", one, two);
+        AddLayers("app", "twice", one, one);
+        foreach (var tag in new[] { "both", "twice" })
+        {
+            using var tight = PullsWithin(Limits with { MaxUnpackedBytes = 500_000 });
+            var refused = await Assert.ThrowsAsync<RpcException>(() => PullAsync($"{_registry.Name}/app:{tag}", tight));
+            Assert.Equal((tag, StatusCode.DataLoss), (tag, refused.StatusCode));
+            Assert.Contains("images.max_unpacked_size", refused.Status.Detail, StringComparison.Ordinal);
+            using var enough = PullsWithin(Limits with { MaxUnpackedBytes = 700_000 });
+            await PullAsync($"{_registry.Name}/app:{tag}", enough);
+        }
+
+        // Agents that download from the registry themselves are told the same bound.
+        Assert.Equal(Limits.MaxUnpackedBytes, (await ResolveAsync($"{_registry.Name}/app:both")).MaxUnpackedBytes);
+    }
+
+    [Fact]
+    public async Task Several_layers_are_fetched_at_once_but_no_more_than_a_line_bears()
+    {
+        const int AtOnce = Hypervisor.Server.Limits.Registries.ParallelLayers;
+        AddLayers("library/app", "1", [.. Enumerable.Range(0, 2 * AtOnce).Select(index => new TarBuilder().File($"file-{index}", "x").ToArray())]);
+        var together = 0;
+        var most = 0;
+        var all = new TaskCompletionSource();
+        _registry.Misbehave = async context =>
+        {
+            var path = context.Request.Path.Value!;
+            if (!path.Contains("/blobs/", StringComparison.Ordinal) || !_registry.Blobs[path.Split('/')[^1]].AsSpan().StartsWith("file-"u8))
+            {
+                return false;
+            }
+
+            // None is answered before as many are under way as may be.
+            var now = Interlocked.Increment(ref together);
+            InterlockedMax(ref most, now);
+            if (now == AtOnce)
+            {
+                all.TrySetResult();
+            }
+
+            await all.Task.WaitAsync(TimeSpan.FromSeconds(10));
+            Interlocked.Decrement(ref together);
+            return false;
+        };
+        await PullAsync("app:1");
+        Assert.Equal(AtOnce, most);
+    }
+
+    [Fact]
     public async Task A_pull_that_nobody_waits_for_any_more_ends_and_may_be_begun_anew()
     {
         AddImage("library/app", "1");
@@ -314,10 +370,33 @@ public sealed class RegistryImagesTests : IAsyncLifetime
     private string AddLayer(string repository, string tag, byte[] layer, byte[]? packed = null, byte[]? config = null) =>
         _registry.AddManifest(repository, tag, ManifestOf(config ?? ImageArchives.Config(layer), _registry.AddBlob(packed ?? layer)));
 
+    private string AddLayers(string repository, string tag, params byte[][] layers)
+    {
+        var diffIds = string.Join(',', layers.Select(layer => $"\"{RegistryClient.DigestOf(layer)}\""));
+        var config = _registry.AddBlob(Encoding.UTF8.GetBytes(
+            $$"""{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"]},"rootfs":{"type":"layers","diff_ids":[{{diffIds}}]} }"""));
+        var described = layers.Select(layer => $$"""{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{{_registry.AddBlob(layer)}}","size":{{layer.Length}} }""");
+        var list = string.Join(',', described);
+        return _registry.AddManifest(repository, tag, Encoding.UTF8.GetBytes(
+            $$"""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{{config}}","size":{{_registry.Blobs[config].Length}} },"layers":[{{list}}]}"""));
+    }
+
+    private static void InterlockedMax(ref int most, int value)
+    {
+        for (var seen = Volatile.Read(ref most); seen < value; seen = Volatile.Read(ref most))
+        {
+            Interlocked.CompareExchange(ref most, value, seen);
+        }
+    }
+
+    private ImagePulls PullsWithin(ImagesConfiguration limits) =>
+        new(_plane.Reads, _blobs, _resolution, _remote, _registries, _client, limits, RealClock.Instance);
+
     private Task<ResolveImageResponse> ResolveAsync(string image, ImagePullPolicy policy = default, string digest = "") =>
         _resolution.ResolveAsync(new ResolveImageRequest { Image = image, PullPolicy = policy, Digest = digest }, Cancel);
 
-    private Task PullAsync(string image) => _pulls.PullAsync(new PullImageRequest { Image = image }, _ => Task.CompletedTask, Cancel);
+    private Task PullAsync(string image, ImagePulls? pulls = null) => (pulls ?? _pulls).PullAsync(
+        new PullImageRequest { Image = image }, _ => Task.CompletedTask, Cancel);
 
     private async Task<ImageEntry?> EntryAsync(string image) => (await _plane.Reads.ViewAsync(Consistency.Linearizable, Cancel)).Image("default", image);
 

@@ -28,6 +28,7 @@ public sealed class OpenApiDocumentTests
             [
                 "GET /v1/projects/{project}/instances/{instance}:console AttachConsoleSocket",
                 "GET /v1/projects/{project}/instances/{instance}:exec ExecSocket",
+                "GET /v1/projects/{project}/instances/{instance}:vnc AttachVncSocket",
             ]);
         Assert.Equal(served.Order(StringComparer.Ordinal), described.Order(StringComparer.Ordinal));
     }

@@ -3,14 +3,17 @@ using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Text.Json;
 
-namespace Hypervisor.Bench;
+namespace Hypervisor.TestCluster;
 
 /// <param name="Bytes">Of all its files together.</param>
 internal readonly record struct ImageLayer(int Bytes, int Files);
 
-/// <summary>An image in the OCI layout whose content compresses to about a half, as programs do.</summary>
+/// <summary>An image in the OCI layout, its first layer with a busybox, whose content compresses to about a half, as programs do.</summary>
 internal static class ImageLayout
 {
+    /// <summary>Of the image in its folder: "oci:FOLDER:made".</summary>
+    public const string Name = "made";
+
     private static readonly string[] _command = ["/busybox"];
 
     private const int FilesPerFolder = 200;
@@ -59,7 +62,7 @@ internal static class ImageLayout
                     mediaType = Prefix + "manifest.v1+json",
                     digest = manifest.Digest,
                     size = manifest.Size,
-                    annotations = new Dictionary<string, string> { ["org.opencontainers.image.ref.name"] = "bench" },
+                    annotations = new Dictionary<string, string> { ["org.opencontainers.image.ref.name"] = Name },
                 },
             },
         }));

@@ -1,0 +1,61 @@
+using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
+using Xunit;
+
+namespace Hypervisor.ClusterTests.Guests;
+
+public sealed partial class MicrovmTests
+{
+    private const string Counts = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.1; done";
+
+    [Fact]
+    public async Task It_is_suspended_goes_back_to_a_snapshot_with_its_memory_and_is_cloned()
+    {
+        await CreateAsync("saved", "sh", "-c", Counts);
+        var first = await RunsAsync("saved", instance => true);
+        await WriteAsync("saved", "then");
+
+        // Nothing of it runs while it is suspended, and it goes on in the same run.
+        await Cluster.Compute.SuspendInstanceAsync(new SuspendInstanceRequest { Instance = "saved" }, deadline: LocalCluster.Deadline(10));
+        await Cluster.InstanceAsync("saved", "is suspended", instance => instance.Status.State == InstanceState.Suspended, seconds: 60);
+        Assert.Empty(new Leftovers(Cluster).Machines());
+        await Cluster.Compute.ResumeInstanceAsync(new ResumeInstanceRequest { Instance = "saved" }, deadline: LocalCluster.Deadline(10));
+        var resumed = await RunsAsync("saved", instance => instance.Status.ObservedGeneration == instance.Metadata.Generation);
+        Assert.Equal(first.Status.StartedAt, resumed.Status.StartedAt);
+        Assert.Equal("then", await ReadAsync("saved"));
+
+        // A snapshot with its memory, for which the agent is killed at a moment that nobody chose.
+        await Cluster.Compute.CreateSnapshotAsync(new CreateSnapshotRequest { Instance = "saved", Name = "s1", Memory = true }, deadline: LocalCluster.Deadline(10));
+        await Cluster.Agent.KillAsync();
+        Cluster.Agent.Start();
+        await RunsAsync("saved", instance => instance.Status.Snapshots.Any(snapshot => snapshot is { State: SnapshotState.Ready, Memory: true, SizeBytes: > 0 }));
+        var counted = int.Parse(await ReadAsync("saved", "/count"), System.Globalization.CultureInfo.InvariantCulture);
+        await WriteAsync("saved", "now");
+
+        await Cluster.Compute.RestoreSnapshotAsync(new RestoreSnapshotRequest { Instance = "saved", Snapshot = "s1" }, deadline: LocalCluster.Deadline(10));
+        var restored = await RunsAsync("saved", instance => instance.Status.ObservedRestoreGeneration == 1
+            && instance.Status.Conditions.Any(condition => condition is { Type: "Restored", Status: ConditionStatus.True }));
+        Assert.Equal(first.Status.StartedAt, restored.Status.StartedAt);
+        Assert.Equal("then", await ReadAsync("saved"));
+        Assert.True(int.Parse(await ReadAsync("saved", "/count"), System.Globalization.CultureInfo.InvariantCulture) > counted / 2, "it began to count anew");
+
+        // A clone has the disk as it was and boots as somebody else.
+        await WriteAsync("saved", "now");
+        await Cluster.Compute.CloneInstanceAsync(new CloneInstanceRequest { Instance = "saved", Snapshot = "s1", Name = "copy" }, deadline: LocalCluster.Deadline(10));
+        var copy = await RunsAsync("copy", instance => true);
+        Assert.Equal(("then", (0, "copy\n")), (await ReadAsync("copy"), await ExecAsync("copy", "hostname")));
+        Assert.NotEqual(restored.Status.IpAddresses, copy.Status.IpAddresses);
+        Assert.Equal("now", await ReadAsync("saved"));
+
+        await Cluster.Compute.DeleteSnapshotAsync(new DeleteSnapshotRequest { Instance = "saved", Snapshot = "s1" }, deadline: LocalCluster.Deadline(10));
+        await RunsAsync("saved", instance => instance.Status.Snapshots.Count == 0 && instance.Status.ObservedGeneration == instance.Metadata.Generation);
+        await DeleteAsync("copy");
+        await DeleteAsync("saved");
+        Assert.Empty(await new Leftovers(Cluster).ListAsync());
+    }
+
+    private async Task WriteAsync(string name, string content) =>
+        Assert.Equal(0, (await ExecAsync(name, "sh", "-c", $"echo {content} > /kept; sync")).Code);
+
+    private async Task<string> ReadAsync(string name, string path = "/kept") => (await ExecAsync(name, "cat", path)).Output.Trim();
+}
