@@ -121,7 +121,7 @@ internal static class CreateBench
     }
 
     /// <summary>What RUNNING claims is so, of all that there are: for each a live process with a seccomp filter, and an address of its own.</summary>
-    private static async Task RequireAsRunningAsync(LocalCluster cluster, IReadOnlyCollection<string> names)
+    private static async Task RequireAsRunningAsync(LocalCluster cluster, string[] names)
     {
         var filtered = new Leftovers(cluster).InstanceProcesses()
             .Count(pid => File.ReadAllText($"/proc/{pid}/status").Contains("Seccomp:\t2", StringComparison.Ordinal));
@@ -135,9 +135,9 @@ internal static class CreateBench
             }
         }
 
-        if (filtered != names.Count)
+        if (filtered != names.Length)
         {
-            throw new InvalidOperationException($"{names.Count} instances are RUNNING, and {filtered} processes of instances live under a seccomp filter");
+            throw new InvalidOperationException($"{names.Length} instances are RUNNING, and {filtered} processes of instances live under a seccomp filter");
         }
     }
 

@@ -61,6 +61,27 @@ public sealed class MakeRunTests : IAsyncLifetime
         Assert.Equal(before, await _machine.SnapshotAsync());
     }
 
+    /// <summary>Only what differs from a containerd of its own: the host's goes on, and holds nothing of ours in the end.</summary>
+    [Fact]
+    public async Task A_containerd_of_the_hosts_own_is_used_and_given_back_as_it_was()
+    {
+        var socket = await StartContainerdAsync();
+        string[] ctr = ["--address", socket];
+        var before = await _machine.SnapshotAsync();
+
+        var (exitCode, output) = await MakeAsync("run", $"CONTAINERD_ADDRESS={socket}");
+        Assert.True(exitCode == 0, output);
+        Assert.Contains("RUNNING", output, StringComparison.OrdinalIgnoreCase);
+        Assert.False(File.Exists($"{_folder}/run/containerd.pid"), "there is a second containerd");
+        Assert.Single((await _machine.RunAsync("ctr", [.. ctr, "--namespace", "hypervisor", "tasks", "list", "-q"])).Split('\n', StringSplitOptions.RemoveEmptyEntries));
+
+        // Without the variable: it was noted.
+        (exitCode, output) = await MakeAsync("stop");
+        Assert.True(exitCode == 0, output);
+        Assert.Equal("", await _machine.RunAsync("ctr", [.. ctr, "namespaces", "list", "-q"]));
+        Assert.Equal(before, await _machine.SnapshotAsync());
+    }
+
     [Fact]
     public async Task Stop_cleans_up_after_everything_was_killed()
     {
@@ -96,6 +117,26 @@ public sealed class MakeRunTests : IAsyncLifetime
         Assert.Matches($@"{port}, which the {user} needs, is in use by busybox \(pid \d+\)", output);
         Assert.Contains(remedy, output, StringComparison.Ordinal);
         Assert.Equal(before, await _machine.SnapshotAsync());
+    }
+
+    /// <returns>The socket that it answers on.</returns>
+    private async Task<string> StartContainerdAsync()
+    {
+        var socket = $"{_folder}/containerd.sock";
+        await File.WriteAllTextAsync($"{_folder}/containerd.toml", $"""
+            version = 2
+            root = "{_folder}/containerd/root"
+            state = "{_folder}/containerd/state"
+            disabled_plugins = ["io.containerd.grpc.v1.cri"]
+            [grpc]
+              address = "{socket}"
+            [plugins."io.containerd.internal.v1.opt"]
+              path = "{_folder}/containerd/opt"
+            """);
+        await _machine.RunAsync("bash", "-c", $"setsid containerd --config {_folder}/containerd.toml > {_folder}/containerd.log 2>&1 &");
+        await RealTime.UntilAsync("containerd answers", TimeSpan.FromSeconds(30), async () =>
+            (await _machine.TryRunAsync("ctr", ["--address", socket, "version"])).ExitCode == 0);
+        return socket;
     }
 
     private static Dictionary<string, string> SomebodysSudo => new() { ["SUDO_UID"] = Nobody, ["SUDO_GID"] = Nobody };

@@ -102,7 +102,7 @@ internal sealed class FakeNode : IAsyncDisposable
 
                 if (report.Reports.Count + report.Removed.Count > 0)
                 {
-                    await _assignments.ReportStatusAsync(report, _headers, cancellationToken: _stop.Token);
+                    await ReportAsync(report);
                 }
             }
         }
@@ -111,6 +111,20 @@ internal sealed class FakeNode : IAsyncDisposable
             // That is how it ends.
         }
     }
+
+    /// <summary>As an agent does: a server that cannot reach its store at the moment is told again.</summary>
+    private Task ReportAsync(ReportStatusRequest report) => RealTime.UntilAsync("the server takes the report", TimeSpan.FromSeconds(60), async () =>
+    {
+        try
+        {
+            await _assignments.ReportStatusAsync(report, _headers, cancellationToken: _stop.Token);
+            return true;
+        }
+        catch (RpcException exception) when (exception.StatusCode == StatusCode.Unavailable)
+        {
+            return false;
+        }
+    });
 
     private void Take(AssignmentEvent told, ReportStatusRequest report)
     {
