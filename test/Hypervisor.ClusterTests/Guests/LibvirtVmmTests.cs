@@ -135,7 +135,7 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
         // Ending a guest does not need it.
         _host.Daemon.Signal(Linux.SignalStop);
         await _vmm.KillAsync(_id, Cancel);
-        Assert.Empty(LibvirtProcesses.All().Where(process => process.Key == _id.Value));
+        Assert.False(LibvirtProcesses.All().ContainsKey(_id.Value));
         _host.Daemon.Signal(Linux.SignalContinue);
         await RealTime.UntilAsync("libvirtd notices", TimeSpan.FromSeconds(60), async () =>
         {
@@ -166,14 +166,14 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
     [Fact]
     public async Task A_firmware_boots_a_disk_of_its_own_with_a_display_and_its_variables_go_with_it()
     {
-        await Shell.RunAsync("truncate", "-s", "1M", _host.At("disk"));
+        await Shell.RunAsync("truncate", "-s", "1M", _host.At("disk"), _host.At("seed"));
         var spec = new InstanceSpec { Machine = new MachineSpec { Firmware = Firmware.Uefi, CpuModel = "qemu64" } };
         var machine = _machine with
         {
             MadeFrom = new Assignment { Uid = _id.Value, Spec = spec },
             Boot = null,
             OutputFiles = null,
-            Disks = [new GuestDisk("root", _host.At("disk"), DiskFormat.Raw), new GuestDisk("seed", _host.At("disk"), DiskFormat.Raw, ReadOnly: true, CdRom: true)],
+            Disks = [new GuestDisk("root", _host.At("disk"), DiskFormat.Raw), new GuestDisk("seed", _host.At("seed"), DiskFormat.Raw, ReadOnly: true, CdRom: true)],
         };
         await _vmm.StartAsync(machine, Cancel);
         await RealTime.UntilAsync("the firmware speaks", BareGuest.Boot, () => File.Exists(_host.At("console")) && new FileInfo(_host.At("console")).Length > 0);

@@ -10,7 +10,7 @@ internal sealed partial class LibvirtVmm
     private const uint SavePaused = 4;
 
     /// <summary>NO_METADATA: libvirtd is to remember nothing of it.</summary>
-    private const uint SnapshotForgotten = 16;
+    private const uint SnapshotForgotten = 4;
 
     /// <summary>As the memory of an external snapshot without disks: unlike virDomainSave it leaves the machine as it is.</summary>
     public async Task SaveAsync(InstanceId id, string path, CancellationToken cancellationToken)
