@@ -9,14 +9,14 @@ declare -A wanted=(
   # gcc and libc6-dev link the NativeAOT programs and the init of guests; binutils, cpio, lz4 and make take Debian's kernel apart and pack
   # the initramfs; the rest is what the .NET SDK itself loads.
   [build]="gcc libc6-dev zlib1g-dev ca-certificates libssl3 libstdc++6 binutils cpio lz4 make"
-  # The container runtime, its default seccomp profile, the network tools, and what the first image is packed from; what runs microVMs, and
-  # what makes root file systems, disks and cloud-init seeds of guests.
-  [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 dnsmasq-base busybox-static procps qemu-system-x86 e2fsprogs qemu-utils xorriso util-linux"
+  # The container runtime, its default seccomp profile, the network tools, and what the first image is packed from; what runs microVMs
+  # and VMs, and what makes root file systems, disks and cloud-init seeds of guests.
+  [run]="containerd runc golang-github-containers-common libnftables1 nftables iproute2 dnsmasq-base busybox-static procps qemu-system-x86 libvirt-daemon libvirt-daemon-driver-qemu ovmf e2fsprogs qemu-utils xorriso util-linux"
   # The store of clusters; `make run STORE=etcd` needs the server, people the client.
   [etcd]="etcd-server etcd-client"
   # A registry to pull from and what pushes to it.
   [bench]="docker-registry skopeo"
-  [test]="attr shellcheck zsh fish systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
+  [test]="mmdebstrap grub-pc-bin grub-common fdisk libvirt-clients attr shellcheck zsh fish systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
 )
 
 policy=/usr/sbin/policy-rc.d

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a one-machine cluster in the background and a first container in it. Running it again is harmless.
+# Starts a one-machine cluster in the background and in it one image as a container, a microVM and a VM. Running it again is harmless.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
@@ -41,7 +41,7 @@ trap hand_over EXIT
 give_to_caller "$RUN_DIR" "$RUN_DIR/log" "$RUN_DIR/cache"
 # What was there before us stays when we go.
 if [ ! -f "$RUN_DIR/before" ]; then
-  for path in /run/mount /run/containerd /run/containerd/{s,fifo,runc,runc/hypervisor} /opt/containerd; do
+  for path in /run/mount /run/libvirt /sys/fs/cgroup/machine /sys/fs/cgroup/*/machine /run/containerd /run/containerd/{s,fifo,runc,runc/hypervisor} /opt/containerd; do
     if [ -e "$path" ]; then echo "$path"; fi
   done > "$RUN_DIR/before"
 fi
@@ -91,6 +91,13 @@ TOML
   ready containerd 20 test -S "$CONTAINERD_ADDRESS"
 fi
 
+if ! running libvirtd > /dev/null; then
+  # A socket that an earlier one left behind would pass for a living one.
+  rm -f "$VOLATILE_DIR"/libvirt/libvirt-sock*
+  start libvirtd scripts/libvirtd.sh "$RUN_DIR/libvirt" "$VOLATILE_DIR/libvirt"
+  ready libvirtd 30 test -S "$VOLATILE_DIR/libvirt/libvirt-sock"
+fi
+
 # The overlay driver refuses an upper directory that itself lies on an overlay.
 snapshotter=overlayfs
 probe=$RUN_DIR/cache/overlay
@@ -136,6 +143,10 @@ containerd:
 ${own_state}  cgroup_parent: "$CGROUP_PARENT"
 network:
   bridge: $BRIDGE
+libvirt:
+  uri: "qemu:///system?socket=$VOLATILE_DIR/libvirt/libvirt-sock"
+guest:
+  directory: "$ROOT/bin/guest"
 YAML
   start agent "$ROOT/bin/hypervisor-agent" --config "$RUN_DIR/agent.yaml"
 fi
@@ -146,31 +157,37 @@ if ! ctl image list -o name | grep -q '^busybox:latest$'; then
   [ -f "$RUN_DIR/cache/busybox.tar" ] || scripts/image.sh "$RUN_DIR/cache/busybox.tar"
   ctl image import "$RUN_DIR/cache/busybox.tar" --name busybox > /dev/null
 fi
-if ! ctl instance get hello > /dev/null 2>&1; then
-  ctl instance create --name hello --type container --image busybox --cpus 0.1 --memory 64 --publish "$HELLO_PORT:80" --no-wait \
-    -- httpd -f -p 80 -h /var/www > /dev/null
-fi
-ctl instance start hello --wait --timeout 60s > /dev/null
+# The same image and command in each type; the container alone is also reached from outside of the machine.
+create() { ctl instance get "$1" > /dev/null 2>&1 || ctl instance create --name "$1" --image busybox --no-wait "${@:2}" -- httpd -f -p 80 -h /var/www > /dev/null; }
+create hello --type container --cpus 0.1 --memory 64 --publish "$HELLO_PORT:80"
+create hello-microvm --type microvm --cpus 0.6 --memory 128
+create hello-vm --type vm --cpus 0.6 --memory 128
 
-address=$(ctl instance get hello -o json | tr -d ' \n' | sed -n 's/.*"ipAddresses":\["\([^"/]*\).*/\1/p')
 page=""
 # shellcheck disable=SC2016 # expanded by the inner bash
 # By bash alone: a minimal Debian has neither curl nor wget.
-fetch() { page=$(timeout 2 bash -c 'exec 3<> "/dev/tcp/$0/80" && printf "GET / HTTP/1.0\r\n\r\n" >&3 && cat <&3' "$address") && [[ $page = *"It runs."* ]]; }
-wait_until 10 fetch || die "hello runs at $address and does not answer HTTP; see: bin/hypervisor-ctl instance get hello"
-fetch
+fetch() { page=$(timeout 2 bash -c 'exec 3<> "/dev/tcp/$0/80" && printf "GET / HTTP/1.0\r\n\r\n" >&3 && cat <&3' "$1") && [[ $page = *"It runs."* ]]; }
+answers=""
+for name in hello hello-microvm hello-vm; do
+  ctl instance start "$name" --wait --timeout 120s > /dev/null || { ctl instance why "$name" >&2; die "$name does not run"; }
+  address=$(ctl instance get "$name" -o json | tr -d ' \n' | sed -n 's/.*"ipAddresses":\["\([^"/]*\).*/\1/p')
+  wait_until 20 fetch "$address" || die "$name runs at $address and does not answer HTTP; see: bin/hypervisor-ctl instance get $name"
+  fetch "$address"
+  answers+="http://$address/ answered: $(sed -n 's/.*<h1>\(.*\)<\/h1>.*/\1/p' <<< "$page")"
+  [ "$name" != hello ] || answers+="   (also http://127.0.0.1:$HELLO_PORT/)"
+  answers+=$'\n'
+done
 
 ctl instance list
 flags=""
 [ "$SERVER_PORT" = 50051 ] || flags=" --server 127.0.0.1:$SERVER_PORT"
 cat <<TEXT
 
-http://$address/ answered: $(sed -n 's/.*<h1>\(.*\)<\/h1>.*/\1/p' <<< "$page")   (also http://127.0.0.1:$HELLO_PORT/)
-API   127.0.0.1:$SERVER_PORT (gRPC)
+${answers}API   127.0.0.1:$SERVER_PORT (gRPC)
 Logs  $(realpath --relative-to="$PWD" "$RUN_DIR/log")/
 
 Try next:
-  bin/hypervisor-ctl$flags instance create --name mine --type container --image busybox -- sleep 1h
+  bin/hypervisor-ctl$flags instance create --name mine --type microvm --image busybox -- sleep 1h
   bin/hypervisor-ctl$flags instance list --watch
   bin/hypervisor-ctl$flags instance why mine
   bin/hypervisor-ctl$flags instance delete mine

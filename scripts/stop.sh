@@ -29,17 +29,19 @@ done
 
 # Every process of an instance is in a cgroup under ours. Frozen ones cannot die, so they are thawed.
 cgroups=()
-for cgroup in /sys/fs/cgroup/*"$CGROUP_PARENT" "/sys/fs/cgroup$CGROUP_PARENT"; do
+for cgroup in /sys/fs/cgroup/*"$CGROUP_PARENT"{,-guests} "/sys/fs/cgroup$CGROUP_PARENT"{,-guests}; do
   if [ -d "$cgroup" ]; then cgroups+=("$cgroup"); fi
 done
 for cgroup in "${cgroups[@]}"; do
   find "$cgroup" -name freezer.state -exec sh -c 'echo THAWED > "$1"' _ {} \; 2> /dev/null
 done
 members() { for cgroup in "${cgroups[@]}"; do find "$cgroup" -name cgroup.procs -exec cat {} + 2> /dev/null; done | sort -u; }
+# libvirtd's are in groups of its own, and those without a limit in none: each has its disks or sockets in our folders.
+guests() { pgrep -f "^[^ ]*qemu-system-x86_64 -name (guest=)?zixiao-.*($RUN_DIR|$VOLATILE_DIR)/" 2> /dev/null; }
 shims() { pgrep -f "^[^ ]*containerd-shim-runc-v2 -namespace hypervisor .*-address $CONTAINERD_ADDRESS" 2> /dev/null; }
 instances_gone() {
   local pids
-  pids=$(members)
+  pids=$(members; guests)
   [ -n "$pids" ] || return 0
   # shellcheck disable=SC2086 # a list of numbers
   kill -KILL $pids 2> /dev/null
@@ -47,7 +49,9 @@ instances_gone() {
 }
 wait_until 15 instances_gone || say "warning: processes of instances do not die: $(members | tr '\n' ' ')" >&2
 for pid in $(shims); do end_process "$pid" 3; done
-pid=$(running containerd) && end_process "$pid" 15
+for name in libvirtd containerd; do
+  pid=$(running $name) && end_process "$pid" 15
+done
 if [ "$CONTAINERD_ADDRESS" != "$OWN_CONTAINERD" ] && [ -S "$CONTAINERD_ADDRESS" ]; then
   ctr() { timeout 20 ctr --address "$CONTAINERD_ADDRESS" --namespace hypervisor "$@" > /dev/null 2>&1; }
   timeout 20 ctr --address "$CONTAINERD_ADDRESS" --namespace hypervisor images list -q 2> /dev/null | while read -r image; do ctr images remove --sync "$image"; done
@@ -73,7 +77,7 @@ for bundle in "$VOLATILE_DIR"/containerd/state/io.containerd.runtime.v2.task/hyp
   rm -rf "/run/containerd/runc/hypervisor/$(basename "$bundle")"
   [ -f "$bundle/address" ] && socket=$(sed 's|^unix://||' "$bundle/address") && case $socket in /run/containerd/s/*) rm -f "$socket" ;; esac
 done
-for path in /run/containerd/{runc/hypervisor,runc,fifo,s} /run/containerd /opt/containerd /run/mount; do
+for path in /run/containerd/{runc/hypervisor,runc,fifo,s} /run/containerd /opt/containerd /run/mount /run/libvirt /sys/fs/cgroup/machine /sys/fs/cgroup/*/machine; do
   existed "$path" || rmdir "$path" 2> /dev/null
 done
 rm -rf "$VOLATILE_DIR"

@@ -5,6 +5,7 @@ using Hypervisor.Agent.Configuration;
 using Hypervisor.Agent.ControlPlane;
 using Hypervisor.Agent.Drivers.Containerd;
 using Hypervisor.Agent.Drivers.Fake;
+using Hypervisor.Agent.Drivers.Libvirt;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Images;
 using Hypervisor.Agent.Images;
@@ -97,7 +98,7 @@ else
     });
     builder.Services.AddDiskImages(configuration.DataDirectory);
     builder.Services.AddImages(configuration.ImageCacheBytes);
-    builder.Services.AddGuests(configuration).AddMicrovms(configuration);
+    builder.Services.AddGuests(configuration).AddMicrovms(configuration).AddVms(configuration);
     builder.Services.AddHealthProbes();
     if (configuration.Network.Enabled)
     {

@@ -81,8 +81,9 @@ internal sealed class Leftovers(LocalCluster cluster)
     public IReadOnlyList<int> Shims() =>
         Processes(line => line.Contains("containerd-shim", StringComparison.Ordinal) && line.Contains(cluster.ContainerdSocket, StringComparison.Ordinal));
 
-    /// <summary>Of VMMs, by the folder that their sockets are in.</summary>
-    public IReadOnlyList<int> Machines() => Processes(line => line.Contains("-name zixiao-", StringComparison.Ordinal) && IsOfAgent(line));
+    /// <summary>Of VMMs, by the folders that their sockets and disks are in.</summary>
+    public IReadOnlyList<int> Machines() => Processes(
+        line => (line.Contains("-name zixiao-", StringComparison.Ordinal) || line.Contains("-name guest=zixiao-", StringComparison.Ordinal)) && IsOfAgent(line));
 
     /// <summary>Ends and removes everything of the cluster, whatever state it is in.</summary>
     public async Task RemoveAsync()
@@ -151,7 +152,8 @@ internal sealed class Leftovers(LocalCluster cluster)
         .Where(pid => commandLine(CommandLine(pid)))];
 
     /// <summary>Started by the agent and meant to outlive it: VMMs and the DHCP server.</summary>
-    private bool IsOfAgent(string commandLine) => commandLine.Contains($"{cluster.RunFolder}/agent/", StringComparison.Ordinal);
+    private bool IsOfAgent(string commandLine) =>
+        commandLine.Contains($"{cluster.RunFolder}/agent/", StringComparison.Ordinal) || commandLine.Contains($"{cluster.NodeFolder}/agent/", StringComparison.Ordinal);
 
     /// <summary>Of runc as containerd's shim calls it; the folder above is shared by all containerds.</summary>
     private string RuncState => $"/run/containerd/runc/{cluster.ContainerdNamespace}";
