@@ -2,7 +2,6 @@ using System.Formats.Tar;
 using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Text.Json;
-using Containerd.Services.Snapshots.V1;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Hypervisor.Agent.Drivers;
@@ -13,6 +12,7 @@ using Hypervisor.TestCluster;
 using Hypervisor.Tests.Hosting.Registries;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
+using ListSnapshotsRequest = Containerd.Services.Snapshots.V1.ListSnapshotsRequest;
 
 namespace Hypervisor.ClusterTests.Registries;
 
@@ -129,7 +129,7 @@ public sealed class NodeDownloadTests(ContainerdHost host) : IClassFixture<Conta
         var bomb = await Assert.ThrowsAsync<DriverException>(() => EnsureAsync("bomb"));
         Assert.Equal(("ImageInvalid", true), (bomb.Reason, bomb.Permanent));
         Assert.Contains("bomb", bomb.Message, StringComparison.Ordinal);
-        using var list = host.Client.Snapshots.List(new Containerd.Services.Snapshots.V1.ListSnapshotsRequest { Snapshotter = "overlayfs" }, host.Client.Call(Cancel));
+        using var list = host.Client.Snapshots.List(new ListSnapshotsRequest { Snapshotter = "overlayfs" }, host.Client.Call(Cancel));
         await foreach (var page in list.ResponseStream.ReadAllAsync(Cancel))
         {
             Assert.DoesNotContain(page.Info, snapshot => snapshot.Name.StartsWith("unpack-", StringComparison.Ordinal));
