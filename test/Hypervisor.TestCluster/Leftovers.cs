@@ -29,6 +29,12 @@ internal sealed class Leftovers(LocalCluster cluster)
         }
 
         found.AddRange(Files($"{cluster.RunFolder}/agent/qemu").Select(file => $"qemu {file}"));
+        found.AddRange(Files($"{cluster.NodeFolder}/agent/libvirt").Select(file => $"libvirt {file}"));
+        foreach (var folder in new[] { "etc/qemu", "log/qemu", "lib/qemu/save", "lib/qemu/nvram", "lib/qemu/snapshot" })
+        {
+            found.AddRange(Files($"{cluster.NodeFolder}/libvirt/{folder}").Where(file => file.Contains("zixiao-", StringComparison.Ordinal)).Select(file => $"domain {file}"));
+        }
+
         found.AddRange(Files(RuncState).Select(file => $"runc {file}"));
         var links = await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "veth")
             + await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "tun");
@@ -90,6 +96,7 @@ internal sealed class Leftovers(LocalCluster cluster)
     {
         await LoseMemoryAsync();
         await cluster.Containerd.DisposeAsync();
+        await (cluster.Libvirtd?.DisposeAsync() ?? ValueTask.CompletedTask);
         if (Directory.Exists(cluster.Folder))
         {
             await UnmountAsync();
@@ -104,6 +111,7 @@ internal sealed class Leftovers(LocalCluster cluster)
     public async Task LoseMemoryAsync()
     {
         await cluster.Containerd.KillAsync();
+        await (cluster.Libvirtd?.KillAsync() ?? Task.CompletedTask);
         var sockets = await SocketsAsync();
         foreach (var freezer in InstanceCgroups().Select(cgroup => $"{cgroup}/freezer.state").Where(File.Exists))
         {

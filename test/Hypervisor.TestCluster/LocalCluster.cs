@@ -27,6 +27,7 @@ internal sealed class LocalCluster : IAsyncDisposable
         CgroupParent = $"/{id}";
         ContainerdSocket = $"{RunFolder}/containerd.sock";
         Containerd = Inside("containerd", "containerd", "--config", $"{Folder}/containerd.toml", "--log-level", "warn");
+        Libvirtd = options.Libvirt ? Inside("libvirtd", $"{Repository}/scripts/libvirtd.sh", $"{NodeFolder}/libvirt", $"{RunFolder}/libvirt") : null;
         Server = Inside("server", $"{Binaries}/hypervisor-server", "--config", $"{Folder}/server.yaml");
         Agent = Inside("agent", $"{Binaries}/hypervisor-agent", "--config", $"{Folder}/agent.yaml");
     }
@@ -62,6 +63,9 @@ internal sealed class LocalCluster : IAsyncDisposable
 
     public RealProcess Agent { get; }
 
+    /// <summary>With <see cref="LocalClusterOptions.Libvirt"/>.</summary>
+    public RealProcess? Libvirtd { get; }
+
     /// <summary>With <see cref="LocalClusterOptions.EtcdMembers"/>.</summary>
     public EtcdCluster? Etcd { get; private set; }
 
@@ -80,6 +84,7 @@ internal sealed class LocalCluster : IAsyncDisposable
         {
             await cluster.PrepareAsync();
             cluster.Containerd.Start();
+            cluster.Libvirtd?.Start();
             if (cluster.Options.EtcdMembers > 0)
             {
                 await cluster.StartEtcdAsync(cluster.Options.EtcdMembers);
@@ -134,6 +139,7 @@ internal sealed class LocalCluster : IAsyncDisposable
         await leftovers.LoseMemoryAsync();
         await MakeMemoryAsync();
         Containerd.Start();
+        Libvirtd?.Start();
         Etcd?.Start();
         Server.Start();
         Agent.Start();
@@ -219,7 +225,7 @@ internal sealed class LocalCluster : IAsyncDisposable
     public static DateTime Deadline(double seconds) => RealTime.Clock.GetUtcNow().UtcDateTime.AddSeconds(seconds);
 
     public string Logs() =>
-        string.Concat(new[] { Containerd, Server, Agent }.Select(process => $"── {process.Name}\n{process.Log}\n")) + Etcd?.Logs();
+        string.Concat(new[] { Containerd, Server, Agent, Libvirtd }.OfType<RealProcess>().Select(process => $"── {process.Name}\n{process.Log}\n")) + Etcd?.Logs();
 
     /// <summary>An etcd on this cluster's machine, which the server uses from its next start on.</summary>
     public async Task StartEtcdAsync(int members)
@@ -318,6 +324,7 @@ internal sealed class LocalCluster : IAsyncDisposable
               cgroup_parent: {CgroupParent}
               shim_group: {(Options.ShimGroup ? "true" : "false")}
             {(Options.ForeignArchitectures is { } foreign ? $"  foreign_architectures: {(foreign ? "true" : "false")}" : "")}
+            {(Options.Libvirt ? $"libvirt:\n  uri: \"qemu:///system?socket={RunFolder}/libvirt/libvirt-sock\"" : "")}
             {(Options.AgentYaml.Contains("guest:", StringComparison.Ordinal) ? "" : $"guest:\n  directory: {Binaries}/guest")}
             {Options.AgentYaml}
             """);
@@ -339,6 +346,9 @@ internal sealed record LocalClusterOptions
         "etcd" => 3,
         var other => throw new InvalidOperationException($"{StoreVariable}={other}: write embedded or etcd"),
     };
+
+    /// <summary>With a libvirtd, which VMs need.</summary>
+    public bool Libvirt { get; init; }
 
     /// <summary>Of the file system under containerd and the agent; null is that of the machine.</summary>
     public long? NodeDiskBytes { get; init; }

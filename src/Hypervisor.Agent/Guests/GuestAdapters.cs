@@ -129,7 +129,8 @@ internal sealed class GuestDirectory(IVmm vmm, GuestStore store) : IGuestDirecto
             store.ConsoleLogOf(id.Value),
             GuestPlan.MemoryBytes(record.Assignment.Spec))
         {
-            VncSocket = (vmm.Abilities & VmmAbilities.Vnc) != 0 ? Path.Combine(run, GuestMachine.VncName) : null,
+            // What boots our kernel, or one of its own set, has nothing to show there.
+            VncSocket = (vmm.Abilities & VmmAbilities.Vnc) != 0 && record is { Config: null, Kernel: null } ? Path.Combine(run, GuestMachine.VncName) : null,
         };
     }
 

@@ -16,7 +16,16 @@ internal sealed class LibvirtHost : IAsyncDisposable
 
     public string At(string name) => Path.Combine(_folder.FullName, name);
 
-    public LibvirtVmm NewVmm() => LibvirtServices.Create(new LibvirtOptions { Uri = $"qemu:///system?socket={Sockets}/libvirt-sock" }, RealTime.Clock);
+    public LibvirtOptions Options => new() { Uri = $"qemu:///system?socket={Sockets}/libvirt-sock", StateDirectory = At("state") };
+
+    public LibvirtVmm NewVmm() => LibvirtServices.Create(Options, RealTime.Clock);
+
+    /// <summary>What libvirtd and the driver keep of guests, anywhere.</summary>
+    public IReadOnlyList<string> Kept(string uid) =>
+        [.. new[] { At("data"), At("s"), At("state"), At("run") }.Where(Directory.Exists)
+            .SelectMany(folder => Directory.EnumerateFileSystemEntries(folder, $"*{uid}*", SearchOption.AllDirectories))
+            .Concat(Directory.EnumerateFileSystemEntries(At("run")))
+            .Concat(Directory.GetDirectories("/sys/fs/cgroup", $"*{uid}*", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 4, IgnoreInaccessible = true }))];
 
     public async Task StartAsync()
     {

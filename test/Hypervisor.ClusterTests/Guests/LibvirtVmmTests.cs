@@ -1,5 +1,6 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Libvirt;
+using Hypervisor.Agent.Drivers.Libvirt.Interop;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Boot;
 using Hypervisor.Agent.Guests.Channel;
@@ -99,7 +100,66 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
         await _vmm.RemoveAsync(_id, Cancel);
         await _vmm.RemoveAsync(_id, Cancel);
         Assert.Null(await _vmm.GetAsync(_id, Cancel));
-        Assert.Empty(Directory.EnumerateFiles(_host.At("data/etc/qemu"), "*.xml"));
+        Assert.Empty(_host.Kept(_id.Value));
+    }
+
+    /// <summary>Our init is deaf to the power button: it is asked over its channel, and killed when that does not help either.</summary>
+    [Fact]
+    public async Task A_guest_ends_by_itself_or_is_killed_when_it_ignores_its_power_button()
+    {
+        var changes = _vmm.WatchAsync(Cancel).GetAsyncEnumerator(Cancel);
+        var change = changes.MoveNextAsync().AsTask();
+        await _vmm.StartAsync(_machine, Cancel);
+        await CountsPastAsync(0);
+        await _vmm.AskToPowerOffAsync(_id, Cancel);
+        await CountsPastAsync(Counted() + 5);
+        Assert.Equal(VmmState.Running, (await _vmm.GetAsync(_id, Cancel))!.State);
+        await _vmm.KillAsync(_id, Cancel);
+        Assert.False((await _vmm.GetAsync(_id, Cancel))!.PoweredOff);
+
+        ConfigDrive.Write(_host.At("config"), new GuestConfig { Run = 2, Uid = _id.Value, Hostname = "q", Arguments = ["sh", "-c", "exit 3"] }, new SystemRandomSource());
+        await _vmm.StartAsync(_machine, Cancel);
+        await RealTime.UntilAsync("it powers itself off", BareGuest.Boot, async () => await _vmm.GetAsync(_id, Cancel) is { State: VmmState.Stopped, PoweredOff: true });
+        Assert.Equal(3, ConfigDrive.ReadExit(_host.At("config"), 2)!.Code);
+        Assert.True(await change);
+        Assert.Equal(_id, changes.Current);
+        var gone = await Assert.ThrowsAsync<DriverException>(() => _vmm.PauseAsync(_id, Cancel));
+        Assert.Equal("NotRunning", gone.Reason);
+        await _vmm.RemoveAsync(_id, Cancel);
+        Assert.Empty(_host.Kept(_id.Value));
+        await changes.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task Every_kind_of_machine_is_as_libvirts_schema_wants_it_and_a_domain_of_somebody_elses_is_left_alone()
+    {
+        using var connection = new LibvirtConnection(_host.Options, RealTime.Clock);
+        var ofDisk = _machine with
+        {
+            Boot = null,
+            OutputFiles = null,
+            Disks = [.. _machine.Disks, new GuestDisk("seed", _host.At("seed"), DiskFormat.Raw, ReadOnly: true, CdRom: true) { Rate = new IoRate(1 << 20, 100) }],
+        };
+        foreach (var (machine, spec) in new (GuestMachine, MachineSpec?)[]
+        {
+            (_machine with { Nic = new GuestNic("hv-tap0", "02:00:0a:80:00:02", 1450) }, null),
+            (ofDisk, null),
+            (ofDisk, new MachineSpec { Firmware = Firmware.Uefi, CpuModel = "qemu64", Topology = new CpuTopology { Sockets = 1, Cores = 1, Threads = 1 } }),
+        })
+        {
+            var xml = DomainXml.Render(machine with { MadeFrom = new Assignment { Uid = _id.Value, Spec = new InstanceSpec { Machine = spec } } }, _host.Options.FirmwareDirectory);
+            await DefineAsync(connection, xml);
+        }
+
+        Assert.Equal(VmmState.Stopped, Assert.Single(await _vmm.ListAsync(Cancel)).State);
+        await _vmm.RemoveAsync(_id, Cancel);
+        Assert.Empty(await _vmm.ListAsync(Cancel));
+
+        // With our name, even, but without what says that it is ours.
+        var foreign = System.Text.RegularExpressions.Regex.Replace(DomainXml.Render(_machine, _host.Options.FirmwareDirectory), "(?s)<metadata>.*</metadata>", "");
+        await DefineAsync(connection, foreign);
+        Assert.Empty(await _vmm.ListAsync(Cancel));
+        Assert.Null(await _vmm.GetAsync(_id, Cancel));
     }
 
     [Fact]
@@ -161,6 +221,7 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
         Assert.Equal("VmmFailed", refused.Reason);
         Assert.Contains("no-such-file", refused.Message, StringComparison.Ordinal);
         Assert.Empty(await _vmm.ListAsync(Cancel));
+        Assert.Empty(_host.Kept(_id.Value));
     }
 
     [Fact]
@@ -179,10 +240,25 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
         await RealTime.UntilAsync("the firmware speaks", BareGuest.Boot, () => File.Exists(_host.At("console")) && new FileInfo(_host.At("console")).Length > 0);
         Assert.True(File.Exists(machine.VncSocket));
         Assert.True(File.Exists(_host.At("nvram")));
+        await _vmm.KillAsync(_id, Cancel);
 
+        // A start that is refused takes nothing of it along.
+        await Assert.ThrowsAsync<DriverException>(() => _vmm.StartAsync(machine with { Disks = [new GuestDisk("root", _host.At("no-such-file"), DiskFormat.Raw)] }, Cancel));
+        Assert.True(File.Exists(_host.At("nvram")));
+        await _vmm.StartAsync(machine, Cancel);
         await _vmm.RemoveAsync(_id, Cancel);
         Assert.False(File.Exists(_host.At("nvram")));
     }
+
+    private static async Task DefineAsync(LibvirtConnection connection, string xml) => await connection.CallAsync(
+        handle =>
+        {
+            // VIR_DOMAIN_DEFINE_VALIDATE
+            using var domain = NativeMethods.DomainDefine(handle, xml, 1);
+            return domain.IsInvalid ? throw LibvirtException.OfThisThread() : 0;
+        },
+        BareGuest.Boot,
+        Cancel);
 
     private static string RandomUuid() => File.ReadAllText("/proc/sys/kernel/random/uuid").Trim();
 

@@ -8,19 +8,21 @@ using Xunit;
 
 namespace Hypervisor.ClusterTests.Guests;
 
-/// <summary>Protects: the image that runs as a container runs as a microVM, survives what a container survives, and leaves nothing.</summary>
+/// <summary>Protects: the image that runs as a container runs as a microVM and as a VM, survives what a container survives, and leaves nothing.</summary>
 public sealed partial class MicrovmTests(MicrovmTests.Fixture fixture) : IClassFixture<MicrovmTests.Fixture>
 {
     private LocalCluster Cluster => fixture.Cluster;
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    [Fact]
-    public async Task A_microvm_runs_answers_survives_and_disappears()
+    [Theory]
+    [InlineData(InstanceType.Microvm, "qemu")]
+    [InlineData(InstanceType.Vm, "libvirt")]
+    public async Task A_guest_runs_answers_survives_and_disappears(InstanceType type, string driver)
     {
-        await CreateAsync("web", "httpd", "-f", "-v", "-p", "80", "-h", "/var/www");
+        await CreateAsync(type, "web", "httpd", "-f", "-v", "-p", "80", "-h", "/var/www");
         var running = await RunsAsync("web", instance => true);
-        Assert.Equal(("qemu", "tcg"), (running.Status.Driver, running.Status.Accelerator));
+        Assert.Equal((driver, "tcg"), (running.Status.Driver, running.Status.Accelerator));
         Assert.Contains("It runs.", await FetchAsync(running), StringComparison.Ordinal);
         Assert.Equal((5, "web\n"), await ExecAsync("web", "sh", "-c", "hostname; exit 5"));
 
@@ -49,7 +51,7 @@ public sealed partial class MicrovmTests(MicrovmTests.Fixture fixture) : IClassF
     [Fact]
     public async Task How_its_process_ended_and_what_it_wrote_is_known()
     {
-        await CreateAsync("ends", "sh", "-c", "echo out; echo err >&2; exit 3");
+        await CreateAsync(InstanceType.Microvm, "ends", "sh", "-c", "echo out; echo err >&2; exit 3");
         var ended = await Cluster.InstanceAsync("ends", "ends", instance => instance.Status.Exit is not null, seconds: 60);
         var lines = new List<string>();
         using (var logs = Cluster.Compute.StreamLogs(new StreamLogsRequest { Instance = "ends" }, deadline: LocalCluster.Deadline(20)))
@@ -67,13 +69,13 @@ public sealed partial class MicrovmTests(MicrovmTests.Fixture fixture) : IClassF
         Assert.Empty(await new Leftovers(Cluster).ListAsync());
     }
 
-    private async Task CreateAsync(string name, params string[] command) => await Cluster.Compute.CreateInstanceAsync(
+    private async Task CreateAsync(InstanceType type, string name, params string[] command) => await Cluster.Compute.CreateInstanceAsync(
         new CreateInstanceRequest
         {
             Name = name,
             Spec = new InstanceSpec
             {
-                Type = InstanceType.Microvm,
+                Type = type,
                 Image = "busybox",
                 Resources = new Resources { CpuMillicores = 1000, MemoryBytes = 128 << 20 },
                 Process = new ProcessSpec { Command = { command } },
@@ -151,11 +153,11 @@ public sealed partial class MicrovmTests(MicrovmTests.Fixture fixture) : IClassF
 
         public async ValueTask InitializeAsync()
         {
-            Cluster = await LocalCluster.StartAsync();
+            Cluster = await LocalCluster.StartAsync(new LocalClusterOptions { Libvirt = true });
             await Cluster.ImportBusyboxAsync();
-            await RealTime.UntilAsync("the node runs microVMs", TimeSpan.FromSeconds(60), async () =>
+            await RealTime.UntilAsync("the node runs microVMs and VMs", TimeSpan.FromSeconds(60), async () =>
                 (await Cluster.Nodes.ListNodesAsync(new ListNodesRequest(), deadline: LocalCluster.Deadline(5)))
-                    .Nodes.Any(node => node.Status.Inventory.Runtimes.Any(runtime => runtime is { Type: InstanceType.Microvm, Available: true })));
+                    .Nodes.Any(node => node.Status.Inventory.Runtimes.Count(runtime => runtime is { Type: InstanceType.Microvm or InstanceType.Vm, Available: true }) == 2));
         }
 
         public ValueTask DisposeAsync() => Cluster.DisposeAsync();

@@ -172,7 +172,7 @@ internal static class DomainXml
             throw Invalid($"spec.machine.cpu_model: \"{asked}\" is no CPU model; leave it empty, or choose one of qemu-system-x86_64 -cpu help");
         }
 
-        if (machine.MadeFrom.Spec.Machine?.Topology is { } topology)
+        if (machine.MadeFrom.Spec.Machine?.Topology is { Sockets: > 0, Cores: > 0, Threads: > 0 } topology)
         {
             Element(xml, "topology", ("sockets", Number(topology.Sockets)), ("cores", Number(topology.Cores)), ("threads", Number(topology.Threads)));
         }

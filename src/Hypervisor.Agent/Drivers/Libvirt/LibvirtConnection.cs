@@ -9,34 +9,37 @@ namespace Hypervisor.Agent.Drivers.Libvirt;
 /// <summary>The connection to libvirtd: opened when it is needed, again with growing pauses after it was lost.</summary>
 internal sealed class LibvirtConnection(LibvirtOptions options, TimeProvider time) : IDisposable
 {
-    private readonly LibvirtThreads _threads = new(time);
+    private readonly LibvirtThreads _threads = new(LibvirtLimits.Calls, time);
+    private readonly LibvirtThreads _transfers = new(LibvirtLimits.Transfers, time);
     private readonly SemaphoreSlim _opening = new(1, 1);
     private Open? _open;
     private TimeSpan _pause = LibvirtLimits.FirstRetry;
-    private DateTimeOffset _notBefore = DateTimeOffset.MinValue;
-    private string _lastFailure = "";
+    private long _failedAt;
+    private string? _lastFailure;
 
     /// <summary>A call that libvirtd answers.</summary>
     /// <exception cref="DriverException">RuntimeUnavailable: there is no connection, or no answer in time.</exception>
     /// <exception cref="LibvirtException">libvirt refused.</exception>
-    public async Task<T> CallAsync<T>(Func<ConnectionHandle, T> call, TimeSpan deadline, CancellationToken cancellationToken)
-    {
-        var open = await OpenAsync(cancellationToken);
-        try
-        {
-            return await _threads.RunAsync(() => call(open.Handle), deadline, cancellationToken);
-        }
-        catch (LibvirtException failure) when (NativeMethods.ConnectIsAlive(open.Handle) != 1)
-        {
-            Lose(open);
-            throw new DriverException(GuestLimits.Unavailable, $"the connection to libvirtd was lost: {failure.Message}", permanent: false, failure);
-        }
-    }
+    public Task<T> CallAsync<T>(Func<ConnectionHandle, T> call, TimeSpan deadline, CancellationToken cancellationToken) =>
+        CallAsync(_threads, call, deadline, cancellationToken);
 
-    /// <summary>Domains that may have changed; ends with an exception when the connection is lost.</summary>
+    /// <summary>Likewise one that writes or reads the memory of a guest.</summary>
+    /// <exception cref="DriverException">RuntimeUnavailable: there is no connection, or no answer in time.</exception>
+    /// <exception cref="LibvirtException">libvirt refused.</exception>
+    public Task<T> TransferAsync<T>(Func<ConnectionHandle, T> call, CancellationToken cancellationToken) =>
+        CallAsync(_transfers, call, LibvirtLimits.Transfer, cancellationToken);
+
+    /// <summary>Domains that may have changed, at first all of ours; ends with an exception when the connection is lost.</summary>
     public async IAsyncEnumerable<InstanceId> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var open = await OpenAsync(cancellationToken);
+
+        // What happened while nobody listened is found by looking.
+        foreach (var domain in await CallAsync(LibvirtDomains.List, LibvirtLimits.Query, cancellationToken))
+        {
+            yield return new InstanceId(domain.Uid);
+        }
+
         await foreach (var id in open.Changes.Reader.ReadAllAsync(cancellationToken))
         {
             yield return id;
@@ -53,9 +56,25 @@ internal sealed class LibvirtConnection(LibvirtOptions options, TimeProvider tim
         }
 
         _opening.Dispose();
+        _threads.Dispose();
+        _transfers.Dispose();
     }
 
     private static DriverException Unavailable(string why, Exception? cause = null) => new(GuestLimits.Unavailable, why, permanent: false, cause);
+
+    private async Task<T> CallAsync<T>(LibvirtThreads threads, Func<ConnectionHandle, T> call, TimeSpan deadline, CancellationToken cancellationToken)
+    {
+        var open = await OpenAsync(cancellationToken);
+        try
+        {
+            return await threads.RunAsync(() => call(open.Handle), deadline, cancellationToken);
+        }
+        catch (LibvirtException failure) when (NativeMethods.ConnectIsAlive(open.Handle) != 1)
+        {
+            Lose(open);
+            throw new DriverException(GuestLimits.Unavailable, $"the connection to libvirtd was lost: {failure.Message}", permanent: false, failure);
+        }
+    }
 
     private async Task<Open> OpenAsync(CancellationToken cancellationToken)
     {
@@ -72,21 +91,22 @@ internal sealed class LibvirtConnection(LibvirtOptions options, TimeProvider tim
                 Lose(lost);
             }
 
-            if (time.GetUtcNow() < _notBefore)
-            {
-                throw Unavailable(_lastFailure);
-            }
-
             if (!File.Exists(options.Socket))
             {
-                throw Failed(new FileNotFoundException($"nothing listens at {options.Socket}; start libvirtd, or correct libvirt.uri"));
+                // Found out without asking anybody: nothing to wait for.
+                throw Unavailable($"nothing listens at {options.Socket}; apt-get install libvirt-daemon-system and start libvirtd, or correct libvirt.uri");
+            }
+
+            if (_lastFailure is { } failed && time.GetElapsedTime(_failedAt) < _pause)
+            {
+                throw Unavailable(failed);
             }
 
             try
             {
                 LibvirtEvents.EnsureStarted();
                 var opened = await _threads.RunAsync(Connect, LibvirtLimits.Open, cancellationToken);
-                (_open, _pause) = (opened, LibvirtLimits.FirstRetry);
+                (_open, _pause, _lastFailure) = (opened, LibvirtLimits.FirstRetry, null);
                 return opened;
             }
             catch (DllNotFoundException missing)
@@ -106,9 +126,8 @@ internal sealed class LibvirtConnection(LibvirtOptions options, TimeProvider tim
 
     private DriverException Failed(Exception failure)
     {
-        _notBefore = time.GetUtcNow() + _pause;
-        _pause = _pause * 2 < LibvirtLimits.LongestRetry ? _pause * 2 : LibvirtLimits.LongestRetry;
-        _lastFailure = $"libvirtd cannot be reached: {failure.Message}";
+        _pause = _lastFailure is null ? LibvirtLimits.FirstRetry : _pause * 2 < LibvirtLimits.LongestRetry ? _pause * 2 : LibvirtLimits.LongestRetry;
+        (_failedAt, _lastFailure) = (time.GetTimestamp(), $"libvirtd cannot be reached: {failure.Message}");
         return Unavailable(_lastFailure, failure);
     }
 

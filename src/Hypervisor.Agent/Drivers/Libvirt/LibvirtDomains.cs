@@ -29,6 +29,12 @@ internal static unsafe partial class LibvirtDomains
     /// <summary>VIR_TYPED_PARAM_STRING.</summary>
     private const int StringType = 7;
 
+    /// <summary>VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT.</summary>
+    private const uint WithoutWaiting = 1 << 29;
+
+    /// <summary>VIR_DOMAIN_METADATA_ELEMENT.</summary>
+    private const int MetadataElement = 2;
+
     /// <summary>STATE, CPU_TOTAL, BALLOON, INTERFACE and BLOCK of virDomainStatsTypes.</summary>
     private const uint Groups = 1 | 2 | 4 | 16 | 32;
 
@@ -48,7 +54,7 @@ internal static unsafe partial class LibvirtDomains
             for (var index = 0; index < count; index++)
             {
                 using var domain = new DomainHandle(domains[index]);
-                if (found.Count < LibvirtLimits.Domains && UidOf(domains[index]) is { } uid && StateOf(domain, uid) is { } state)
+                if (UidOf(domain) is { } uid && HasOurMetadata(domain) && StateOf(domain, uid) is { } state)
                 {
                     found.Add(state);
                 }
@@ -65,21 +71,68 @@ internal static unsafe partial class LibvirtDomains
     /// <summary>Null when there is none of ours.</summary>
     public static DomainState? Find(ConnectionHandle connection, string uid)
     {
-        using var domain = NativeMethods.DomainLookup(connection, uid);
-        return !domain.IsInvalid ? StateOf(domain, uid)
-            : LibvirtException.OfThisThread() is { NoDomain: false } refusal ? throw refusal : null;
+        using var domain = Lookup(connection, uid);
+        return domain is not null && HasOurMetadata(domain) ? StateOf(domain, uid) : null;
+    }
+
+    /// <summary>Null when there is none, or it is somebody else's.</summary>
+    public static DomainHandle? Lookup(ConnectionHandle connection, string uid)
+    {
+        var domain = NativeMethods.DomainLookup(connection, uid);
+        if (domain.IsInvalid)
+        {
+            return LibvirtException.OfThisThread() is { NoDomain: false } refusal ? throw refusal : null;
+        }
+
+        if (UidOf(domain) == uid)
+        {
+            return domain;
+        }
+
+        domain.Dispose();
+        return null;
     }
 
     public static InstanceStats Measure(DomainHandle domain, DateTimeOffset now)
     {
-        var stats = new InstanceStats { SampledAt = Timestamp.FromDateTimeOffset(now), Network = new NetworkStats(), Block = new BlockStats() };
+        var stats = new InstanceStats { SampledAt = Timestamp.FromDateTimeOffset(now), Block = new BlockStats() };
+        foreach (var (name, value, text) in Statistics(domain))
+        {
+            if (value is { } number)
+            {
+                Add(stats, name, number);
+            }
+            else if (InterfaceName().IsMatch(name) && TapCounters.Read(text) is { } counters)
+            {
+                // libvirt counts on the host's side of a tap that it does not manage: what the guest sends is received there.
+                stats.Network = counters;
+            }
+        }
+
+        return stats;
+    }
+
+    /// <summary>What its definition calls its disks.</summary>
+    public static IReadOnlyList<string> Targets(DomainHandle domain) =>
+        [.. Statistics(domain).Where(parameter => BlockName().IsMatch(parameter.Name)).Select(parameter => parameter.Text)];
+
+    [GeneratedRegex(@"^block\.[0-9]+\.name$")]
+    private static partial Regex BlockName();
+
+    [GeneratedRegex(@"^net\.[0-9]+\.name$")]
+    private static partial Regex InterfaceName();
+
+    /// <summary>Of a QEMU that does not answer, only what libvirtd knows by itself.</summary>
+    private static List<(string Name, long? Number, string Text)> Statistics(DomainHandle domain)
+    {
         var list = stackalloc nint[] { domain.DangerousGetHandle(), 0 };
         StatsRecord** records;
-        if (NativeMethods.DomainListGetStats(list, Groups, &records, 0) < 0)
+        if (NativeMethods.DomainListGetStats(list, Groups, &records, WithoutWaiting) < 0)
         {
             throw LibvirtException.OfThisThread();
         }
 
+        var parameters = new List<(string, long?, string)>();
         try
         {
             for (var record = records; *record is not null; record++)
@@ -87,10 +140,8 @@ internal static unsafe partial class LibvirtDomains
                 for (var index = 0; index < (*record)->Count; index++)
                 {
                     var parameter = (*record)->Parameters[index];
-                    if (parameter.Number is { } number)
-                    {
-                        Add(stats, parameter.Text(), number);
-                    }
+                    var text = parameter.Type == StringType ? Marshal.PtrToStringUTF8((nint)parameter.Value) : null;
+                    parameters.Add((parameter.Text(), parameter.Number, text ?? ""));
                 }
             }
         }
@@ -99,43 +150,10 @@ internal static unsafe partial class LibvirtDomains
             NativeMethods.StatsRecordListFree(records);
         }
 
-        return stats;
+        return parameters;
     }
 
-    /// <summary>What its definition calls its disks.</summary>
-    public static IReadOnlyList<string> Targets(DomainHandle domain)
-    {
-        var list = stackalloc nint[] { domain.DangerousGetHandle(), 0 };
-        StatsRecord** records;
-        if (NativeMethods.DomainListGetStats(list, Groups, &records, 0) < 0)
-        {
-            throw LibvirtException.OfThisThread();
-        }
-
-        var targets = new List<string>();
-        try
-        {
-            for (var index = 0; index < (*records)->Count; index++)
-            {
-                var parameter = (*records)->Parameters[index];
-                if (BlockName().IsMatch(parameter.Text()) && parameter.Type == StringType)
-                {
-                    targets.Add(Marshal.PtrToStringUTF8((nint)parameter.Value) ?? "");
-                }
-            }
-        }
-        finally
-        {
-            NativeMethods.StatsRecordListFree(records);
-        }
-
-        return targets;
-    }
-
-    [GeneratedRegex(@"^block\.[0-9]+\.name$")]
-    private static partial Regex BlockName();
-
-    /// <summary>Numbers are summed over devices: "net.0.rx.bytes", "block.1.rd.bytes". Sizes are in KiB, times in nanoseconds.</summary>
+    /// <summary>Numbers are summed over devices: "block.0.rd.bytes", "block.1.rd.bytes". Sizes are in KiB, times in nanoseconds.</summary>
     private static void Add(InstanceStats stats, string name, long number)
     {
         switch (name)
@@ -149,9 +167,6 @@ internal static unsafe partial class LibvirtDomains
             case "balloon.rss":
                 stats.MemoryBytes = number << 10;
                 break;
-            case var _ when name.StartsWith("net.", StringComparison.Ordinal):
-                AddNetwork(stats.Network, name[(name.IndexOf('.', 4) + 1)..], number);
-                break;
             case var _ when name.StartsWith("block.", StringComparison.Ordinal) && name.EndsWith(".rd.bytes", StringComparison.Ordinal):
                 stats.Block.ReadBytes += number;
                 break;
@@ -161,36 +176,30 @@ internal static unsafe partial class LibvirtDomains
         }
     }
 
-    private static void AddNetwork(NetworkStats stats, string counter, long number)
-    {
-        switch (counter)
-        {
-            case "rx.bytes":
-                stats.ReceivedBytes += number;
-                break;
-            case "tx.bytes":
-                stats.SentBytes += number;
-                break;
-            case "rx.pkts":
-                stats.ReceivedPackets += number;
-                break;
-            case "tx.pkts":
-                stats.SentPackets += number;
-                break;
-        }
-    }
-
     /// <summary>Null for a domain of somebody else: its name is not made of its UUID as ours are.</summary>
-    private static string? UidOf(nint domain)
+    private static string? UidOf(DomainHandle domain)
     {
         var buffer = stackalloc byte[UuidBuffer];
-        if (NativeMethods.DomainGetUuid(domain, buffer) < 0)
+        if (NativeMethods.DomainGetUuid(domain.DangerousGetHandle(), buffer) < 0)
         {
             throw LibvirtException.OfThisThread();
         }
 
         var uid = Encoding.ASCII.GetString(buffer, UuidBuffer - 1);
-        return Marshal.PtrToStringUTF8(NativeMethods.DomainGetName(domain)) == DomainXml.NameOf(uid) ? uid : null;
+        return Marshal.PtrToStringUTF8(NativeMethods.DomainGetName(domain.DangerousGetHandle())) == DomainXml.NameOf(uid) ? uid : null;
+    }
+
+    /// <summary>False as well for one that went away meanwhile.</summary>
+    private static bool HasOurMetadata(DomainHandle domain)
+    {
+        var text = NativeMethods.DomainGetMetadata(domain, MetadataElement, DomainXml.Namespace, 0);
+        if (text is null)
+        {
+            return LibvirtException.OfThisThread() is { NoDomain: false, NoMetadata: false } refusal ? throw refusal : false;
+        }
+
+        NativeMethods.Free(text);
+        return true;
     }
 
     /// <summary>Null when it went away meanwhile.</summary>

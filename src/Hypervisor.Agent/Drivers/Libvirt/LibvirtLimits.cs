@@ -6,11 +6,11 @@ internal static class LibvirtLimits
     /// <summary>Calls under way at once, each on a thread: libvirtd itself has twenty workers, and a mute one must not cost more threads than these.</summary>
     public const int Calls = 8;
 
+    /// <summary>Of those that write or read the memory of a guest, which take long: they share one disk, and must not keep questions waiting.</summary>
+    public const int Transfers = 4;
+
     /// <summary>Of those threads, in bytes: libvirt's own calls need some ten KiB.</summary>
     public const int StackBytes = 512 * 1024;
-
-    /// <summary>Domains that are looked at in one list: more than run on any node.</summary>
-    public const int Domains = 4096;
 
     /// <summary>A question. One that takes longer is not answered: libvirtd is stopped, or waits for a QEMU that is.</summary>
     public static readonly TimeSpan Query = TimeSpan.FromSeconds(5);

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Protocol;
@@ -7,9 +8,30 @@ namespace Hypervisor.Agent.Drivers.Libvirt;
 /// <summary>
 /// The QEMU processes behind libvirt's domains, from /proc: a machine runs as long as its process does, whether or not libvirtd answers.
 /// </summary>
-internal static class LibvirtProcesses
+/// <remarks>Looking through all processes of a node takes some milliseconds, so what was found is kept and looked at first.</remarks>
+internal sealed class LibvirtProcesses
 {
     private const string NameOption = "-name";
+
+    private readonly ConcurrentDictionary<string, ProcessMark> _known = new(StringComparer.Ordinal);
+
+    /// <summary>Null when there is none.</summary>
+    public ProcessMark? Find(InstanceId id)
+    {
+        if (_known.TryGetValue(id.Value, out var known))
+        {
+            if (GuestProcess.IsRunning(known, line => IsOf(id.Value, line)))
+            {
+                return known;
+            }
+
+            _known.TryRemove(id.Value, out _);
+        }
+
+        return Of(id) is { } mark ? _known[id.Value] = mark : null;
+    }
+
+    public void Forget(InstanceId id) => _known.TryRemove(id.Value, out _);
 
     /// <summary>By the id of their guests.</summary>
     public static IReadOnlyDictionary<string, ProcessMark> All()

@@ -7,7 +7,8 @@ namespace Hypervisor.Agent.Drivers.Libvirt;
 internal static class LibvirtServices
 {
     /// <summary>As an <see cref="IVmm"/>. Needs a clock; loads libvirt when its socket is there and it is first used.</summary>
-    public static LibvirtVmm Create(LibvirtOptions options, TimeProvider time) => new(options, new LibvirtConnection(options, time), time);
+    public static LibvirtVmm Create(LibvirtOptions options, TimeProvider time) =>
+        new(options, new LibvirtConnection(options, time), new LibvirtRecords(options.StateDirectory), time);
 
     /// <summary>The driver of VMs. Needs <see cref="GuestServices.AddGuests"/>.</summary>
     public static IServiceCollection AddVms(this IServiceCollection services, AgentConfiguration configuration) => services
@@ -16,5 +17,7 @@ internal static class LibvirtServices
             configuration,
             "vm",
             "v",
-            Create(new LibvirtOptions { Uri = configuration.LibvirtUri }, provider.GetRequiredService<TimeProvider>())));
+            Create(
+                new LibvirtOptions { Uri = configuration.LibvirtUri, StateDirectory = Path.Combine(configuration.DataDirectory, "libvirt") },
+                provider.GetRequiredService<TimeProvider>())));
 }

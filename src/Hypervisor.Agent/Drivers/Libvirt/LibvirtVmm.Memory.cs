@@ -19,14 +19,13 @@ internal sealed partial class LibvirtVmm
         File.Delete(temporary);
         try
         {
-            await AskAsync(
+            await connection.TransferAsync(
                 handle =>
                 {
-                    using var domain = Checked(NativeMethods.DomainLookup(handle, id.Value));
+                    using var domain = LibvirtDomains.Lookup(handle, id.Value) ?? throw NotRunning(id);
                     var snapshot = NativeMethods.DomainSnapshot(domain, DomainXml.RenderSave(temporary, LibvirtDomains.Targets(domain)), SnapshotForgotten);
                     return snapshot == 0 ? throw LibvirtException.OfThisThread() : NativeMethods.DomainSnapshotFree(snapshot);
                 },
-                LibvirtLimits.Transfer,
                 cancellationToken);
             File.SetUnixFileMode(temporary, UnixFileMode.UserRead | UnixFileMode.UserWrite);
             using (var file = File.OpenHandle(temporary, access: FileAccess.ReadWrite))
@@ -47,5 +46,12 @@ internal sealed partial class LibvirtVmm
             File.Delete(temporary);
             throw;
         }
+    }
+
+    /// <summary>With the machine's present definition: the one that was saved with the memory is of an earlier epoch.</summary>
+    private static int Restore(ConnectionHandle handle, string xml, string memory, bool stayPaused)
+    {
+        using var domain = Checked(NativeMethods.DomainDefine(handle, xml, DefineValidate));
+        return Checked(NativeMethods.DomainRestore(handle, memory, xml, stayPaused ? SavePaused : SaveRunning));
     }
 }

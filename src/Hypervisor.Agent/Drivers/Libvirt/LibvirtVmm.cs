@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Hypervisor.Agent.Drivers.Libvirt.Interop;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Protocol;
@@ -7,16 +8,27 @@ namespace Hypervisor.Agent.Drivers.Libvirt;
 
 /// <summary>VMs through libvirt: a persistent domain per guest, which outlives the agent and libvirtd.</summary>
 /// <remarks>
-/// What runs is known twice: from libvirtd, and from the processes of the node. libvirtd tells states; a process without an answer is
-/// a machine of which nothing more is known, never one that is not there.
+/// Which guests there are and in which state says libvirtd. One that does not answer is never taken for one without guests; only a guest that
+/// is to be ended is ended without it, by its process.
 /// </remarks>
-internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnection connection, TimeProvider time) : IVmm, IDisposable
+internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnection connection, LibvirtRecords records, TimeProvider time) : IVmm, IDisposable
 {
     private const uint DefineValidate = 1;
     private const uint ShutdownByPowerButton = 1;
 
-    /// <summary>MANAGED_SAVE, SNAPSHOTS_METADATA, NVRAM and CHECKPOINTS_METADATA.</summary>
-    private const uint UndefineEverything = 1 | 2 | 4 | 16;
+    /// <summary>MANAGED_SAVE, SNAPSHOTS_METADATA and CHECKPOINTS_METADATA of virDomainUndefineFlagsValues.</summary>
+    private const uint UndefineEverything = 1 | 2 | 16;
+
+    private const uint UndefineNvram = 4;
+    private const uint KeepNvram = 8;
+
+    private readonly LibvirtProcesses _processes = new();
+
+    /// <summary>
+    /// Guests whose start was given up without an answer: a libvirtd that was stopped carries it out when it goes on. Whoever asked was told that
+    /// it failed, so what then runs is ended as soon as it is seen.
+    /// </summary>
+    private readonly ConcurrentDictionary<string, bool> _givenUp = new(StringComparer.Ordinal);
 
     public InstanceType Type => InstanceType.Vm;
 
@@ -43,27 +55,30 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
 
     public async Task<IReadOnlyList<VmmGuest>> ListAsync(CancellationToken cancellationToken)
     {
-        var processes = LibvirtProcesses.All();
-        if (processes.Count == 0 && !File.Exists(options.Socket))
+        if (!File.Exists(options.Socket) && !records.Any)
         {
-            // No libvirtd, and no process that one could have left.
             return [];
         }
 
-        var domains = await AskAsync(handle => LibvirtDomains.List(handle), LibvirtLimits.Query, cancellationToken);
-        return [.. domains.Select(domain => Describe(domain, processes.TryGetValue(domain.Uid, out var mark) ? mark : null))];
+        var domains = await AskAsync(LibvirtDomains.List, LibvirtLimits.Query, cancellationToken);
+        var guests = new List<VmmGuest>(domains.Count);
+        foreach (var domain in domains)
+        {
+            guests.Add(Describe(await WithoutGivenUpAsync(domain, cancellationToken)));
+        }
+
+        return guests;
     }
 
     public async Task<VmmGuest?> GetAsync(InstanceId id, CancellationToken cancellationToken)
     {
-        var process = LibvirtProcesses.Of(id);
-        if (process is null && !File.Exists(options.Socket))
+        if (!File.Exists(options.Socket) && !records.Has(id))
         {
             return null;
         }
 
         return await AskAsync(handle => LibvirtDomains.Find(handle, id.Value), LibvirtLimits.Query, cancellationToken) is { } domain
-            ? Describe(domain, process)
+            ? Describe(await WithoutGivenUpAsync(domain, cancellationToken))
             : null;
     }
 
@@ -75,23 +90,28 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
         }
 
         var xml = DomainXml.Render(machine, options.FirmwareDirectory);
+        records.Add(machine.Id);
+        _givenUp.TryRemove(machine.Id.Value, out _);
         try
         {
-            await AskAsync(
-                handle =>
-                {
-                    using var domain = Checked(NativeMethods.DomainDefine(handle, xml, DefineValidate));
-                    return machine.RestoreFrom is { } memory
-                        ? Checked(NativeMethods.DomainRestore(handle, memory, null, machine.StayPaused ? SavePaused : SaveRunning))
-                        : Checked(NativeMethods.DomainCreate(domain, 0));
-                },
-                machine.RestoreFrom is null ? LibvirtLimits.Change : LibvirtLimits.Transfer,
-                cancellationToken);
+            if (machine.RestoreFrom is { } memory)
+            {
+                await connection.TransferAsync(handle => Restore(handle, xml, memory, machine.StayPaused), cancellationToken);
+            }
+            else
+            {
+                await AskAsync(handle => Start(handle, xml), LibvirtLimits.Change, cancellationToken);
+            }
+        }
+        catch (DriverException mute) when (mute.Reason == GuestLimits.Unavailable)
+        {
+            _givenUp[machine.Id.Value] = true;
+            throw;
         }
         catch (LibvirtException refusal)
         {
-            // What is left of it would be taken for a guest.
-            await RemoveAsync(machine.Id, CancellationToken.None);
+            // What is left of it would be taken for a guest. What its firmware was told is not of this attempt.
+            await UndefineAsync(machine.Id, KeepNvram, CancellationToken.None);
             throw refusal.IsOfDefinition
                 ? new DriverException("GuestInvalid", $"libvirt refuses the guest: {refusal.Message}", permanent: true, refusal)
                 : Failed("start the guest", refusal);
@@ -105,27 +125,17 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
     {
         try
         {
-            await AskAsync(
-                handle =>
-                {
-                    using var domain = NativeMethods.DomainLookup(handle, id.Value);
-                    return domain.IsInvalid ? Absent() : Unless(NativeMethods.DomainDestroy(domain, 0), refusal => refusal.NotRunning || refusal.NoDomain);
-                },
-                LibvirtLimits.Change,
-                cancellationToken);
+            await DestroyAsync(id.Value, cancellationToken);
         }
-        catch (DriverException mute) when (mute.Reason == GuestLimits.Unavailable)
+        catch (DriverException)
         {
-            // Whoever has to end a machine need not wait for libvirtd, which finds out by itself.
-        }
-        catch (LibvirtException refusal)
-        {
-            throw Failed("end the guest", refusal);
+            // Whoever has to end a machine need not wait for a libvirtd that is mute or refuses: it finds out by itself.
         }
 
-        if (LibvirtProcesses.Of(id) is { } process)
+        if (_processes.Find(id) is { } process)
         {
             await GuestProcess.KillAsync(process, line => LibvirtProcesses.IsOf(id.Value, line), time, cancellationToken);
+            _processes.Forget(id);
         }
     }
 
@@ -142,7 +152,7 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
             return await AskAsync(
                 handle =>
                 {
-                    using var domain = Checked(NativeMethods.DomainLookup(handle, id.Value));
+                    using var domain = LibvirtDomains.Lookup(handle, id.Value) ?? throw NotRunning(id);
                     return LibvirtDomains.Measure(domain, time.GetUtcNow());
                 },
                 LibvirtLimits.Query,
@@ -157,27 +167,12 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
     public async Task RemoveAsync(InstanceId id, CancellationToken cancellationToken)
     {
         await KillAsync(id, cancellationToken);
-        if (!File.Exists(options.Socket) && LibvirtProcesses.Of(id) is null)
+        if (!File.Exists(options.Socket) && !records.Has(id))
         {
-            // A definition without a libvirtd is found when there is one again, and removed then.
             return;
         }
 
-        try
-        {
-            await AskAsync(
-                handle =>
-                {
-                    using var domain = NativeMethods.DomainLookup(handle, id.Value);
-                    return domain.IsInvalid ? Absent() : Unless(NativeMethods.DomainUndefine(domain, UndefineEverything), refusal => refusal.NoDomain);
-                },
-                LibvirtLimits.Change,
-                cancellationToken);
-        }
-        catch (LibvirtException refusal)
-        {
-            throw Failed("remove the guest", refusal);
-        }
+        await UndefineAsync(id, UndefineNvram, cancellationToken);
     }
 
     public IAsyncEnumerable<InstanceId> WatchAsync(CancellationToken cancellationToken) => connection.WatchAsync(cancellationToken);
@@ -191,24 +186,87 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
         return version;
     }
 
+    private static int Start(ConnectionHandle handle, string xml)
+    {
+        using var domain = Checked(NativeMethods.DomainDefine(handle, xml, DefineValidate));
+        return Checked(NativeMethods.DomainCreate(domain, 0));
+    }
+
     private static int Checked(int result) => result < 0 ? throw LibvirtException.OfThisThread() : result;
 
     private static DomainHandle Checked(DomainHandle domain) => domain.IsInvalid ? throw LibvirtException.OfThisThread() : domain;
 
     private static int Unless(int result, Func<LibvirtException, bool> expected) =>
-        result >= 0 || (LibvirtException.OfThisThread() is var refusal && expected(refusal)) ? 0 : throw LibvirtException.OfThisThread();
-
-    /// <summary>Nothing to do, when that is what libvirt says.</summary>
-    private static int Absent() => LibvirtException.OfThisThread() is { NoDomain: false } other ? throw other : 0;
+        result >= 0 || (LibvirtException.OfThisThread() is var refusal && expected(refusal)) ? 0 : throw refusal;
 
     private static DriverException NotRunning(InstanceId id) => new("NotRunning", $"the VM {id} does not run; start the instance first", permanent: false);
 
     private static DriverException Failed(string what, LibvirtException refusal) =>
         new(GuestLimits.VmmFailed, $"libvirt could not {what}: {refusal.Message}", permanent: false, refusal);
 
-    private VmmGuest Describe(DomainState domain, ProcessMark? process) => domain.State == VmmState.Stopped || process is not { } mark
-        ? new VmmGuest(new InstanceId(domain.Uid), domain.State) { PoweredOff = domain.PoweredOff }
-        : new VmmGuest(new InstanceId(domain.Uid), domain.State, mark.Id, GuestProcess.StartedAt(mark, time));
+    private VmmGuest Describe(DomainState domain)
+    {
+        var id = new InstanceId(domain.Uid);
+        return domain.State != VmmState.Stopped && _processes.Find(id) is { } process
+            ? new VmmGuest(id, domain.State, process.Id, GuestProcess.StartedAt(process, time))
+            : new VmmGuest(id, domain.State) { PoweredOff = domain.PoweredOff };
+    }
+
+    /// <summary>The domain as it is, or as it is after what nobody waits for any more was ended.</summary>
+    private async Task<DomainState> WithoutGivenUpAsync(DomainState domain, CancellationToken cancellationToken)
+    {
+        if (domain.State == VmmState.Stopped || !_givenUp.ContainsKey(domain.Uid))
+        {
+            return domain;
+        }
+
+        await DestroyAsync(domain.Uid, cancellationToken);
+        return domain with { State = VmmState.Stopped, PoweredOff = false };
+    }
+
+    private async Task DestroyAsync(string uid, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await AskAsync(
+                handle =>
+                {
+                    using var domain = LibvirtDomains.Lookup(handle, uid);
+                    return domain is null ? 0 : Unless(NativeMethods.DomainDestroy(domain, 0), refusal => refusal.NotRunning || refusal.NoDomain);
+                },
+                LibvirtLimits.Change,
+                cancellationToken);
+        }
+        catch (LibvirtException refusal)
+        {
+            throw Failed("end the guest", refusal);
+        }
+    }
+
+    /// <summary>With all that libvirtd keeps of it.</summary>
+    /// <param name="nvram">What becomes of its firmware's variables.</param>
+    private async Task UndefineAsync(InstanceId id, uint nvram, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await AskAsync(
+                handle =>
+                {
+                    using var domain = LibvirtDomains.Lookup(handle, id.Value);
+                    return domain is null ? 0 : Unless(NativeMethods.DomainUndefine(domain, UndefineEverything | nvram), refusal => refusal.NoDomain);
+                },
+                LibvirtLimits.Change,
+                cancellationToken);
+        }
+        catch (LibvirtException refusal)
+        {
+            throw Failed("remove the guest", refusal);
+        }
+
+        LibvirtLogs.Remove(options.Socket, id.Value);
+        _processes.Forget(id);
+        records.Remove(id);
+    }
 
     private Task<T> AskAsync<T>(Func<ConnectionHandle, T> call, TimeSpan deadline, CancellationToken cancellationToken) =>
         connection.CallAsync(call, deadline, cancellationToken);
@@ -220,7 +278,7 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
             await AskAsync(
                 handle =>
                 {
-                    using var domain = Checked(NativeMethods.DomainLookup(handle, id.Value));
+                    using var domain = LibvirtDomains.Lookup(handle, id.Value) ?? throw NotRunning(id);
                     return Checked(change(domain));
                 },
                 LibvirtLimits.Change,

@@ -14,13 +14,25 @@ internal static unsafe class LibvirtEvents
     private const int TickMilliseconds = 1000;
 
     private static readonly ConcurrentDictionary<nint, ILibvirtListener> _listeners = new();
-    private static readonly Lazy<bool> _started = new(Start);
+    private static readonly Lock Gate = new();
+    private static bool _started;
     private static long _last;
 
     /// <summary>Before the first connection is opened.</summary>
     /// <exception cref="DllNotFoundException">libvirt is not installed.</exception>
     /// <exception cref="LibvirtException">It cannot be initialised.</exception>
-    public static void EnsureStarted() => _ = _started.Value;
+    public static void EnsureStarted()
+    {
+        lock (Gate)
+        {
+            if (!_started)
+            {
+                // Tried again after a failure: the library may be installed while the agent runs.
+                Start();
+                _started = true;
+            }
+        }
+    }
 
     /// <returns>What <see cref="Forget"/> takes.</returns>
     public static (nint Listener, int Callback) Listen(ConnectionHandle connection, ILibvirtListener listener)
@@ -57,7 +69,7 @@ internal static unsafe class LibvirtEvents
         _ = NativeMethods.ConnectUnregisterClose(connection, &Closed);
     }
 
-    private static bool Start()
+    private static void Start()
     {
         if (NativeMethods.Initialize() < 0)
         {
@@ -72,7 +84,6 @@ internal static unsafe class LibvirtEvents
         }
 
         new Thread(Run, LibvirtLimits.StackBytes) { IsBackground = true, Name = "libvirt events" }.Start();
-        return true;
     }
 
     private static void Run()

@@ -10,6 +10,8 @@ internal sealed class LibvirtException(int code, string message) : Exception(mes
 
     public bool NoDomain => code == 42;
 
+    public bool NoMetadata => code == 80;
+
     /// <summary>Not in a state in which it could be: it does not run.</summary>
     public bool NotRunning => code == 55;
 

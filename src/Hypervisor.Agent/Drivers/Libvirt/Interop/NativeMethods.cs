@@ -77,6 +77,9 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library, EntryPoint = "virDomainGetUUIDString")]
     public static partial int DomainGetUuid(nint domain, byte* buffer);
 
+    [LibraryImport(Library, EntryPoint = "virDomainGetMetadata", StringMarshalling = StringMarshalling.Utf8)]
+    public static partial void* DomainGetMetadata(DomainHandle domain, int type, string uri, uint flags);
+
     [LibraryImport(Library, EntryPoint = "virDomainGetState")]
     public static partial int DomainGetState(DomainHandle domain, int* state, int* reason, uint flags);
 
