@@ -14,6 +14,7 @@ mkdir -p "$tree/bin"
 dotnet publish src/Hypervisor.Server -c Release -r "$rid" -v q -o "$staging/Server" --self-contained true -p:PublishSingleFile=true -p:PublishReadyToRun=true
 install -m 755 "$staging/Server/hypervisor-server" bin/hypervisor-agent bin/hypervisor-ctl "$tree/bin/"
 install -m 644 "$staging/Server/libe_sqlite3.so" "$tree/bin/"
+cp -r bin/guest "$tree/guest"
 cp -r configs deployments docs README.md CHANGELOG.md LICENSE "$tree/"
 tar -C "$staging" --sort=name --owner=0 --group=0 --numeric-owner -czf "artifacts/$name.tar.gz" "$name"
 say "artifacts/$name.tar.gz"

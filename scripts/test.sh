@@ -19,7 +19,7 @@ passed=0 failed=0 skipped=0 broken=0 failures=
 # run NAME REPORT ARGUMENTS...: one assembly, once.
 run() {
   local name=$1 report=$results/$2.trx output=$results/$2.log code counters total pass fail began=$SECONDS; shift 2
-  (cd "test/$name/bin/Debug/net10.0" && timeout --kill-after=30s 40m "./$name" -noLogo -noColor -result-trx "$report" "$@") 2>&1 | tee "$output"
+  (cd "test/$name/bin/Debug/net10.0" && timeout --kill-after=30s 60m "./$name" -noLogo -noColor -result-trx "$report" "$@") 2>&1 | tee "$output"
   code=${PIPESTATUS[0]}
   say "$name took $((SECONDS - began)) s"
   failures+=$(grep -A4 '\[FAIL\]$' "$output" | cut -c1-240; printf x)

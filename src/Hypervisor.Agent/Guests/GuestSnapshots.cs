@@ -90,7 +90,10 @@ internal sealed partial class GuestSnapshots(
         // What it had in memory is of the disks as they are now: nothing may go on from it any more.
         record = record with
         {
-            Suspended = false, Exit = null, Crashes = 0, FinishedAt = record.StartedAt is null ? null : record.FinishedAt ?? time.GetUtcNow(),
+            Suspended = false,
+            Exit = null,
+            Crashes = 0,
+            FinishedAt = record.StartedAt is null ? null : record.FinishedAt ?? time.GetUtcNow(),
         };
         store.Write(record);
         store.RemoveState(uid);

@@ -18,6 +18,8 @@ internal sealed partial class MeteredDriver(
 
     public ConnectionKind Connection => driver.Connection;
 
+    public bool KeepsSnapshots => driver.KeepsSnapshots;
+
     public IInstanceAccess? Access => driver.Access;
 
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) =>
@@ -46,6 +48,15 @@ internal sealed partial class MeteredDriver(
 
     public Task SuspendAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) =>
         MeasureAsync("suspend", id.Value, () => driver.SuspendAsync(id, epoch, cancellationToken));
+
+    public Task SnapshotAsync(InstanceId id, Epoch epoch, SnapshotSpec snapshot, CancellationToken cancellationToken) =>
+        MeasureAsync("snapshot", id.Value, () => driver.SnapshotAsync(id, epoch, snapshot, cancellationToken));
+
+    public Task DeleteSnapshotAsync(InstanceId id, Epoch epoch, string snapshotUid, CancellationToken cancellationToken) =>
+        MeasureAsync("delete_snapshot", id.Value, () => driver.DeleteSnapshotAsync(id, epoch, snapshotUid, cancellationToken));
+
+    public Task RestoreAsync(InstanceId id, Epoch epoch, RestoreSpec restore, CancellationToken cancellationToken) =>
+        MeasureAsync("restore", id.Value, () => driver.RestoreAsync(id, epoch, restore, cancellationToken));
 
     public Task LimitAsync(InstanceId id, Epoch epoch, InstanceLimits limits, CancellationToken cancellationToken) =>
         MeasureAsync("limit", id.Value, () => driver.LimitAsync(id, epoch, limits, cancellationToken));

@@ -66,7 +66,8 @@ internal sealed class RegistryCalls(TimeProvider time) : IDisposable
                         RegistryFailure.Untrusted,
                         $"Registry {host} cannot be trusted: {Shown(inner.Message)} Name its authority (ca) under registries: in the server's "
                         + "configuration, or set plain_http there if it does not encrypt.", exception);
-                case SocketException socket:
+                // What was reached and broke off is something else.
+                case SocketException { SocketErrorCode: not (SocketError.ConnectionReset or SocketError.ConnectionAborted) } socket:
                     return new(RegistryFailure.Unavailable, $"Registry {host} cannot be reached: {Shown(socket.Message)}.", exception);
             }
         }

@@ -178,12 +178,13 @@ internal sealed class RegistryClient(TimeProvider time, IRandomSource random) : 
                 filled += count;
             }
         }
+        catch (OperationCanceledException exception) when (filled == 0)
+        {
+            throw RegistryCalls.Explain(endpoint, exception);
+        }
         catch (Exception exception) when (RegistryCalls.IsConnectionFault(exception))
         {
-            if (filled == 0)
-            {
-                throw RegistryCalls.Explain(endpoint, exception);
-            }
+            // Where it broke says more than how: who asked for more than came does.
         }
 
         return filled;

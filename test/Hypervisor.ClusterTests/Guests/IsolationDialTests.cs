@@ -8,7 +8,7 @@ using Xunit;
 namespace Hypervisor.ClusterTests.Guests;
 
 /// <summary>
-/// Protects the isolation dial: one image behaves the same as a container and as a microVM. What each showed is a table, which
+/// Protects the isolation dial: one image behaves the same as a container, as a microVM and as a VM. What each showed is a table, which
 /// README has as it came out here.
 /// </summary>
 public sealed class IsolationDialTests
@@ -22,14 +22,14 @@ public sealed class IsolationDialTests
         sleep 3600 & wait
         """;
 
-    private static readonly InstanceType[] Types = [InstanceType.Container, InstanceType.Microvm];
+    private static readonly InstanceType[] Types = [InstanceType.Container, InstanceType.Microvm, InstanceType.Vm];
 
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
     public async Task One_image_behaves_the_same_in_every_type()
     {
-        await using var cluster = await LocalCluster.StartAsync();
+        await using var cluster = await LocalCluster.StartAsync(new LocalClusterOptions { Libvirt = true });
         await cluster.ImportBusyboxAsync();
         await RealTime.UntilAsync("the node runs every type", TimeSpan.FromSeconds(60), async () =>
             (await cluster.Nodes.ListNodesAsync(new ListNodesRequest(), deadline: LocalCluster.Deadline(5)))

@@ -28,6 +28,9 @@ internal sealed class TokenServer : IAsyncDisposable
     /// <summary>Scopes that were asked for.</summary>
     public ConcurrentQueue<string> Scopes { get; } = new();
 
+    /// <summary>Tokens that were given out.</summary>
+    public ConcurrentQueue<string> Given { get; } = new();
+
     public static async Task<TokenServer> StartAsync(LocalCluster cluster, int port, TestAuthority authority, string credentials)
     {
         var socket = await Linux.ListenInsideAsync(cluster.NetworkNamespace, new IPEndPoint(IPAddress.Loopback, port));
@@ -71,6 +74,7 @@ internal sealed class TokenServer : IAsyncDisposable
         };
         var signed = $"{Encoded(new { typ = "JWT", alg = "RS256", x5c = new[] { _authority.CertificateBase64 } })}.{Encoded(claims)}";
         var token = $"{signed}.{Base64Url.EncodeToString(_authority.Sign(Encoding.ASCII.GetBytes(signed)))}";
+        Given.Enqueue(token);
         context.Response.ContentType = "application/json";
         return context.Response.WriteAsync(JsonSerializer.Serialize(new { token, expires_in = 300 }));
     }

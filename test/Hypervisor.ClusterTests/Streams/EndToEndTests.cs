@@ -91,6 +91,20 @@ public sealed partial class EndToEndTests(StreamsCluster streams) : IClassFixtur
         await GoneAsync("4321");
     }
 
+    [Theory]
+    [InlineData(2)]
+    [InlineData(Linux.SignalTerminate)]
+    public async Task Without_a_terminal_a_signal_goes_to_the_command_and_its_exit_comes_back(int signal)
+    {
+        await CreateAsync("exec sleep 1000");
+        await using var terminal = Pty(
+            $"{Ctl} instance exec {_name} -- sh -c 'trap \"echo caught INT; exit 7\" INT; trap \"echo caught TERM; exit 8\" TERM; echo ready; while :; do sleep 1000 & wait $!; done'; echo code $?");
+        await terminal.UntilAsync("ready");
+        Linux.Signal(await terminal.ChildAsync("hypervisor-ctl"), signal);
+        await terminal.UntilAsync(signal == 2 ? "caught INT" : "caught TERM");
+        await terminal.UntilAsync(signal == 2 ? "code 7" : "code 8");
+    }
+
     [Fact]
     public async Task A_client_that_is_killed_takes_its_command_with_it()
     {
@@ -178,6 +192,31 @@ public sealed partial class EndToEndTests(StreamsCluster streams) : IClassFixtur
     }
 
     [Fact]
+    public async Task Statistics_are_watched_until_the_instance_stops()
+    {
+        await CreateAsync("exec sleep 1000", spec => spec.Stop = new StopSpec { Signal = "SIGKILL" });
+        await using var watching = new CommandLine(_cluster).Start("instance", "stats", "--watch", _name);
+        await RealTime.UntilAsync("two samples", TimeSpan.FromSeconds(30), () => watching.Output.Split('\n').Count(line => line.StartsWith(_name + " ", StringComparison.Ordinal)) >= 2);
+        Assert.StartsWith("NAME", watching.Output, StringComparison.Ordinal);
+        Assert.False(watching.HasEnded);
+        await _cluster.Compute.StopInstanceAsync(new StopInstanceRequest { Instance = _name }, deadline: LocalCluster.Deadline(10));
+        Assert.Equal(0, await watching.EndAsync());
+    }
+
+    [Fact]
+    public async Task A_dry_run_of_an_update_says_what_needs_a_restart_and_changes_nothing()
+    {
+        await CreateAsync("exec sleep 1000");
+        var before = await _cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = _name }, deadline: LocalCluster.Deadline(5));
+        var restarting = await CtlAsync("", "instance", "update", _name, "--memory", "64", "--hostname", "other", "--dry-run");
+        Assert.Equal((0, $"{_name} would be updated with a restart, which these need: spec.process.hostname (dry run)\n"), (restarting.ExitCode, restarting.Output));
+        var live = await CtlAsync("", "instance", "update", _name, "--memory", "64", "--dry-run");
+        Assert.Equal((0, $"{_name} would be updated without a restart (dry run)\n"), (live.ExitCode, live.Output));
+        var after = await _cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = _name }, deadline: LocalCluster.Deadline(5));
+        Assert.Equal((before.Metadata.Generation, before.Spec), (after.Metadata.Generation, after.Spec));
+    }
+
+    [Fact]
     public async Task The_console_shows_and_feeds_the_main_process()
     {
         await CreateAsync("while read line; do echo \"got $line\"; [ \"$line\" = end ] && exit 0; done", spec => (spec.Process.Stdin, spec.Process.Terminal) = (true, true), InstanceState.Running);
@@ -187,6 +226,33 @@ public sealed partial class EndToEndTests(StreamsCluster streams) : IClassFixtur
         await terminal.UntilAsync("got hello");
         terminal.Type("end\n");
         await terminal.UntilAsync("code 0");
+    }
+
+    [Fact]
+    public async Task Ctrl_P_Ctrl_Q_leaves_the_console_and_the_instance_as_it_was()
+    {
+        await CreateAsync("while read line; do echo \"got $line\"; done", spec => (spec.Process.Stdin, spec.Process.Terminal) = (true, true), InstanceState.Running);
+        foreach (var word in new[] { "one", "two" })
+        {
+            await using var terminal = Pty($"stty -g; {Ctl} instance console {_name}; echo code $?; stty -g");
+            await terminal.ChildAsync("hypervisor-ctl");
+            await RealTime.UntilAsync("the terminal is passed through", TimeSpan.FromSeconds(20), async () =>
+            {
+                // Keys typed before would be the local terminal's.
+                var input = new FileInfo($"/proc/{await terminal.ChildAsync("hypervisor-ctl")}/fd/0").LinkTarget!;
+                return (await Shell.RunAsync("stty", "-F", input, "-a")).Contains("-icanon", StringComparison.Ordinal);
+            });
+            terminal.Type(word + "\n");
+            await terminal.UntilAsync("got " + word);
+            terminal.Type("\u0010\u0011");
+            await terminal.UntilAsync("code 0");
+            Assert.Equal(0, await terminal.EndAsync());
+            var settings = Settings().Matches(terminal.Text).Select(match => match.Value).ToList();
+            Assert.Equal(settings[0], settings[^1]);
+        }
+
+        var running = await _cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = _name }, deadline: LocalCluster.Deadline(5));
+        Assert.Equal((InstanceState.Running, 0), (running.Status.State, running.Status.Restarts));
     }
 
     [Fact]
@@ -213,6 +279,40 @@ public sealed partial class EndToEndTests(StreamsCluster streams) : IClassFixtur
             new OpenStreamRequest { Instance = stale, Kind = StreamKind.Exec }, known, LocalCluster.Deadline(5)));
         Assert.Equal(StatusCode.FailedPrecondition, refused.StatusCode);
 
+        // A token is good for one stream of its kind, whatever the stream comes to.
+        var copy = new InstanceCopy { Uid = instance.Metadata.Uid, Epoch = instance.Placement.Epoch };
+        var token = (await agent.OpenStreamAsync(new OpenStreamRequest { Instance = copy, Kind = StreamKind.Exec }, known, LocalCluster.Deadline(5))).Token;
+        var permitted = new Metadata { known[0], { "hypervisor-stream-token", token } };
+        using (var first = agent.Exec(permitted, LocalCluster.Deadline(20)))
+        {
+            await first.RequestStream.WriteAsync(new ExecInput { Command = { "true" } }, Cancel);
+            ExitStatus? exit = null;
+            await foreach (var message in first.ResponseStream.ReadAllAsync(Cancel))
+            {
+                exit = message.Exit ?? exit;
+            }
+
+            Assert.Equal(0, exit!.Code);
+        }
+
+        Assert.Equal(StatusCode.PermissionDenied, await RefusalAsync(permitted));
+        var console = (await agent.OpenStreamAsync(new OpenStreamRequest { Instance = copy, Kind = StreamKind.Console }, known, LocalCluster.Deadline(5))).Token;
+        var other = new Metadata { known[0], { "hypervisor-stream-token", console } };
+        Assert.Equal(StatusCode.PermissionDenied, await RefusalAsync(other));
+        using (var late = agent.AttachConsole(other, LocalCluster.Deadline(5)))
+        {
+            Assert.Equal(StatusCode.PermissionDenied, (await Assert.ThrowsAsync<RpcException>(() => late.ResponseStream.MoveNext(Cancel))).StatusCode);
+        }
+
+        // Those that the server asked for itself look like ours, and no digest of an image is written without saying so.
+        Assert.Equal(0, (await CtlAsync("", "instance", "exec", _name, "--", "true")).ExitCode);
+        Assert.Matches(Secret(), token);
+        foreach (var process in new[] { _cluster.Agent, _cluster.Server })
+        {
+            Assert.DoesNotContain(credential, process.Log, StringComparison.Ordinal);
+            Assert.DoesNotMatch(Secret(), process.Log);
+        }
+
         async Task<StatusCode> RefusalAsync(Metadata headers)
         {
             using var call = agent.Exec(headers, LocalCluster.Deadline(5));
@@ -224,6 +324,9 @@ public sealed partial class EndToEndTests(StreamsCluster streams) : IClassFixtur
 
     [GeneratedRegex("[0-9a-f]+(:[0-9a-f]+){30,}")]
     private static partial Regex Settings();
+
+    [GeneratedRegex("(?<!sha256[:/])(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")]
+    private static partial Regex Secret();
 
     [GeneratedRegex("\"credential\": \"([^\"]+)\"")]
     private static partial Regex Credential();

@@ -12,7 +12,8 @@ public sealed class StreamsCluster : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        Cluster = await LocalCluster.StartAsync();
+        // All they have to say: what may be in no log is looked for there.
+        Cluster = await LocalCluster.StartAsync(new LocalClusterOptions { AgentYaml = "log:\n  level: debug\n", ServerYaml = "log:\n  level: debug\n" });
         await Cluster.ImportBusyboxAsync();
     }
 

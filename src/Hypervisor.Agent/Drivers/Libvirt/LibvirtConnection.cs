@@ -170,7 +170,8 @@ internal sealed class LibvirtConnection(LibvirtOptions options, TimeProvider tim
                 LibvirtEvents.Forget(open.Handle, open.Registration);
                 open.Handle.Dispose();
             },
-            LibvirtLimits.StackBytes) { IsBackground = true, Name = "libvirt close" }.Start();
+            LibvirtLimits.StackBytes)
+        { IsBackground = true, Name = "libvirt close" }.Start();
     }
 
     private sealed class Open(ConnectionHandle handle) : ILibvirtListener

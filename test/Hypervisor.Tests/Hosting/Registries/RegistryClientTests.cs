@@ -57,6 +57,28 @@ public sealed class RegistryClientTests : IAsyncLifetime
         Assert.All(ranges[1..], range => Assert.StartsWith("bytes=", range, StringComparison.Ordinal));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_transfer_that_is_always_cut_at_the_same_byte_is_given_up_and_its_end_is_named(bool ignoresRanges)
+    {
+        var digest = _registry.AddBlob(Blob);
+        _registry.IgnoresRanges = ignoresRanges;
+        _registry.Misbehave = async context =>
+        {
+            await _registry.ServeAsync(context, Blob, Blob.Length * 6 / 10);
+            return true;
+        };
+
+        var cut = await Assert.ThrowsAsync<RegistryException>(() => CopyAsync(_registry.Source(), digest));
+
+        Assert.Equal(RegistryFailure.Unavailable, cut.Failure);
+        // Cut at once, the head of an answer may be lost with the rest.
+        Assert.Matches($"ended the transfer of blob {digest} after [0-9]+ of {Blob.Length} bytes|broke the connection off", cut.Message);
+        // How much of a broken connection arrives varies, and each try that got further begins the count anew.
+        Assert.InRange(_registry.Requests.Count, RegistryLimits.Attempts, 4 * RegistryLimits.Attempts);
+    }
+
     [Fact]
     public async Task A_transfer_can_begin_in_the_middle()
     {

@@ -43,7 +43,11 @@ internal sealed class SnapshotWorld : IAsyncDisposable
         var status = new InstanceStatus { State = InstanceState.Running, ObservedEpoch = 1, ObservedGeneration = 1, ObservedRestoreGeneration = restored };
         status.Snapshots.Add(Web.Spec.Snapshots.Select(snapshot => new SnapshotStatus
         {
-            Uid = snapshot.Uid, State = state, Memory = snapshot.Memory, Reason = state == SnapshotState.Failed ? "DiskFull" : "", Message = "the disk is full",
+            Uid = snapshot.Uid,
+            State = state,
+            Memory = snapshot.Memory,
+            Reason = state == SnapshotState.Failed ? "DiskFull" : "",
+            Message = "the disk is full",
         }));
         await Replica.WriteAsync(new StoreOperation.Put(Keys.Status(new(Uid)), new StatusRecord { Status = status }.ToByteArray()));
     }
