@@ -69,6 +69,8 @@ fi
 awk -v run="$RUN_DIR/" -v volatile="$VOLATILE_DIR/" 'index($5, run) == 1 || index($5, volatile) == 1 { print $5 }' /proc/self/mountinfo |
   sort -r | while read -r mount; do umount -l "$mount" 2> /dev/null; done
 for cgroup in "${cgroups[@]}"; do find "$cgroup" -depth -type d -exec rmdir {} \; 2> /dev/null; done
+# Of VMs whose libvirtd was killed; a group in which anything still runs cannot be removed.
+find /sys/fs/cgroup/machine /sys/fs/cgroup/*/machine -depth -type d -path '*/qemu-*-zixiao-*' -exec rmdir {} \; 2> /dev/null
 
 # What shims and runc keep outside of containerd's own folders. Another containerd may use the same folders: only our own
 # instances' entries go, and folders that are empty and were not there before. /run/mount is mount(8)'s.
