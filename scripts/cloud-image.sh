@@ -4,14 +4,16 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 [ $# = 1 ] || die "write: scripts/cloud-image.sh OUT.qcow2"
-out=$1
+out=$(realpath "$1")
+cd "$ROOT"
 need_root "making a system of Debian's packages" deps
+scripts/deps.sh cloud
 cache=${CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hypervisor}
 packages=linux-image-cloud-amd64,initramfs-tools,systemd-sysv,systemd-resolved,udev,dbus,cloud-init,netplan.io,iproute2,sudo,e2fsprogs,cloud-guest-utils,qemu-guest-agent
 suite=$(. /etc/os-release && printf %s "$VERSION_CODENAME")
 
 # What is in it besides the packages is below: another text makes another image.
-key=$(sha256sum "$0" | cut -c1-16)
+key=$(sha256sum scripts/cloud-image.sh | cut -c1-16)
 image=$cache/cloud-image-$suite-$key.qcow2
 if [ ! -f "$image" ]; then
   mkdir -p "$cache"

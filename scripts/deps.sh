@@ -16,7 +16,9 @@ declare -A wanted=(
   [etcd]="etcd-server etcd-client"
   # A registry to pull from and what pushes to it.
   [bench]="docker-registry skopeo"
-  [test]="mmdebstrap grub-pc-bin grub-common fdisk libvirt-clients attr shellcheck zsh fish systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
+  # A Debian of its own in a disk image (cloud-image.sh).
+  [cloud]="mmdebstrap grub-pc-bin grub-common fdisk e2fsprogs qemu-utils"
+  [test]="attr shellcheck zsh fish systemd strace util-linux etcd-server etcd-client docker-registry skopeo"
 )
 
 policy=/usr/sbin/policy-rc.d

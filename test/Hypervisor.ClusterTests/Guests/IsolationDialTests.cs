@@ -115,7 +115,7 @@ public sealed class IsolationDialTests
 
     private static async Task<(int Code, string Output)> ExecAsync(LocalCluster cluster, string name, params string[] command)
     {
-        using var call = cluster.Compute.Exec(deadline: LocalCluster.Deadline(60));
+        using var call = cluster.Compute.Exec(deadline: LocalCluster.Deadline(240));
         await call.RequestStream.WriteAsync(new ExecInput { Instance = name, Command = { command } }, Cancel);
         var output = "";
         var code = -1;
