@@ -210,6 +210,34 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_start_that_was_given_up_is_none_when_libvirtd_goes_on()
+    {
+        var start = _vmm.StartAsync(_machine, Cancel);
+        await RealTime.UntilAsync("libvirtd has made a process", TimeSpan.FromSeconds(30), () => LibvirtProcesses.Of(_id) is not null);
+        _host.Daemon.Signal(Linux.SignalStop);
+        Assert.Equal(GuestLimits.Unavailable, (await Assert.ThrowsAsync<DriverException>(() => start)).Reason);
+        _host.Daemon.Signal(Linux.SignalContinue);
+
+        await RealTime.UntilAsync("it is seen and ended", TimeSpan.FromSeconds(60), async () => await StoppedAsync() && LibvirtProcesses.Of(_id) is null);
+        await _vmm.StartAsync(_machine, Cancel);
+        await CountsPastAsync(3);
+        await _vmm.RemoveAsync(_id, Cancel);
+        Assert.Empty(_host.Kept(_id.Value));
+
+        async Task<bool> StoppedAsync()
+        {
+            try
+            {
+                return await _vmm.GetAsync(_id, Cancel) is null or { State: VmmState.Stopped };
+            }
+            catch (DriverException)
+            {
+                return false;
+            }
+        }
+    }
+
+    [Fact]
     public async Task A_machine_that_libvirt_refuses_says_why_and_leaves_nothing()
     {
         var refused = await Assert.ThrowsAsync<DriverException>(() =>

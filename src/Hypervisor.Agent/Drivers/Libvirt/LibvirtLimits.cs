@@ -15,6 +15,9 @@ internal static class LibvirtLimits
     /// <summary>A question. One that takes longer is not answered: libvirtd is stopped, or waits for a QEMU that is.</summary>
     public static readonly TimeSpan Query = TimeSpan.FromSeconds(5);
 
+    /// <summary>A question that libvirtd passes on to QEMU: it answers when its guest lets it, which a CPU limit and a busy node make seconds.</summary>
+    public static readonly TimeSpan Measure = TimeSpan.FromSeconds(15);
+
     /// <summary>A change of state: starting a machine takes libvirtd 0.3 s, and ten times that on a busy node; it gives QEMU 15 s to end.</summary>
     public static readonly TimeSpan Change = TimeSpan.FromSeconds(30);
 

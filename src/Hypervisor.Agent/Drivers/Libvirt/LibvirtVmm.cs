@@ -155,7 +155,7 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
                     using var domain = LibvirtDomains.Lookup(handle, id.Value) ?? throw NotRunning(id);
                     return LibvirtDomains.Measure(domain, time.GetUtcNow());
                 },
-                LibvirtLimits.Query,
+                LibvirtLimits.Measure,
                 cancellationToken);
         }
         catch (LibvirtException refusal)
