@@ -30,6 +30,7 @@ public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTes
         ["GetInstance"] = ("/v1/projects/default/instances/steady", "instance get steady"),
         ["ExplainInstance"] = ("/v1/projects/default/instances/steady:explain", "instance why steady"),
         ["GetInstanceStats"] = ("/v1/projects/default/instances/steady:stats", "instance stats steady"),
+        ["ListSnapshots"] = ("/v1/projects/default/instances/steady/snapshots", "instance snapshot list steady"),
         ["ListImages"] = ("/v1/projects/default/images", "image list"),
         ["GetImage"] = ("/v1/projects/default/images/busybox", "image inspect busybox"),
     };

@@ -48,8 +48,11 @@ internal sealed class ExamplesPage(LocalCluster cluster)
     /// <returns>Null when it went as the page says.</returns>
     private async Task<string?> FaultAsync(string command, List<string> expected)
     {
+        // What makes an image downloads Debian's packages, and the cluster's network ends at its own bridge.
+        string[] inside = command.StartsWith("scripts/", StringComparison.Ordinal) ? [] : ["nsenter", $"--net={cluster.NetworkNamespace}", "--"];
+        string[] words = [.. inside, "bash", "-c", command];
         var (exitCode, output, error) = await Shell.TryRunAsync(
-            "nsenter", [$"--net={cluster.NetworkNamespace}", "--", "bash", "-c", command], TimeSpan.FromMinutes(3), workingDirectory: $"{cluster.Folder}/tree");
+            words[0], words[1..], TimeSpan.FromMinutes(5), workingDirectory: $"{cluster.Folder}/tree");
         var written = output + error;
         var pattern = string.Join(".*", expected.Select(line =>
             string.Join(@"\s+", line.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Regex.Escape)).Replace(@"\.\.\.", ".*", StringComparison.Ordinal)));

@@ -27,7 +27,7 @@ public sealed class RestartTests(RestartTests.Either fixture) : IClassFixture<Re
         Assert.Equal("100000", await QuotaAsync(running));
 
         // Its third failure is one too many.
-        Linux.Signal(Assert.Single(new Leftovers(Cluster).InstanceProcesses()), Linux.SignalKill);
+        Linux.Signal(Cluster.ProcessOf(running), Linux.SignalKill);
         var ended = await Cluster.InstanceAsync("fails-twice", "stays ended", instance => instance.Status.State == InstanceState.Failed);
         Assert.Equal(("Signal", 2), (ended.Status.Reason, ended.Status.Restarts));
         await DeleteAsync("fails-twice");
