@@ -18,6 +18,21 @@ internal static partial class Linux
     /// <summary>Exchanges two names at one moment; false when it cannot be done now.</summary>
     public static bool Exchange(string one, string other) => RenameAt(-100 /* AT_FDCWD */, one, -100, other, 2 /* RENAME_EXCHANGE */) == 0;
 
+    /// <summary>A zombie does not run: it waits for a parent that may never ask.</summary>
+    public static bool IsRunning(int processId)
+    {
+        try
+        {
+            // proc(5): the state comes after the name in brackets, which may hold anything.
+            var stat = File.ReadAllText($"/proc/{processId}/stat");
+            return stat[stat.LastIndexOf(')') + 2] is not ('Z' or 'X');
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+
     public static void Signal(int processId, int signal)
     {
         if (Kill(processId, signal) != 0 && Marshal.GetLastPInvokeError() != 3 /* ESRCH */)

@@ -77,19 +77,6 @@ internal static class Containers
         Assert.True(ended.Exit?.Code == 0, $"exit {ended.Exit?.Code} of: {script}");
     }
 
-    /// <summary>A zombie does not run: it waits for a parent that may never ask.</summary>
-    public static bool IsRunning(int pid)
-    {
-        try
-        {
-            return ProcessStatus(pid)["State"][0] != 'Z';
-        }
-        catch (IOException)
-        {
-            return false;
-        }
-    }
-
     public static Dictionary<string, string> ProcessStatus(int pid) => File.ReadAllLines($"/proc/{pid}/status")
         .Select(line => line.Split(':', 2))
         .ToDictionary(parts => parts[0], parts => parts[1].Trim());

@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.TestCluster;
 using Xunit;
 using static Hypervisor.ClusterTests.Containerd.Containers;
 
@@ -114,7 +115,7 @@ public sealed class FaultTests : IAsyncLifetime
             async () => (await _host.Driver.GetAsync(definition.Id, Cancel))!.State == DriverState.Stopped, "seen as stopped");
         Assert.Null((await _host.Driver.GetAsync(definition.Id, Cancel))!.Exit);
         await _host.Driver.StartAsync(definition.Id, First, Cancel);
-        Assert.False(IsRunning(running.ProcessId!.Value), "the orphan must be gone before another runs");
+        Assert.False(Linux.IsRunning(running.ProcessId!.Value), "the orphan must be gone before another runs");
         var again = await _host.Driver.GetAsync(definition.Id, Cancel);
         Assert.Equal(DriverState.Running, again!.State);
         Assert.NotEqual(running.ProcessId, again.ProcessId);

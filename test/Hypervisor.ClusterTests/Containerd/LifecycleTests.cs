@@ -1,6 +1,7 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
 using Xunit;
 using static Hypervisor.ClusterTests.Containerd.Containers;
 
@@ -180,7 +181,7 @@ public sealed class LifecycleTests(ContainerdHost host) : IClassFixture<Containe
         var old = await host.StartAsync(definition);
         var next = new InstanceDefinition(new Assignment(definition.Assignment) { Epoch = First.Value + 1 }, definition.ImageDigest, null);
         await host.Driver.CreateAsync(next, Cancel);
-        Assert.False(IsRunning(old.ProcessId!.Value));
+        Assert.False(Linux.IsRunning(old.ProcessId!.Value));
         var created = await host.Driver.GetAsync(definition.Id, Cancel);
         Assert.Equal((DriverState.Created, next.Epoch), (created!.State, created.Epoch));
         await host.Driver.StartAsync(next.Id, next.Epoch, Cancel);

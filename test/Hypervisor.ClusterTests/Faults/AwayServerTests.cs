@@ -60,7 +60,7 @@ public sealed class AwayServerTests(OneCluster fixture)
         }
 
         Linux.Signal(lostProcess, Linux.SignalKill);
-        await RealTime.UntilAsync("the process ends", TimeSpan.FromSeconds(10), () => !Directory.Exists($"/proc/{lostProcess}"));
+        await RealTime.UntilAsync("the process ends", TimeSpan.FromSeconds(10), () => !Linux.IsRunning(lostProcess));
         if (agentRestarts)
         {
             Cluster.Agent.Start();

@@ -75,13 +75,21 @@ internal static class Instances
     {
         var cgroup = $"/sys/fs/cgroup/pids{cluster.CgroupParent}/{instance.Metadata.Uid}";
         var all = File.ReadAllLines($"{cgroup}/cgroup.procs").Select(int.Parse).ToHashSet();
-        return all.Single(pid => !all.Contains(ParentOf(pid)));
+        return all.Single(pid => ParentOf(pid) is { } parent && !all.Contains(parent));
 
         // proc(5): the fields after the name in brackets, which may hold anything.
-        static int ParentOf(int pid)
+        static int? ParentOf(int pid)
         {
-            var stat = File.ReadAllText($"/proc/{pid}/stat");
-            return int.Parse(stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture);
+            try
+            {
+                var stat = File.ReadAllText($"/proc/{pid}/stat");
+                return int.Parse(stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[1], System.Globalization.CultureInfo.InvariantCulture);
+            }
+            catch (IOException)
+            {
+                // It has ended since.
+                return null;
+            }
         }
     }
 }

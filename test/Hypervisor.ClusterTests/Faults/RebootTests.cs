@@ -35,7 +35,7 @@ public sealed class RebootTests
         Assert.Equal(before.Web.Status.IpAddresses, webAgain.Status.IpAddresses);
         Assert.Equal(before.Other.Status.IpAddresses, otherAgain.Status.IpAddresses);
         Assert.Equal(before.Web.Placement.Epoch, webAgain.Placement.Epoch);
-        Assert.Contains("It runs.", await Web.FetchAsync(cluster.NetworkNamespace, "127.0.0.1", 9100), StringComparison.Ordinal);
+        await RealTime.UntilAsync("the server listens", TimeSpan.FromSeconds(20), () => Web.AnswersAsync(cluster.NetworkNamespace, "127.0.0.1", 9100));
         Assert.Equal(
             new[] { cluster.ProcessOf(webAgain), cluster.ProcessOf(otherAgain) }.Order(),
             new Leftovers(cluster).InstanceProcesses().Order());

@@ -11,7 +11,7 @@ internal static class Web
 
     /// <exception cref="HttpRequestException">No answer.</exception>
     /// <exception cref="OperationCanceledException">No answer in time.</exception>
-    public static async Task<string> FetchAsync(string namespacePath, string address, int port)
+    private static async Task<string> FetchAsync(string namespacePath, string address, int port)
     {
         using var client = new HttpClient(new SocketsHttpHandler
         {

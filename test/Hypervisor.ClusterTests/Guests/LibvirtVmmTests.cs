@@ -89,7 +89,7 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
         await _vmm.KillAsync(_id, Cancel);
         await _vmm.KillAsync(_id, Cancel);
         Assert.Equal(VmmState.Stopped, (await _vmm.GetAsync(_id, Cancel))!.State);
-        Assert.False(Directory.Exists($"/proc/{running.ProcessId}"));
+        Assert.False(Linux.IsRunning(running.ProcessId!.Value));
 
         // From its memory it counts on from where that was taken.
         File.WriteAllText(_host.At("out"), "");
