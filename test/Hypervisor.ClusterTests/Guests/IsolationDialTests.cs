@@ -11,6 +11,7 @@ namespace Hypervisor.ClusterTests.Guests;
 /// Protects the isolation dial: one image behaves the same as a container, as a microVM and as a VM. What each showed is a table, which
 /// README has as it came out here.
 /// </summary>
+[Collection(WholeMachine.Name)]
 public sealed class IsolationDialTests
 {
     // What a program can tell of where it runs; then it serves, and says itself how it ends when it is asked to.

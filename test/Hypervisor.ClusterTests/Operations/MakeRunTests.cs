@@ -7,6 +7,7 @@ namespace Hypervisor.ClusterTests.Operations;
 /// Protects the first minutes: <c>make run</c> ends with a container that answers HTTP, and <c>make stop</c> leaves the machine
 /// as it was, whatever happened in between.
 /// </summary>
+[Collection(WholeMachine.Name)]
 public sealed class MakeRunTests : IAsyncLifetime
 {
     private const string Nobody = "65534";

@@ -8,6 +8,7 @@ namespace Hypervisor.ClusterTests.Operations;
 /// Protects whoever installs the release as README says: the archive's programs run without an SDK, with the very configuration files that README
 /// has people write, and warn that nothing is encrypted.
 /// </summary>
+[Collection(WholeMachine.Name)]
 public sealed partial class PublishTests : IAsyncLifetime
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("publish-").FullName;

@@ -14,6 +14,7 @@ namespace Hypervisor.ClusterTests.Proof;
 /// served meanwhile.
 /// </summary>
 /// <remarks>All at one server: what one leaves behind counts for the next.</remarks>
+[Collection(WholeMachine.Name)]
 public sealed class FloodTests(FloodTests.OneServer fixture) : IClassFixture<FloodTests.OneServer>, IAsyncLifetime
 {
     /// <summary>Of the whole server, which takes 85 MiB alone; 16 messages of the largest size fit into the difference.</summary>

@@ -11,6 +11,7 @@ namespace Hypervisor.ClusterTests.Proof;
 /// Protects: a server holds as many watches as it says within a bounded memory, refuses more in words that tell when to come back,
 /// and has room again when they end (MemoryBounded).
 /// </summary>
+[Collection(WholeMachine.Name)]
 public sealed class IdleWatchTests
 {
     private const int Beyond = 100;

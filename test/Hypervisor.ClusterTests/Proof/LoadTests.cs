@@ -14,6 +14,7 @@ namespace Hypervisor.ClusterTests.Proof;
 /// Protects, under 1,000 creates at the same time: each has one effect (IdempotentOnce), no node is ever given more than it has
 /// (CapacitySafe), and nothing stays when they are deleted (NoOrphans).
 /// </summary>
+[Collection(WholeMachine.Name)]
 public sealed class LoadTests
 {
     private const int Creates = 1000;

@@ -9,6 +9,7 @@ using static Hypervisor.ClusterTests.Containerd.Containers;
 namespace Hypervisor.ClusterTests.Streams;
 
 /// <summary>Protects: figures that agree with the kernel's own, and copies that go through the container's mounts as its processes see them.</summary>
+[Collection(WholeMachine.Name)]
 public sealed class MeasureTests(ContainerdHost host) : IClassFixture<ContainerdHost>
 {
     [Fact]
