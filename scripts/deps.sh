@@ -15,7 +15,7 @@ declare -A wanted=(
   # The store of clusters; `make run STORE=etcd` needs the server, people the client.
   [etcd]="etcd-server etcd-client"
   # A registry to pull from and what pushes to it.
-  [bench]="docker-registry skopeo"
+  [bench]="docker-registry skopeo libvirt-clients"
   # A Debian of its own in a disk image (cloud-image.sh).
   [cloud]="mmdebstrap grub-pc-bin grub-common fdisk e2fsprogs qemu-utils"
   [test]="attr shellcheck zsh fish systemd strace util-linux etcd-server etcd-client docker-registry skopeo"

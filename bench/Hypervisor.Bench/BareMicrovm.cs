@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 
@@ -8,7 +9,7 @@ namespace Hypervisor.Bench;
 /// The peer: the very command line that the agent gave its VMM, with copies of the same disks, run without the agent. Its tap exists
 /// already; nobody else makes anything for it.
 /// </summary>
-internal sealed class BareMicrovm : IAsyncDisposable
+internal sealed class BareMicrovm : IBareGuests, IAsyncDisposable
 {
     private const string Name = "like";
 
@@ -44,24 +45,24 @@ internal sealed class BareMicrovm : IAsyncDisposable
         return new BareMicrovm(cluster, arguments, $"{cluster.RunFolder}/agent/m/{uid}", guestFolder, tap, scratch);
     }
 
-    /// <summary>Folders, disks and taps of so many.</summary>
-    public async Task PrepareAsync(int count)
+    public async Task PrepareAsync(int count, long? millicores)
     {
         for (var index = 0; index < count; index++)
         {
+            string[] within = millicores is { } limit ? ["sh", "-c", "echo $$ > \"$0\" && exec \"$@\"", MakeGroup(index, limit)] : [];
             await Shell.RunAsync("cp", "-a", "--sparse=always", $"{_scratch}/disks", DisksOf(index));
             File.Delete(ConsoleOf(index));
             Directory.CreateDirectory(SocketsOf(index));
             await Shell.RunAsync("ip", "-n", _cluster.Id, "tuntap", "add", "dev", TapOf(index), "mode", "tap");
             await Shell.RunAsync("ip", "-n", _cluster.Id, "link", "set", TapOf(index), "up");
-            _machines.Add(_cluster.Inside($"bare-{index}", _arguments[0], [.. _arguments.Skip(1).Select(argument => argument
+            string[] line = [.. within, .. _arguments.Select(argument => argument
                 .Replace(_runFolder, SocketsOf(index), StringComparison.Ordinal)
                 .Replace(_guestFolder, DisksOf(index), StringComparison.Ordinal)
-                .Replace($"ifname={_tap}", $"ifname={TapOf(index)}", StringComparison.Ordinal))]));
+                .Replace($"ifname={_tap}", $"ifname={TapOf(index)}", StringComparison.Ordinal))];
+            _machines.Add(_cluster.Inside($"bare-{index}", line[0], line[1..]));
         }
     }
 
-    /// <summary>Milliseconds from the first start until all have written their line.</summary>
     public async Task<double> FirstLinesAsync()
     {
         var started = Stopwatch.GetTimestamp();
@@ -78,6 +79,10 @@ internal sealed class BareMicrovm : IAsyncDisposable
             await Shell.RunAsync("ip", "-n", _cluster.Id, "link", "delete", TapOf(index));
             Directory.Delete(DisksOf(index), recursive: true);
             Directory.Delete(SocketsOf(index), recursive: true);
+            if (Directory.Exists(GroupOf(index)))
+            {
+                Directory.Delete(GroupOf(index));
+            }
         }
 
         _machines.Clear();
@@ -90,6 +95,28 @@ internal sealed class BareMicrovm : IAsyncDisposable
             await machine.DisposeAsync();
         }
     }
+
+    /// <summary>As the agent limits its own.</summary>
+    /// <returns>The file that takes a process in.</returns>
+    private string MakeGroup(int index, long millicores)
+    {
+        const int PeriodMicroseconds = 100_000;
+        var group = Directory.CreateDirectory(GroupOf(index)).FullName;
+        var quota = (millicores * PeriodMicroseconds / 1000).ToString(CultureInfo.InvariantCulture);
+        if (File.Exists($"{group}/cpu.cfs_quota_us"))
+        {
+            File.WriteAllText($"{group}/cpu.cfs_quota_us", quota);
+        }
+        else
+        {
+            File.WriteAllText($"{group}/cpu.max", $"{quota} {PeriodMicroseconds}");
+        }
+
+        return $"{group}/cgroup.procs";
+    }
+
+    private string GroupOf(int index) =>
+        $"{(Directory.Exists("/sys/fs/cgroup/cpu") ? "/sys/fs/cgroup/cpu" : "/sys/fs/cgroup")}/{_cluster.Id}-bare{index}";
 
     private static string TapOf(int index) => $"bare{index}";
 
