@@ -68,7 +68,7 @@ internal static class VmBench
         Metric.Print($"{name}.overhead_allowed_ms", allowed, "ms");
     }
 
-    private static async Task AtOnceAsync(BenchGuests guests, IBareGuests bare)
+    private static async Task AtOnceAsync(BenchGuests guests, BareMicrovm bare)
     {
         var ours = new List<double>();
         var theirs = new List<double>();
