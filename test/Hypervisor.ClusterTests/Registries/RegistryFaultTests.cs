@@ -125,10 +125,13 @@ public sealed partial class RegistryFaultTests(RegistriesCluster registries) : I
             && (await leftovers.ContainerdAsync("leases", "list", "-q")).Trim().Length == 0);
     }
 
-    /// <summary>Each blob: once from its beginning, as often as is tried without getting any further, and once more by the next attempt.</summary>
+    /// <summary>
+    /// Each blob: once from its beginning, as often as is tried without getting any further, and again by each attempt that the node's runner made
+    /// until its status was seen: further and further apart, so that even on a busy machine they are few. Without a bound it would be hundreds.
+    /// </summary>
     private static void RequireBounded(RegistryProxy way) => Assert.All(
         way.Requests.Where(request => request.IsBlob).GroupBy(request => request.Path),
-        asked => Assert.InRange(asked.Count(), 1, 3 * (RegistryLimits.Attempts + 1)));
+        asked => Assert.InRange(asked.Count(), 1, 8 * (RegistryLimits.Attempts + 1)));
 
     /// <summary>Once for each blob that is worth it.</summary>
     private static Func<long, long?> CutOnce()
