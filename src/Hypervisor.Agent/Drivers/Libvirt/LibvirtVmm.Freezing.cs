@@ -1,5 +1,4 @@
 using Hypervisor.Agent.Drivers.Libvirt.Interop;
-using Hypervisor.Agent.Guests;
 using Hypervisor.Protocol;
 
 namespace Hypervisor.Agent.Drivers.Libvirt;
