@@ -146,6 +146,8 @@ void channel_handle(uint8_t type, uint32_t stream, const uint8_t *payload, size_
         case FRAME_REFRESH:
             if (!whole(stream, payload, length, &records)) break;
             refresh(records);
+            // Who goes on from a file, or goes on after all, has nobody to wait for.
+            if (thaw_at && !freezer) thaw_at = 0, freeze(0, 0, false);
             channel_answer(stream, REASON_NONE, 0, "");
             break;
         case FRAME_FREEZE:

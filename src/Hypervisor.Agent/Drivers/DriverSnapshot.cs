@@ -15,6 +15,9 @@ internal sealed record DriverSnapshot(SnapshotSpec Wanted, DateTimeOffset? Taken
 
     /// <summary>Memory is in it.</summary>
     public bool Memory { get; init; }
+
+    /// <summary>The guest held all writing meanwhile; else its disks are as after a power cut.</summary>
+    public bool Quiesced { get; init; }
 }
 
 /// <summary>The last restore that was carried out, or that turned out to be impossible.</summary>

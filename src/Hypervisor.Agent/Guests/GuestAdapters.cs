@@ -40,6 +40,9 @@ internal sealed class GuestContact(GuestChannels channels) : IGuestContact
     public Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken) =>
         channels.SignalAsync(id, channelSocket, signal, cancellationToken);
 
+    public Task FreezeAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
+        channels.FreezeAsync(id, channelSocket, GuestLimits.Frozen, cancellationToken);
+
     public Task RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
         channels.RefreshAsync(id, channelSocket, cancellationToken);
 

@@ -61,7 +61,7 @@ internal sealed partial class GuestDriver(
         {
             var machine = machines.GetValueOrDefault(id);
             var record = store.Read(id);
-            if (record is { IsUnderWay: true } && !IsAlive(machine) && _locks.TryEnter(id) is { } holder)
+            if (record is not null && NeedsLook(record, machine) && _locks.TryEnter(id) is { } holder)
             {
                 using (holder)
                 {
@@ -241,6 +241,10 @@ internal sealed partial class GuestDriver(
 
     private static bool IsAlive(VmmGuest? machine) => machine is { State: VmmState.Running or VmmState.Paused };
 
+    /// <summary>Its end is to be noted, or nobody has let it write again.</summary>
+    private static bool NeedsLook(GuestRecord record, VmmGuest? machine) =>
+        IsAlive(machine) ? record.FrozenAt is not null && machine!.State == VmmState.Running : record.IsUnderWay;
+
     private static void Refuse(Epoch epoch, GuestRecord? record)
     {
         if (record is not null && epoch < record.Epoch)
@@ -277,6 +281,10 @@ internal sealed partial class GuestDriver(
         if (record is not null && !IsAlive(machine))
         {
             record = runs.Settle(record, machine);
+        }
+        else if (record is { FrozenAt: not null } && machine is { State: VmmState.Running })
+        {
+            record = await runs.ThawAsync(record, cancellationToken);
         }
 
         return record is null && machine is null && !store.Exists(id) && !logs.Exists(id) ? null : Describe(id, record, machine);

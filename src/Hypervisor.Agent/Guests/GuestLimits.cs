@@ -44,6 +44,15 @@ internal static class GuestLimits
     /// <summary>For the init's answer to a signal: one that takes longer is asked by its power button.</summary>
     public static readonly TimeSpan Signal = TimeSpan.FromSeconds(5);
 
+    /// <summary>After which a frozen guest writes again by itself: pausing it takes a moment, on a busy node some seconds.</summary>
+    public static readonly TimeSpan Frozen = TimeSpan.FromSeconds(20);
+
+    /// <summary>For the answer to a freeze, which has everything written first: a guest that has more to write is not waited for.</summary>
+    public static readonly TimeSpan Freeze = TimeSpan.FromSeconds(15);
+
+    /// <summary>So long a guest's own agent is asked to let its system write again: one that has not answered by then was not frozen, or is gone.</summary>
+    public static readonly TimeSpan Thaw = TimeSpan.FromMinutes(10);
+
     /// <summary>What was found out about accelerators, in bytes; a few words.</summary>
     public const int FindingBytes = 64 * 1024;
 

@@ -61,7 +61,7 @@ internal static class GuestPlan
         var assignment = record.Assignment.Clone();
         var spec = suspended.Assignment.Spec;
         (assignment.Spec.Resources, assignment.Spec.Machine, assignment.Spec.Process) = (spec.Resources, spec.Machine, spec.Process);
-        return record with { Assignment = assignment, Config = suspended.Config, Nic = suspended.Nic, Kernel = suspended.Kernel, Suspended = true };
+        return record with { Assignment = assignment, Config = suspended.Config, Nic = suspended.Nic, Kernel = suspended.Kernel, Suspended = true, FrozenAt = suspended.FrozenAt };
     }
 
     /// <summary>It was to be paused when it was suspended, or has to be paused since: it does not run in between.</summary>

@@ -66,6 +66,9 @@ internal sealed record GuestRecord
     /// <summary>Its memory is in the guest's folder, and the next start goes on from there.</summary>
     public bool Suspended { get; init; }
 
+    /// <summary>Since when the guest's own agent may be holding all writing; null when it does not. Nobody but us lets it go on.</summary>
+    public DateTimeOffset? FrozenAt { get; init; }
+
     public InstanceId Id => new(Assignment.Uid);
 
     /// <summary>A run was begun and its end was not noted.</summary>
@@ -93,9 +96,12 @@ internal sealed record NotedSnapshot(SnapshotSpec Wanted)
 
     public bool Memory { get; init; }
 
+    /// <summary>Taken while the guest held all writing; else the disks are as after a power cut.</summary>
+    public bool Quiesced { get; init; }
+
     public bool IsUsable => Done && Reason.Length == 0;
 
-    public DriverSnapshot ToDriver() => new(Wanted, TakenAt, Reason, Message) { SizeBytes = SizeBytes, Memory = Memory, Tried = Done };
+    public DriverSnapshot ToDriver() => new(Wanted, TakenAt, Reason, Message) { SizeBytes = SizeBytes, Memory = Memory, Quiesced = Quiesced, Tried = Done };
 }
 
 /// <summary>How a run ended.</summary>

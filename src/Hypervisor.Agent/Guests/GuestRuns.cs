@@ -34,6 +34,7 @@ internal sealed partial class GuestRuns(
             Exit = null,
             StartedAt = time.GetUtcNow(),
             FinishedAt = null,
+            FrozenAt = null,
             BootId = options.BootId,
             Accelerator = accelerator,
         };
@@ -66,8 +67,12 @@ internal sealed partial class GuestRuns(
 
         if (record.Suspended)
         {
-            NoteResumed(record);
-            await RefreshAsync(record, cancellationToken);
+            var staysPaused = GuestPlan.StaysPaused(record);
+            record = NoteResumed(record);
+            if (!staysPaused)
+            {
+                await GoOnAsync(record, cancellationToken);
+            }
         }
         else if (record.Config is not null)
         {
@@ -76,10 +81,19 @@ internal sealed partial class GuestRuns(
     }
 
     /// <summary>From here on the memory on disk is older than the guest: going on from it again would be another history.</summary>
-    public void NoteResumed(GuestRecord record)
+    public GuestRecord NoteResumed(GuestRecord record)
     {
-        store.Write(record with { Suspended = false, FinishedAt = null, BootId = options.BootId });
+        record = record with { Suspended = false, FinishedAt = null, BootId = options.BootId };
+        store.Write(record);
         store.RemoveState(record.Assignment.Uid);
+        return record;
+    }
+
+    /// <summary>A guest that stood still is told the time, and writes again if it was frozen.</summary>
+    public async Task GoOnAsync(GuestRecord record, CancellationToken cancellationToken)
+    {
+        await ThawAsync(record, cancellationToken);
+        await RefreshAsync(record, cancellationToken);
     }
 
     /// <summary>Signal or power button, grace, kill; then notes how it ended.</summary>
@@ -293,7 +307,7 @@ internal sealed partial class GuestRuns(
     /// <summary>Its clock stands where it was saved, and another that went on from the same file has the same randomness.</summary>
     private async Task RefreshAsync(GuestRecord record, CancellationToken cancellationToken)
     {
-        if (record.Config is null || GuestPlan.StaysPaused(record))
+        if (record.Config is null)
         {
             return;
         }

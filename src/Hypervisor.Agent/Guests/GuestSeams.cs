@@ -59,7 +59,14 @@ internal interface IGuestContact
     /// <exception cref="DriverException">The init does not answer.</exception>
     Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken);
 
-    /// <summary>Gives a guest that went on from a file new randomness and the present time.</summary>
+    /// <summary>
+    /// Has everything written to the root disk and all writing held until <see cref="RefreshAsync"/>, for at most
+    /// <see cref="GuestLimits.Frozen"/> of the guest's own time.
+    /// </summary>
+    /// <exception cref="DriverException">The init does not answer, or its file system cannot be frozen.</exception>
+    Task FreezeAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken);
+
+    /// <summary>Gives a guest that goes on new randomness and the present time, and lets it write again.</summary>
     /// <exception cref="DriverException">The init does not answer.</exception>
     Task RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken);
 

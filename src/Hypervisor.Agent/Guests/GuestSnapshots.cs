@@ -32,15 +32,23 @@ internal sealed partial class GuestSnapshots(
         var uid = record.Assignment.Uid;
         try
         {
+            var quiesced = false;
             if (machine is { State: VmmState.Running or VmmState.Paused })
             {
-                await HoldAsync(record, machine, cancellationToken);
+                quiesced = await HoldAsync(record, machine, wanted, cancellationToken);
                 record = store.Read(uid)!;
             }
 
             var bytes = wanted.Memory ? KeepMemory(record, wanted) : 0;
             bytes += await disks.SnapshotAsync(store.FolderOf(uid), wanted.Uid, cancellationToken);
-            Note(record, new NotedSnapshot(wanted) { Done = true, TakenAt = time.GetUtcNow(), SizeBytes = bytes, Memory = wanted.Memory });
+            Note(record, new NotedSnapshot(wanted)
+            {
+                Done = true,
+                TakenAt = time.GetUtcNow(),
+                SizeBytes = bytes,
+                Memory = wanted.Memory,
+                Quiesced = quiesced,
+            });
         }
         catch (DriverException failure) when (failure.Reason != GuestLimits.Unavailable)
         {
@@ -91,6 +99,7 @@ internal sealed partial class GuestSnapshots(
         record = record with
         {
             Suspended = false,
+            FrozenAt = null,
             Exit = null,
             Crashes = 0,
             FinishedAt = record.StartedAt is null ? null : record.FinishedAt ?? time.GetUtcNow(),
@@ -140,15 +149,21 @@ internal sealed partial class GuestSnapshots(
         _ => null,
     };
 
-    /// <summary>Without the VMM's process nobody writes to the disks, and all that it had in mind is on disk.</summary>
-    private async Task HoldAsync(GuestRecord record, VmmGuest machine, CancellationToken cancellationToken)
+    /// <summary>
+    /// Without the VMM's process nobody writes to the disks, and all that it had in mind is on disk. A guest that will boot from its disks alone is
+    /// asked to put them in order first; one that goes on from its memory has the rest there.
+    /// </summary>
+    /// <returns>Whether it did.</returns>
+    private async Task<bool> HoldAsync(GuestRecord record, VmmGuest machine, SnapshotSpec wanted, CancellationToken cancellationToken)
     {
         if ((vmm.Abilities & VmmAbilities.MemorySnapshots) == 0)
         {
             throw new DriverException("SnapshotNeedsStop", $"{vmm.Name} cannot hold a guest that runs; stop the instance first", permanent: true);
         }
 
-        await runs.SuspendAsync(record, machine, cancellationToken);
+        var quiesced = !wanted.Memory && machine.State == VmmState.Running && await runs.FreezeAsync(record, cancellationToken);
+        await runs.SuspendAsync(store.Read(record.Assignment.Uid)!, machine, cancellationToken);
+        return quiesced;
     }
 
     private long KeepMemory(GuestRecord record, SnapshotSpec wanted) => record.Suspended
@@ -161,6 +176,7 @@ internal sealed partial class GuestSnapshots(
         if (machine is { State: VmmState.Running } && await vmm.GetAsync(id, cancellationToken) is { State: VmmState.Paused })
         {
             await vmm.ResumeAsync(id, cancellationToken);
+            await runs.GoOnAsync(store.Read(id.Value)!, cancellationToken);
         }
 
         store.RemoveSnapshot(id.Value, wanted.Uid);

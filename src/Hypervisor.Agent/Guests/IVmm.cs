@@ -56,6 +56,15 @@ internal interface IVmm
     /// <summary>Writes memory and device state of a paused machine to a file that is whole and synced when this answers. It stays paused.</summary>
     Task SaveAsync(InstanceId id, string path, CancellationToken cancellationToken);
 
+    /// <summary>Through QEMU's guest agent: everything is on the disks, and stays so until <see cref="ThawAsync"/>.</summary>
+    /// <returns>False when no agent in the guest did it; it may be frozen all the same.</returns>
+    /// <exception cref="DriverException">The VMM does not answer.</exception>
+    Task<bool> FreezeAsync(InstanceId id, CancellationToken cancellationToken) => Task.FromResult(false);
+
+    /// <summary>Nothing when it is not frozen.</summary>
+    /// <exception cref="DriverException">The VMM, or the guest's agent, does not answer.</exception>
+    Task ThawAsync(InstanceId id, CancellationToken cancellationToken) => Task.CompletedTask;
+
     /// <summary>One sample: CPU time, memory, block and network counters where it has them.</summary>
     Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken);
 

@@ -57,7 +57,8 @@ internal static class SnapshotPlan
         if (found?.Snapshots.FirstOrDefault(snapshot => snapshot.Wanted.Uid == wanted.Uid) is { Tried: true } kept)
         {
             status.State = kept.Reason.Length > 0 ? SnapshotState.Failed : SnapshotState.Ready;
-            (status.Reason, status.Message, status.SizeBytes, status.Memory) = (kept.Reason, kept.Message, kept.SizeBytes, kept.Memory);
+            (status.Reason, status.Message, status.SizeBytes) = (kept.Reason, kept.Message, kept.SizeBytes);
+            (status.Memory, status.Quiesced) = (kept.Memory, kept.Quiesced);
             status.TakenAt = kept.TakenAt?.ToTimestamp();
         }
         else if (!IsOfThisStay(wanted, desired))

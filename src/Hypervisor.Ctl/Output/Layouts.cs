@@ -44,7 +44,9 @@ internal static class Layouts
         ("MEMORY", s => s.Spec.Memory ? "yes" : "no"),
         ("SIZE", s => s.Status is { SizeBytes: > 0 } status ? Readable.Bytes(status.SizeBytes) : ""),
         ("AGE", s => Readable.Age(s.Status?.TakenAt ?? s.Spec.CreatedAt, now)),
-        .. wide ? (ReadOnlySpan<(string, Func<Snapshot, Cell>)>)[("UID", s => s.Spec.Uid)] : [],
+        .. wide
+            ? (ReadOnlySpan<(string, Func<Snapshot, Cell>)>)[("QUIESCED", s => s.Status is { Quiesced: true } ? "yes" : "no"), ("UID", s => s.Spec.Uid)]
+            : [],
         ("MESSAGE", s => s.Status?.Message),
     ]);
 

@@ -21,6 +21,9 @@ internal static class LibvirtLimits
     /// <summary>A change of state: starting a machine takes libvirtd 0.3 s, and ten times that on a busy node; it gives QEMU 15 s to end.</summary>
     public static readonly TimeSpan Change = TimeSpan.FromSeconds(30);
 
+    /// <summary>For the word of an agent in a guest: it has everything written first.</summary>
+    public const int AgentSeconds = 10;
+
     /// <summary>Memory from or to the disk: 256 GiB at 400 MiB/s.</summary>
     public static readonly TimeSpan Transfer = TimeSpan.FromMinutes(11);
 

@@ -81,6 +81,21 @@ internal sealed class FakeVmm : IVmm
 
     public Task SaveAsync(InstanceId id, string path, CancellationToken cancellationToken) => Do("save", () => File.WriteAllText(path, Memory));
 
+    /// <summary>Of a guest whose own agent answers.</summary>
+    public bool AgentAnswers { get; set; } = true;
+
+    public bool Frozen { get; set; }
+
+    public async Task<bool> FreezeAsync(InstanceId id, CancellationToken cancellationToken)
+    {
+        await Do("freeze", () => Frozen |= AgentAnswers && StateOf(id) == VmmState.Running);
+        return AgentAnswers;
+    }
+
+    public Task ThawAsync(InstanceId id, CancellationToken cancellationToken) => Do("thaw", () => Frozen = AgentAnswers
+        ? false
+        : throw new DriverException(GuestLimits.VmmFailed, "no agent", permanent: false));
+
     public Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken) => Ask("measure", () => new InstanceStats());
 
     public Task RemoveAsync(InstanceId id, CancellationToken cancellationToken) => Do("remove", () => _guests.Remove(id));

@@ -45,6 +45,9 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
     /// <summary>How often a guest was told the time anew.</summary>
     public int Refreshes { get; private set; }
 
+    /// <summary>How often the init was asked to freeze.</summary>
+    public int Freezes { get; private set; }
+
     /// <summary>What the guest does with a signal.</summary>
     public Action<int> OnSignal { get; set; } = _ => { };
 
@@ -207,6 +210,18 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
 
         Signals.Add(signal);
         OnSignal(signal);
+        return Task.CompletedTask;
+    }
+
+    Task IGuestContact.FreezeAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken)
+    {
+        Vmm.At("before freeze");
+        if (!InitAnswers)
+        {
+            throw new DriverException("GuestNotReachable", "no answer", permanent: false);
+        }
+
+        Freezes++;
         return Task.CompletedTask;
     }
 

@@ -98,6 +98,15 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library, EntryPoint = "virDomainResume")]
     public static partial int DomainResume(DomainHandle domain);
 
+    [LibraryImport(Library, EntryPoint = "virDomainAgentSetResponseTimeout")]
+    public static partial int DomainSetAgentTimeout(DomainHandle domain, int seconds, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "virDomainFSFreeze")]
+    public static partial int DomainFreeze(DomainHandle domain, nint mountPoints, uint count, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "virDomainFSThaw")]
+    public static partial int DomainThaw(DomainHandle domain, nint mountPoints, uint count, uint flags);
+
     [LibraryImport(Library, EntryPoint = "virDomainSnapshotCreateXML", StringMarshalling = StringMarshalling.Utf8)]
     public static partial nint DomainSnapshot(DomainHandle domain, string xml, uint flags);
 
