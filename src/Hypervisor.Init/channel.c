@@ -14,6 +14,10 @@ enum { BORDER = 0x7E, ESCAPE = 0x7D, MASK = 0x20, VSOCK_PORT = 1024 };
 static int stream = -1, listener = -1;
 static bool is_port, greeted;
 
+// Since when the port says that it has no host; 0 while it has one. The monitor tells of hosts in a queue of its own, which the kernel works off
+// later than the data: a HELLO may be read before its host has come, and before the earlier host has gone.
+static int64_t away_since;
+
 // Stuffed frames that are not written yet.
 static uint8_t sending[SEND_MAX];
 static size_t send_start, send_end;
@@ -41,7 +45,9 @@ static size_t room(void) { return sizeof sending - (send_end - send_start); }
 
 bool channel_has_room(size_t payload) { return room() >= 2 * (HEADER_BYTES + payload) + 2 + SEND_RESERVE; }
 
-bool channel_flushed(void) { return !greeted || send_end == send_start; }
+bool channel_flushed(void) { return !greeted || away_since || send_end == send_start; }
+
+int64_t channel_deadline(void) { return greeted && away_since ? away_since + HOST_AWAY_MS : 0; }
 
 static void stuff(uint8_t byte) {
     if (byte == BORDER || byte == ESCAPE) {
@@ -85,6 +91,8 @@ static void lose_peer(void) {
 static void greet(const uint8_t *nonce) {
     lose_peer();
     greeted = true;
+    // Whoever greets is there, whatever the port says yet: that it went is told from here on.
+    if (away_since) away_since = now_ms();
     uint8_t answer[33];
     memcpy(answer, nonce, 16);
     put32(answer + 16, 1);
@@ -160,13 +168,22 @@ void channel_pump(void) {
         while (received_start < received_end && channel_has_room(0)) take(received[received_start++]);
         if (received_start < received_end) break;
         ssize_t got = read(stream, received, sizeof received);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR)) break;
+        if (got < 0 && errno == EINTR) break;
+        if (got == 0 && is_port) {
+            if (!away_since) away_since = now_ms();
+            break;
+        }
+        if (got < 0 && errno == EAGAIN) {
+            away_since = 0;
+            break;
+        }
         if (got <= 0) {
-            // A port without a host: its next host will greet.
             lose_stream();
             break;
         }
         received_start = 0;
         received_end = (size_t)got;
     }
+    int64_t deadline = channel_deadline();
+    if (deadline && now_ms() >= deadline) lose_peer();
 }

@@ -29,6 +29,8 @@ enum {
     GROUPS_MAX = 64,
     // From the end of the main process until what it left in its pipes is passed on; longer only when nobody takes it.
     DRAIN_MS = 2000,
+    // From when the port has no host until what an agent had begun is ended: far longer than the kernel takes to tell of the next one.
+    HOST_AWAY_MS = 1000,
 };
 
 enum tag {
@@ -158,6 +160,8 @@ void channel_send(uint8_t type, uint32_t stream, const void *payload, size_t len
 void channel_answer(uint32_t stream, enum reason reason, int number, const char *text);
 void channel_handle(uint8_t type, uint32_t stream, const uint8_t *payload, size_t length);
 bool channel_flushed(void);
+// When the agent will have been away for too long; 0 while it is there.
+int64_t channel_deadline(void);
 
 // requests.c
 void requests_reset(void);

@@ -157,9 +157,10 @@ static void loop(void) {
         }
         more |= channel_flush();
         if (state == STATE_ENDED && (now_ms() >= end_at || (!more && outputs_done() && channel_flushed()))) break;
-        int64_t deadline = end_at, thaw = frozen_deadline();
+        int64_t deadline = end_at, thaw = frozen_deadline(), away = channel_deadline();
         if (kill_at && (!deadline || kill_at < deadline)) deadline = kill_at;
         if (thaw && (!deadline || thaw < deadline)) deadline = thaw;
+        if (away && (!deadline || away < deadline)) deadline = away;
         int64_t left = deadline ? deadline - now_ms() : -1;
         wait_for(signals, POLLIN);
         if (changes >= 0) wait_for(changes, POLLIN);

@@ -70,7 +70,7 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
     {
         await using var guest = await StartAsync(root.Path, Plain with
         {
-            Arguments = ["sh", "-c", "trap 'echo stopped; exit 5' TERM; echo ready; while read -r line; do echo \"got $line\"; done; while :; do sleep 1 & wait; done"],
+            Arguments = ["sh", "-c", "trap 'echo stopped; exit 5' TERM; echo $$ > /dev/shm/main; echo ready; while read -r line; do echo \"got $line\"; done; while :; do sleep 1 & wait; done"],
             Environment = ["MINE=yours"],
             Stdin = true,
             ReadOnlyRoot = true,
@@ -105,12 +105,20 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
             Assert.Equal(9, (await terminal.ExitAsync(Cancel)).Code);
         }
 
-        // An agent that dies takes its processes with it, but not the main one; the next one is heard at once.
-        var orphan = await guest.Channels.ExecAsync(guest.Id, guest.Socket, Script("echo $$ > /dev/shm/orphan; echo begun; sleep 1000"), Cancel);
+        // An agent that dies takes its processes with it, but not the main one, and whether or not another agent comes.
+        const string Watch = "echo begun; while kill -0 $1 2>/dev/null; do sleep 0.1; done; echo orphan gone > /proc/$(cat /dev/shm/main)/fd/1";
+        var orphan = await guest.Channels.ExecAsync(guest.Id, guest.Socket, Script($"setsid sh -c '{Watch}' sh $$ & sleep 1000"), Cancel);
         await ReadUntilAsync(orphan, "begun");
         await guest.ReplaceAgentAsync();
         Assert.Equal(137, (await orphan.ExitAsync(Cancel)).Code);
-        Assert.Equal("gone\n", (await guest.RunAsync(Script("while kill -0 $(cat /dev/shm/orphan) 2>/dev/null; do sleep 0.1; done; echo gone"))).Output);
+        await guest.UntilAsync("the process has ended with its agent", () => guest.Output.Contains("orphan gone", StringComparison.Ordinal));
+
+        // The next ones are heard at their first word, though the kernel may tell of them after it.
+        for (var agent = 0; agent < 40; agent++)
+        {
+            await guest.ReplaceAgentAsync();
+            Assert.Equal("heard\n", (await guest.RunAsync(Script("echo heard"))).Output);
+        }
 
         var stats = await guest.Channels.MeasureAsync(guest.Id, guest.Socket, Cancel);
         Assert.InRange(stats.MemoryBytes, 8L << 20, 192L << 20);

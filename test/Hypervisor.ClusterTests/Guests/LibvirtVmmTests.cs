@@ -104,6 +104,44 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Every_agent_is_heard_at_its_first_word_also_after_the_memory_was_restored()
+    {
+        await _vmm.StartAsync(_machine, Cancel);
+        await CountsPastAsync(3);
+
+        // The kernel is told of a port's host apart from what that host writes, and with PCI usually later: once it knows that one went, the
+        // next one's first word comes from nobody.
+        for (var agent = 0; agent < 10; agent++)
+        {
+            await HeardAsync();
+            await CountsPastAsync(Counted() + 2);
+        }
+
+        // One is there while the memory is saved, so that the kernel has two changes to hear of afterwards.
+        await using (var channels = new GuestChannels(new SystemRandomSource(), RealTime.Clock))
+        {
+            Assert.Equal(InitState.Runs, await channels.StateAsync(_id, _machine.ChannelSocket, Cancel));
+            await _vmm.PauseAsync(_id, Cancel);
+            await _vmm.SaveAsync(_id, _host.At("memory"), Cancel);
+        }
+
+        for (var restore = 0; restore < 3; restore++)
+        {
+            await _vmm.KillAsync(_id, Cancel);
+            await _vmm.StartAsync(_machine with { RestoreFrom = _host.At("memory") }, Cancel);
+            await HeardAsync();
+        }
+
+        async Task HeardAsync()
+        {
+            await using var channels = new GuestChannels(new SystemRandomSource(), RealTime.Clock);
+            await using var process = await channels.ExecAsync(_id, _machine.ChannelSocket, BareGuest.Script("echo heard"), Cancel);
+            Assert.Equal("heard\n", await BareGuest.ReadAllAsync(process, LogStream.Stdout));
+            Assert.Equal(0, (await process.ExitAsync(Cancel)).Code);
+        }
+    }
+
+    [Fact]
     public async Task A_guest_ends_at_its_power_button_or_by_itself_and_that_is_told()
     {
         var changes = _vmm.WatchAsync(Cancel).GetAsyncEnumerator(Cancel);

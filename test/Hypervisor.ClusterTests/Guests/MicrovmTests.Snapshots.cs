@@ -8,10 +8,12 @@ public sealed partial class MicrovmTests
 {
     private const string Counts = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.1; done";
 
-    [Fact]
-    public async Task It_is_suspended_goes_back_to_a_snapshot_with_its_memory_and_is_cloned()
+    [Theory]
+    [InlineData(InstanceType.Microvm)]
+    [InlineData(InstanceType.Vm)]
+    public async Task It_is_suspended_goes_back_to_a_snapshot_with_its_memory_and_is_cloned(InstanceType type)
     {
-        await CreateAsync(InstanceType.Microvm, "saved", "sh", "-c", Counts);
+        await CreateAsync(type, "saved", "sh", "-c", Counts);
         var first = await RunsAsync("saved", instance => true);
         await WriteAsync("saved", "then");
 
