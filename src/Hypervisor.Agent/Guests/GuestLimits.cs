@@ -44,6 +44,9 @@ internal static class GuestLimits
     /// <summary>For the init's answer to a signal: one that takes longer is asked by its power button.</summary>
     public static readonly TimeSpan Signal = TimeSpan.FromSeconds(5);
 
+    /// <summary>Free on the disk before a guest that it had no room for goes on: some clusters of a qcow2 and of what else is written.</summary>
+    public const long RoomToGoOn = 1024 * 1024;
+
     /// <summary>What was found out about accelerators, in bytes; a few words.</summary>
     public const int FindingBytes = 64 * 1024;
 

@@ -1,4 +1,5 @@
 using Google.Protobuf.WellKnownTypes;
+using Hypervisor.ClusterTests.Faults;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 using Xunit;
