@@ -75,8 +75,13 @@ public sealed class GuestCluster : IAsyncLifetime
         await File.WriteAllTextAsync(Path.Combine(root.FullName, "init"), "#!/bin/busybox sh\necho nothing will come of this\nexec /bin/busybox sleep 86400\n");
         File.SetUnixFileMode(Path.Combine(root.FullName, "init"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
 
-        // A new file: guests that boot just now have the old one open.
-        await Shell.RunAsync("sh", "-c", "cd \"$0\" && find . | cpio --quiet -o -H newc > \"$1.new\" && mv \"$1.new\" \"$1\"", root.FullName, Initramfs);
+        // Of the same size and age, or the node would try whether it still runs guests at all. A new file: guests that boot just now have the old one open.
+        await Shell.RunAsync(
+            "sh",
+            "-c",
+            "cd \"$0\" && find . | cpio --quiet -o -H newc | gzip > \"$1.new\" && truncate -s \"$(stat -c %s \"$1\")\" \"$1.new\" && touch -r \"$1\" \"$1.new\" && mv \"$1.new\" \"$1\"",
+            root.FullName,
+            Initramfs);
     }
 
     internal void MendBoot()
