@@ -171,7 +171,7 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
                     return false;
                 }
             });
-            await RealTime.UntilAsync("the node runs VMs", TimeSpan.FromSeconds(120), async () =>
+            await RealTime.UntilAsync("the node runs VMs", LocalCluster.GuestTrials, async () =>
                 (await Cluster.Nodes.ListNodesAsync(new ListNodesRequest(), deadline: LocalCluster.Deadline(5)))
                     .Nodes.Any(node => node.Status.Inventory.Runtimes.Any(runtime => runtime is { Type: InstanceType.Vm, Available: true })));
         }

@@ -154,7 +154,7 @@ public sealed class GuestCluster : IAsyncLifetime
         _boot.Delete(recursive: true);
     }
 
-    private Task GuestsRunAsync() => RealTime.UntilAsync("the node runs microVMs and VMs", TimeSpan.FromSeconds(120), async () =>
+    private Task GuestsRunAsync() => RealTime.UntilAsync("the node runs microVMs and VMs", LocalCluster.GuestTrials, async () =>
         (await Cluster.Nodes.ListNodesAsync(new ListNodesRequest(), deadline: LocalCluster.Deadline(5))).Nodes.Any(node =>
             node.Status.Liveness == NodeLiveness.Ready
             && node.Status.Inventory.Runtimes.Count(runtime => runtime is { Type: InstanceType.Microvm or InstanceType.Vm, Available: true }) == 2));

@@ -20,7 +20,7 @@ public sealed class GuestDiskFullTests
     {
         await using var cluster = await LocalCluster.StartAsync(new LocalClusterOptions { Libvirt = true, NodeDiskBytes = DiskBytes });
         await cluster.ImportBusyboxAsync();
-        await RealTime.UntilAsync("the node runs microVMs and VMs", TimeSpan.FromSeconds(120), async () =>
+        await RealTime.UntilAsync("the node runs microVMs and VMs", LocalCluster.GuestTrials, async () =>
             (await cluster.Nodes.ListNodesAsync(new ListNodesRequest(), deadline: LocalCluster.Deadline(5)))
                 .Nodes.Any(node => node.Status.Inventory.Runtimes.Count(runtime => runtime is { Type: InstanceType.Microvm or InstanceType.Vm, Available: true }) == 2));
         string[] names = ["writes-microvm", "writes-vm"];
