@@ -56,7 +56,7 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
     {
         await fixture.MakeDebianAsync();
         var (imported, output) = await fixture.CtlAsync(
-            "image", "import", Fixture.UrlOf("debian.qcow2"), "--name", "debian", "--checksum", await fixture.ChecksumAsync("debian.qcow2"), "--user", "admin");
+            "image", "import", Fixture.UrlOf("debian.qcow2"), "--name", "debian", "--format", "qcow2", "--checksum", await fixture.ChecksumAsync("debian.qcow2"), "--user", "admin");
         Assert.True(imported == 0, output);
 
         var files = Cluster.Folder;
