@@ -41,7 +41,7 @@ stop: ## take down everything that `make run` started
 	@scripts/stop.sh
 
 test: ## build everything and run every test (as root); STORE=etcd: every cluster on three members of etcd
-	@scripts/deps.sh build run test
+	@scripts/deps.sh build run test cloud
 	@$(MAKE) --no-print-directory build
 	@scripts/test.sh
 

@@ -13,6 +13,9 @@ internal sealed class LocalCluster : IAsyncDisposable
 {
     public static readonly TimeSpan ReadyTimeout = TimeSpan.FromSeconds(60);
 
+    /// <summary>Until a node knows what runs guests on it: one trial that a busy machine was too slow for, and the next one five minutes later.</summary>
+    public static readonly TimeSpan GuestTrials = TimeSpan.FromMinutes(7);
+
     private readonly List<GrpcChannel> _channels = [];
     private GrpcChannel? _channel;
 

@@ -201,8 +201,14 @@ internal sealed partial class GuestDriver(
     public Task ResumeAsync(InstanceId id, Epoch epoch, CancellationToken cancellationToken) => GuardAsync(id, async () =>
     {
         Found(id, epoch);
-        if (await vmm.GetAsync(id, cancellationToken) is { State: VmmState.Paused })
+        if (await vmm.GetAsync(id, cancellationToken) is { State: VmmState.Paused } paused)
         {
+            // It would stand still again at once, and nobody would know why.
+            if (paused.NoRoom && new DriveInfo(store.FolderOf(id.Value)).AvailableFreeSpace < GuestLimits.RoomToGoOn)
+            {
+                throw DriverException.OfFullDisk(inner: null);
+            }
+
             await vmm.ResumeAsync(id, cancellationToken);
         }
     }, cancellationToken);

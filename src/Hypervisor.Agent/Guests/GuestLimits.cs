@@ -53,6 +53,9 @@ internal static class GuestLimits
     /// <summary>So long a guest's own agent is asked to let its system write again: one that has not answered by then was not frozen, or is gone.</summary>
     public static readonly TimeSpan Thaw = TimeSpan.FromMinutes(10);
 
+    /// <summary>Free on the disk before a guest that it had no room for goes on: some clusters of a qcow2 and of what else is written.</summary>
+    public const long RoomToGoOn = 1024 * 1024;
+
     /// <summary>What was found out about accelerators, in bytes; a few words.</summary>
     public const int FindingBytes = 64 * 1024;
 

@@ -120,6 +120,9 @@ internal sealed record VmmGuest(InstanceId Id, VmmState State, int? ProcessId = 
 {
     /// <summary>Of one that is <see cref="VmmState.Stopped"/>: it powered itself off. False also where the VMM cannot tell.</summary>
     public bool PoweredOff { get; init; }
+
+    /// <summary>Of one that is <see cref="VmmState.Paused"/>: its VMM stopped it, for a disk of it could not grow. Going on means to try again.</summary>
+    public bool NoRoom { get; init; }
 }
 
 /// <summary>A machine to be started. All paths are absolute; files and folders exist, sockets are made by the VMM.</summary>

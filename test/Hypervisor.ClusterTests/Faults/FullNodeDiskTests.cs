@@ -57,10 +57,10 @@ public sealed class FullNodeDiskTests
         await cluster.LeavesAsync([$"mount {cluster.NodeFolder}"], "everything");
     }
 
-    private static string Ballast(LocalCluster cluster) => $"{cluster.NodeFolder}/ballast";
+    internal static string Ballast(LocalCluster cluster) => $"{cluster.NodeFolder}/ballast";
 
     /// <summary>Until not even one block is left.</summary>
-    private static void FillUp(LocalCluster cluster)
+    internal static void FillUp(LocalCluster cluster)
     {
         foreach (var size in new[] { 1 << 20, 1 << 12 })
         {

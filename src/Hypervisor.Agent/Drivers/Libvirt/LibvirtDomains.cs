@@ -9,7 +9,8 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Agent.Drivers.Libvirt;
 
 /// <param name="PoweredOff">It ended by itself, as the guest wished.</param>
-internal sealed record DomainState(string Uid, VmmState State, bool PoweredOff);
+/// <param name="NoRoom">QEMU stopped it, for a disk of it could not grow.</param>
+internal sealed record DomainState(string Uid, VmmState State, bool PoweredOff, bool NoRoom = false);
 
 /// <summary>What libvirt tells of domains. To be called on a thread that may block.</summary>
 internal static unsafe partial class LibvirtDomains
@@ -25,6 +26,9 @@ internal static unsafe partial class LibvirtDomains
 
     /// <summary>virDomainShutoffReason: VIR_DOMAIN_SHUTOFF_SHUTDOWN.</summary>
     private const int AsTheGuestWished = 1;
+
+    /// <summary>virDomainPausedReason: VIR_DOMAIN_PAUSED_IOERROR. Of errors of disks QEMU stops a guest for a full one alone.</summary>
+    private const int ForADisk = 5;
 
     /// <summary>VIR_TYPED_PARAM_STRING.</summary>
     private const int StringType = 7;
@@ -214,7 +218,7 @@ internal static unsafe partial class LibvirtDomains
         return state switch
         {
             Running or Blocked or ShuttingDown => new DomainState(uid, VmmState.Running, PoweredOff: false),
-            Paused or PowerManaged => new DomainState(uid, VmmState.Paused, PoweredOff: false),
+            Paused or PowerManaged => new DomainState(uid, VmmState.Paused, PoweredOff: false, NoRoom: state == Paused && reason == ForADisk),
             _ => new DomainState(uid, VmmState.Stopped, PoweredOff: reason == AsTheGuestWished),
         };
     }

@@ -208,7 +208,7 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
     {
         var id = new InstanceId(domain.Uid);
         return domain.State != VmmState.Stopped && _processes.Find(id) is { } process
-            ? new VmmGuest(id, domain.State, process.Id, GuestProcess.StartedAt(process, time))
+            ? new VmmGuest(id, domain.State, process.Id, GuestProcess.StartedAt(process, time)) { NoRoom = domain.NoRoom }
             : new VmmGuest(id, domain.State) { PoweredOff = domain.PoweredOff };
     }
 

@@ -14,7 +14,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
     private const string LogName = "qemu.log";
 
     /// <summary>What QEMU says of a machine that stands still and can go on.</summary>
-    private static readonly HashSet<string> Standing = ["paused", "postmigrate", "inmigrate", "prelaunch", "finish-migrate", "restore-vm", "save-vm", "io-error", "suspended", "debug"];
+    private static readonly HashSet<string> Standing = ["paused", "postmigrate", "inmigrate", "prelaunch", "finish-migrate", "restore-vm", "save-vm", "suspended", "debug"];
 
     private readonly GuestExits _exits = new();
     private readonly KeyedLock _monitors = new();
@@ -201,6 +201,9 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         return state switch
         {
             "shutdown" => new VmmGuest(record.Id, VmmState.Stopped) { PoweredOff = true },
+
+            // Of all errors of disks the only one that is not told to the guest (werror=enospc, QEMU's own choice).
+            "io-error" => Describe(record, VmmState.Paused) with { NoRoom = true },
             _ => Describe(record, Standing.Contains(state) ? VmmState.Paused : VmmState.Running),
         };
     }
