@@ -75,7 +75,8 @@ internal sealed class GuestDisks(InstanceDisks disks, DiskSnapshots snapshots, S
             [.. Resolvers.For(network.DnsServers, options.DnsServers).Select(server => server.ToString())],
             [.. network.DnsSearch]);
         await seeds.WriteAsync(path, SeedRenderer.Render(source, spec.CloudInit), cancellationToken);
-        return [.. made, new GuestDisk(SeedName, path, DiskFormat.Raw, ReadOnly: true, CdRom: true)];
+        // No CD-ROM: kernels made for clouds (Debian's linux-image-cloud) have no driver for a drive, and all that boot here have one for this.
+        return [.. made, new GuestDisk(SeedName, path, DiskFormat.Raw, ReadOnly: true)];
     }
 
     public void Remove(string folder) => InstanceDisks.Remove(folder);

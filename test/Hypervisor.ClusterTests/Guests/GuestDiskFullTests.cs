@@ -26,9 +26,7 @@ public sealed class GuestDiskFullTests
         string[] names = ["writes-microvm", "writes-vm"];
         foreach (var (name, type) in names.Zip([InstanceType.Microvm, InstanceType.Vm]))
         {
-            var request = GuestCluster.Request(type, name, "sleep", "3600");
-            request.Spec.Disks.Add(new Disk { Name = "root", SizeBytes = 256 << 20 });
-            await cluster.CreateAsync(request);
+            await cluster.CreateAsync(GuestCluster.Request(type, name, "sleep", "3600"));
             await cluster.RunningAsync(name, Boot);
         }
 
