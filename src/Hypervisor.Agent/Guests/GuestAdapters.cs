@@ -32,19 +32,23 @@ internal sealed class ConfigDrives(IRandomSource random) : IConfigDrives
 }
 
 /// <summary>The init's channel.</summary>
-internal sealed class GuestContact(GuestChannels channels) : IGuestContact
+internal sealed class GuestContact(IVmm vmm, GuestChannels channels) : IGuestContact
 {
-    public Task ReachAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
-        channels.WaitAsync(id, channelSocket, GuestLimits.Boot, cancellationToken);
+    /// <summary>The address of the channel behind a socket, as <see cref="GuestChannels"/> takes it.</summary>
+    public static async Task<string> AddressAsync(IVmm vmm, InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
+        await vmm.ChannelPortAsync(id, cancellationToken) is null ? channelSocket : GuestChannel.VsockPrefix + channelSocket;
 
-    public Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken) =>
-        channels.SignalAsync(id, channelSocket, signal, cancellationToken);
+    public async Task ReachAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
+        await channels.WaitAsync(id, await AddressAsync(vmm, id, channelSocket, cancellationToken), GuestLimits.Boot, cancellationToken);
 
-    public Task FreezeAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
-        channels.FreezeAsync(id, channelSocket, GuestLimits.Frozen, cancellationToken);
+    public async Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken) =>
+        await channels.SignalAsync(id, await AddressAsync(vmm, id, channelSocket, cancellationToken), signal, cancellationToken);
 
-    public Task RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
-        channels.RefreshAsync(id, channelSocket, cancellationToken);
+    public async Task FreezeAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
+        await channels.FreezeAsync(id, await AddressAsync(vmm, id, channelSocket, cancellationToken), GuestLimits.Frozen, cancellationToken);
+
+    public async Task RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
+        await channels.RefreshAsync(id, await AddressAsync(vmm, id, channelSocket, cancellationToken), cancellationToken);
 
     public void Forget(InstanceId id) => channels.Forget(id);
 }
@@ -128,7 +132,7 @@ internal sealed class GuestDirectory(IVmm vmm, GuestStore store) : IGuestDirecto
             record.Epoch,
             machine?.State ?? VmmState.Stopped,
             record.Config is null ? null : record.Config with { Run = record.Run },
-            store.ChannelOf(id.Value),
+            await GuestContact.AddressAsync(vmm, id, store.ChannelOf(id.Value), cancellationToken),
             Path.Combine(run, GuestMachine.ConsoleName),
             store.ConsoleLogOf(id.Value),
             GuestPlan.MemoryBytes(record.Assignment.Spec))

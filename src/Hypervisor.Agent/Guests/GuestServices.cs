@@ -19,6 +19,9 @@ internal static class GuestServices
 {
     private const string BootIdFile = "/proc/sys/kernel/random/boot_id";
 
+    /// <summary>There where the machine has cgroups of version 2 alone.</summary>
+    private const string UnifiedCgroups = "/sys/fs/cgroup/cgroup.controllers";
+
     /// <summary>What all guests need, whatever runs them. Needs containerd's images, a clock, randomness and logging.</summary>
     public static IServiceCollection AddGuests(this IServiceCollection services, AgentConfiguration configuration)
     {
@@ -86,7 +89,7 @@ internal static class GuestServices
             options,
             store,
             drives,
-            new GuestContact(channels),
+            new GuestContact(vmm, channels),
             accelerators,
             logs,
             time,
@@ -118,7 +121,12 @@ internal static class GuestServices
         Program = configuration.Microvm.Firecracker,
         Jailer = ProgramSearch.Find(configuration.Microvm.Jailer) is null
             ? null
-            : new JailerOptions { Program = configuration.Microvm.Jailer, ChrootBase = Path.Combine(configuration.DataDirectory, "jails") },
+            : new JailerOptions
+            {
+                Program = configuration.Microvm.Jailer,
+                ChrootBase = Path.Combine(configuration.DataDirectory, "jails"),
+                CgroupVersion = File.Exists(UnifiedCgroups) ? 2 : 1,
+            },
         StateDirectory = Path.Combine(configuration.RunDirectory, "firecracker"),
         CgroupParent = CgroupParent(configuration),
     };

@@ -26,6 +26,9 @@ internal interface IVmm
     /// </summary>
     int? ChannelPort => null;
 
+    /// <summary><see cref="ChannelPort"/> of what runs this guest, which need not be what would start one now.</summary>
+    Task<int?> ChannelPortAsync(InstanceId id, CancellationToken cancellationToken) => Task.FromResult(ChannelPort);
+
     /// <summary>What our kernel is told in its machines.</summary>
     /// <param name="tscKiloHertz">As of <see cref="Boot.KernelCommandLine"/>; null with KVM.</param>
     string KernelArguments(long? tscKiloHertz) =>

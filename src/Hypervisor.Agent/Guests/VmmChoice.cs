@@ -21,6 +21,8 @@ internal sealed class VmmChoice(IReadOnlyList<IVmm> all, Func<IVmm> choose) : IV
 
     public int? ChannelPort => choose().ChannelPort;
 
+    public async Task<int?> ChannelPortAsync(InstanceId id, CancellationToken cancellationToken) => (await OwnerAsync(id, cancellationToken)).ChannelPort;
+
     public string KernelArguments(long? tscKiloHertz) => choose().KernelArguments(tscKiloHertz);
 
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => choose().ProbeAsync(cancellationToken);

@@ -14,7 +14,7 @@ internal sealed partial class FirecrackerProbe(FirecrackerOptions options, TimeP
         var info = new RuntimeInfo { Type = InstanceType.Microvm, Driver = "firecracker" };
         if (ProgramSearch.Find(options.Program) is not { } program)
         {
-            info.Message = $"there is no program {options.Program}; install Firecracker, or correct microvm.firecracker";
+            info.Message = $"there is no program {options.Program}; install Firecracker, or correct firecracker.binary";
             return info;
         }
 
