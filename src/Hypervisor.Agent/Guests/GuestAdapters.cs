@@ -50,6 +50,12 @@ internal sealed class GuestContact(IVmm vmm, GuestChannels channels) : IGuestCon
     public async Task RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
         await channels.RefreshAsync(id, await AddressAsync(vmm, id, channelSocket, cancellationToken), cancellationToken);
 
+    public async Task<bool> HoldsAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) =>
+        await channels.StateAsync(id, await AddressAsync(vmm, id, channelSocket, cancellationToken), cancellationToken) == InitState.Held;
+
+    public async Task BeginAsync(InstanceId id, string channelSocket, GuestConfig config, CancellationToken cancellationToken) =>
+        await channels.BeginAsync(id, await AddressAsync(vmm, id, channelSocket, cancellationToken), config, cancellationToken);
+
     public void Forget(InstanceId id) => channels.Forget(id);
 }
 

@@ -45,6 +45,9 @@ internal sealed record GuestConfig
 
     /// <summary>Wait after everything was set up, before the entry point runs, for the agent's word on the channel (warm starts).</summary>
     public bool HoldBeforeStart { get; init; }
+
+    /// <summary>How large the config drive is at least; 0 for as large as it has to be.</summary>
+    public int DriveBytes { get; init; }
 }
 
 internal sealed record GuestAddress(IPAddress Address, int PrefixLength, IPAddress Gateway, string HardwareAddress, int Mtu);

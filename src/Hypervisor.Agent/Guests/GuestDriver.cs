@@ -172,6 +172,10 @@ internal sealed partial class GuestDriver(
             // The agent died between the machine's start and the note of it.
             runs.NoteResumed(record);
         }
+        else if (record.Held)
+        {
+            await runs.ResolveHeldAsync(record, machine!, cancellationToken);
+        }
     }, cancellationToken);
 
     public Task StopAsync(InstanceId id, Epoch epoch, StopPolicy policy, CancellationToken cancellationToken) => GuardAsync(id, async () =>
@@ -307,6 +311,7 @@ internal sealed partial class GuestDriver(
         var assignment = record.Assignment;
         var state = machine?.State switch
         {
+            VmmState.Running or VmmState.Paused when record.Held => DriverState.Created,
             VmmState.Running => DriverState.Running,
             VmmState.Paused => DriverState.Paused,
             _ when !record.Made => DriverState.Partial,

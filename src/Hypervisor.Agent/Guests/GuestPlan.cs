@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Guests.Warm;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Networking;
@@ -196,6 +197,7 @@ internal static class GuestPlan
         var hostname = AssignedHostname.Of(definition.Assignment);
         var connected = definition.Network is { Tap.Length: > 0 } network ? network : null;
         var asked = spec.Network ?? new NetworkSpec();
+        var isWarm = spec.Machine?.WarmStart ?? false;
         return new GuestConfig
         {
             Run = 0,
@@ -214,6 +216,8 @@ internal static class GuestPlan
             Stdin = process?.Stdin ?? false,
             ReadOnlyRoot = spec.Security?.ReadOnlyRoot ?? false,
             PidsLimit = spec.Security?.PidsLimit ?? 0,
+            MachineId = isWarm ? definition.Assignment.Uid.Replace("-", "", StringComparison.Ordinal) : "",
+            DriveBytes = isWarm ? WarmLimits.DriveBytes : 0,
         };
     }
 }

@@ -69,6 +69,9 @@ internal sealed record GuestRecord
     /// <summary>Since when the guest's own agent may be holding all writing; null when it does not. Nobody but us lets it go on.</summary>
     public DateTimeOffset? FrozenAt { get; init; }
 
+    /// <summary>Its present run was begun and its entry point was not, as far as is known: it waits, or makes a template (warm starts).</summary>
+    public bool Held { get; init; }
+
     public InstanceId Id => new(Assignment.Uid);
 
     /// <summary>A run was begun and its end was not noted.</summary>

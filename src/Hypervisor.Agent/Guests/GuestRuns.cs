@@ -1,5 +1,6 @@
 using System.Globalization;
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Guests.Warm;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
@@ -15,6 +16,7 @@ internal sealed partial class GuestRuns(
     IConfigDrives drives,
     IGuestContact contact,
     IAccelerators accelerators,
+    WarmStarts warm,
     LogStore logs,
     TimeProvider time,
     ILogger<GuestRuns> log)
@@ -37,6 +39,7 @@ internal sealed partial class GuestRuns(
             FrozenAt = null,
             BootId = options.BootId,
             Accelerator = accelerator,
+            Held = WarmStarts.IsWanted(before, vmm.Abilities),
         };
         store.MakeRunFolder(uid);
         var (_, output, error) = logs.BeginRun(uid, logs.Limits.With(record.Assignment.Spec.Logs));
@@ -52,8 +55,8 @@ internal sealed partial class GuestRuns(
                 }
             }
 
-            await vmm.StartAsync(
-                GuestPlan.Machine(record, store, options, accelerator, vmm.Abilities, vmm.KernelArguments(rate), output, error), cancellationToken);
+            record = await BeginAsync(
+                record, GuestPlan.Machine(record, store, options, accelerator, vmm.Abilities, vmm.KernelArguments(rate), output, error), cancellationToken);
         }
         catch (DriverException refusal)
         {
@@ -166,7 +169,7 @@ internal sealed partial class GuestRuns(
             var now = time.GetUtcNow();
             var exit = record.Config is not null ? drives.ReadExit(store.ConfigDriveOf(record.Assignment.Uid), record.Run) : null;
             exit ??= killed ? NotedExit.Killed : record.Config is null && (wasAsked || machine is { PoweredOff: true }) ? new NotedExit(0) : null;
-            record = record with { FinishedAt = now, Exit = exit };
+            record = record with { FinishedAt = now, Exit = exit, Held = false };
             record = record with { Crashes = exit is null && IsCrash(record) ? record.Crashes + 1 : 0 };
             store.Write(record);
             if (exit is null)

@@ -59,6 +59,14 @@ internal interface IGuestContact
     /// <exception cref="DriverException">The init does not answer.</exception>
     Task SignalAsync(InstanceId id, string channelSocket, int signal, CancellationToken cancellationToken);
 
+    /// <summary>Whether the init waits to be told who it is.</summary>
+    /// <exception cref="DriverException">The init does not answer.</exception>
+    Task<bool> HoldsAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken);
+
+    /// <summary>Tells an init that waits who it is: time and randomness first, its entry point last.</summary>
+    /// <exception cref="DriverException">The init does not answer, or does not wait.</exception>
+    Task BeginAsync(InstanceId id, string channelSocket, GuestConfig config, CancellationToken cancellationToken);
+
     /// <summary>
     /// Has everything written to the root disk and all writing held until <see cref="RefreshAsync"/>, for at most
     /// <see cref="GuestLimits.Frozen"/> of the guest's own time.

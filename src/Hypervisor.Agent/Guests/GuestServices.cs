@@ -8,6 +8,7 @@ using Hypervisor.Agent.Guests.Consoles;
 using Hypervisor.Agent.Guests.Disks;
 using Hypervisor.Agent.Guests.Images;
 using Hypervisor.Agent.Guests.Seeds;
+using Hypervisor.Agent.Guests.Warm;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol.V1;
@@ -84,13 +85,22 @@ internal static class GuestServices
         var drives = new ConfigDrives(provider.GetRequiredService<IRandomSource>());
         var disks = new GuestDisks(
             provider.GetRequiredService<InstanceDisks>(), provider.GetRequiredService<DiskSnapshots>(), provider.GetRequiredService<SeedVolume>(), options);
+        var contact = new GuestContact(vmm, channels);
         var runs = new GuestRuns(
             vmm,
             options,
             store,
             drives,
-            new GuestContact(vmm, channels),
+            contact,
             accelerators,
+            new WarmStarts(
+                vmm,
+                new WarmTemplates(Path.Combine(configuration.DataDirectory, "warm", name), time),
+                options.Boot,
+                options.BootId,
+                drives,
+                contact,
+                provider.GetRequiredService<ILogger<WarmStarts>>()),
             logs,
             time,
             provider.GetRequiredService<ILogger<GuestRuns>>());

@@ -107,6 +107,9 @@ internal enum VmmAbilities
     /// it reads is written to <see cref="GuestMachine.ConsoleInput"/>.
     /// </summary>
     ConsoleFiles = 64,
+
+    /// <summary>Memory in a file, which several machines may go on from: <see cref="GuestMachine.Memory"/>.</summary>
+    SharedMemory = 128,
 }
 
 internal enum VmmState
@@ -165,6 +168,9 @@ internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeF
     /// <summary>A file of <see cref="IVmm.SaveAsync"/> to go on from; the machine is then otherwise the same as the one that was saved.</summary>
     public string? RestoreFrom { get; init; }
 
+    /// <summary>Where its memory lies; null for memory of its own. One that is not private is left out of what <see cref="IVmm.SaveAsync"/> writes.</summary>
+    public GuestMemoryFile? Memory { get; init; }
+
     /// <summary>Leave it paused after it was restored.</summary>
     public bool StayPaused { get; init; }
 
@@ -184,6 +190,10 @@ internal sealed record GuestMachine(InstanceId Id, Epoch Epoch, Assignment MadeF
 
 /// <param name="CommandLine">Of the kernel; each argument is made by us, none by a user.</param>
 internal sealed record DirectBoot(string Kernel, string Initramfs, string CommandLine);
+
+/// <param name="Path">A file as large as the memory.</param>
+/// <param name="IsPrivate">It is read, and shared with all others that read it; what the guest writes is its own and not in the file.</param>
+internal sealed record GuestMemoryFile(string Path, bool IsPrivate);
 
 internal enum DiskFormat
 {

@@ -62,6 +62,7 @@ internal static class FieldFlags
         ("spec.machine.firmware", "--firmware"),
         ("spec.machine.cpu_model", "--cpu-model"),
         ("spec.machine.accelerator", "--accelerator"),
+        ("spec.machine.warm_start", "--warm"),
         ("spec.cloud_init.user_data", "--user-data"),
         ("spec.cloud_init.users", "--ssh-key"),
         ("spec.restart", "--restart"),

@@ -18,6 +18,9 @@ internal static class QemuCommandLine
 
     private const int LongestSerial = 20;
 
+    /// <summary>As the machine calls memory of its own, so that what is saved with the one fits the other.</summary>
+    private const string MemoryName = "microvm.ram";
+
     public static string MonitorOf(string runDirectory) => Path.Combine(runDirectory, "qmp");
 
     /// <summary>How a process of this guest is told from others, by its command line.</summary>
@@ -50,7 +53,7 @@ internal static class QemuCommandLine
             "-display", "none",
 
             // Its own defaults: without its timers and its clock a guest hangs under software emulation.
-            "-M", "microvm",
+            "-M", machine.Memory is null ? "microvm" : $"microvm,memory-backend={MemoryName}",
             "-accel", machine.Accelerator == Accelerator.Kvm ? "kvm" : "tcg",
             "-cpu", Cpu(machine),
             "-smp", Number(machine.VirtualCpus),
@@ -89,10 +92,19 @@ internal static class QemuCommandLine
             ]);
         }
 
+        if (machine.Memory is { } memory)
+        {
+            arguments.AddRange(
+            [
+                "-object",
+                $"memory-backend-file,id={MemoryName},size={Number(Math.Max(1, machine.Limits.MemoryBytes >> 20))}M,mem-path={Escaped(memory.Path)},share={(memory.IsPrivate ? "off" : "on")}",
+            ]);
+        }
+
         if (machine.RestoreFrom is not null)
         {
-            // Its standard input is the file.
-            arguments.AddRange(["-incoming", "fd:0"]);
+            // Its standard input is the file. Without the memory in it, it cannot be read before QEMU was told so.
+            arguments.AddRange(["-incoming", machine.Memory is null ? "fd:0" : "defer"]);
         }
 
         return arguments;

@@ -9,7 +9,9 @@ namespace Hypervisor.Agent.Drivers.Qemu;
 /// <summary>What another agent has to know of one guest's QEMU.</summary>
 /// <param name="ProcessId">0 before the process is made.</param>
 /// <param name="Tap">Null without a network.</param>
-internal sealed record QemuRecord(string Uid, string RunDirectory, long MemoryBytes, string? Tap, int ProcessId, long StartTicks)
+/// <param name="KeepsMemory">What it has in memory is in a file already.</param>
+internal sealed record QemuRecord(
+    string Uid, string RunDirectory, long MemoryBytes, string? Tap, int ProcessId, long StartTicks, bool KeepsMemory = false)
 {
     [JsonIgnore]
     public InstanceId Id => new(Uid);

@@ -24,6 +24,11 @@ internal sealed partial class QemuVmm
                 UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             }))
             {
+                if (record.KeepsMemory)
+                {
+                    await LeaveSharedMemoryOutAsync(record, true, cancellationToken);
+                }
+
                 await CallAsync(record, async client =>
                 {
                     await MigrateAsync(client, file, cancellationToken);
@@ -40,6 +45,34 @@ internal sealed partial class QemuVmm
             File.Delete(temporary);
             throw;
         }
+    }
+
+    /// <summary>Of a machine with its memory in a file: only what is not in it comes from standard input.</summary>
+    private async Task ReadStateAsync(QemuRecord record, CancellationToken cancellationToken)
+    {
+        await LeaveSharedMemoryOutAsync(record, true, cancellationToken);
+        using var answer = await CallAsync(
+            record, client => client.CallAsync("migrate-incoming", json => json.WriteString("uri", "fd:0"), cancellationToken), cancellationToken);
+    }
+
+    /// <summary>Both sides of a file have to be told; whoever writes one that is whole must not be.</summary>
+    private async Task LeaveSharedMemoryOutAsync(QemuRecord record, bool leaveOut, CancellationToken cancellationToken)
+    {
+        using var answer = await CallAsync(
+            record,
+            client => client.CallAsync(
+                "migrate-set-capabilities",
+                json =>
+                {
+                    json.WriteStartArray("capabilities");
+                    json.WriteStartObject();
+                    json.WriteString("capability", "x-ignore-shared");
+                    json.WriteBoolean("state", leaveOut);
+                    json.WriteEndObject();
+                    json.WriteEndArray();
+                },
+                cancellationToken),
+            cancellationToken);
     }
 
     private async Task MigrateAsync(QmpClient client, FileStream file, CancellationToken cancellationToken)

@@ -23,7 +23,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
 
     public string Name => "qemu";
 
-    public VmmAbilities Abilities => VmmAbilities.MemorySnapshots | VmmAbilities.Qcow2 | VmmAbilities.OutputFiles;
+    public VmmAbilities Abilities => VmmAbilities.MemorySnapshots | VmmAbilities.Qcow2 | VmmAbilities.OutputFiles | VmmAbilities.SharedMemory;
 
     public Task<RuntimeInfo> ProbeAsync(CancellationToken cancellationToken) => probe.ProbeAsync(cancellationToken);
 
@@ -46,7 +46,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         }
 
         var arguments = QemuCommandLine.Render(machine);
-        var record = new QemuRecord(machine.Id.Value, machine.RunDirectory, machine.Limits.MemoryBytes, machine.Nic?.Tap, 0, 0);
+        var record = new QemuRecord(machine.Id.Value, machine.RunDirectory, machine.Limits.MemoryBytes, machine.Nic?.Tap, 0, 0, machine.Memory is { IsPrivate: false });
         records.Write(record);
         try
         {
@@ -64,7 +64,17 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
             await AwaitMonitorAsync(record, cancellationToken);
             if (machine.RestoreFrom is not null)
             {
+                if (machine.Memory is not null)
+                {
+                    await ReadStateAsync(record, cancellationToken);
+                }
+
                 await AwaitStateAsync(record, "inmigrate", cancellationToken);
+                if (machine.Memory is not null)
+                {
+                    await LeaveSharedMemoryOutAsync(record, false, cancellationToken);
+                }
+
                 if (!machine.StayPaused)
                 {
                     await CommandAsync(record, "cont", cancellationToken);

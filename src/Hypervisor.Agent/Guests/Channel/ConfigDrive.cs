@@ -28,7 +28,7 @@ internal static class ConfigDrive
     {
         Span<byte> entropy = stackalloc byte[EntropyBytes];
         random.Fill(entropy);
-        WholeFile.Write(path, Render(Records.Of(config).AddRandom(entropy).Written.Span), Private, durable: true);
+        WholeFile.Write(path, Render(Records.Of(config).AddRandom(entropy).Written.Span, config.DriveBytes), Private, durable: true);
     }
 
     /// <summary>The exit of one run; null when it has not ended by itself, or what is there makes no sense.</summary>
@@ -57,9 +57,9 @@ internal static class ConfigDrive
         return ~crc;
     }
 
-    internal static byte[] Render(ReadOnlySpan<byte> records)
+    internal static byte[] Render(ReadOnlySpan<byte> records, int atLeast = 0)
     {
-        var drive = new byte[(((HeaderBytes + records.Length + BlockBytes - 1) / BlockBytes) + 1) * BlockBytes];
+        var drive = new byte[Math.Max(atLeast, (((HeaderBytes + records.Length + BlockBytes - 1) / BlockBytes) + 1) * BlockBytes)];
         "ZXCONF01"u8.CopyTo(drive);
         BinaryPrimitives.WriteUInt32LittleEndian(drive.AsSpan(8), Version);
         BinaryPrimitives.WriteInt32LittleEndian(drive.AsSpan(12), records.Length);

@@ -69,6 +69,10 @@ internal sealed class GuestChannels(IRandomSource random, TimeProvider time) : I
         // What is there is of the guest that the snapshot was taken of.
         Forget(id);
         var channel = await OpenAsync(id, channelSocket, cancellationToken);
+
+        // A guest that has just gone on takes its time over the first request, and a time that was told with it would be late by as much.
+        await channel.AskAsync(
+            number => channel.SendAsync(FrameType.Refresh, number, Freshen(new Records()), cancellationToken), ChannelLimits.Answer, cancellationToken);
         var records = Freshen(Records.Of(config));
         await channel.AskAsync(
             number => channel.SendAsync(FrameType.Begin, number, records, cancellationToken), ChannelLimits.Start, cancellationToken);

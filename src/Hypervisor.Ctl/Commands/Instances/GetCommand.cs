@@ -102,6 +102,7 @@ internal sealed class GetCommand : CtlCommand
             machine is null or { Firmware: Firmware.Unspecified } ? "" : machine.Firmware.ToString().ToLowerInvariant(),
             machine?.CpuModel ?? "",
             machine is null or { Accelerator: AcceleratorRequirement.Unspecified } ? "" : $"accelerator {machine.Accelerator.ToString().ToLowerInvariant()}",
+            machine is { WarmStart: true } ? "warm start" : "",
             machine?.Topology is { } topology ? $"{topology.Sockets} sockets, {topology.Cores} cores, {topology.Threads} threads" : "",
         }.Where(part => part.Length > 0));
 

@@ -33,6 +33,8 @@ internal sealed class InstanceFlags
         Add(Text("--cpu-model", "CPU of a VM: host-passthrough, host-model or a model's name", "MODEL"), "spec.machine.cpu_model", (r, v) => Machine(r).CpuModel = v);
         Add(Choice<AcceleratorRequirement>("--accelerator", "What has to run a guest's instructions: any, kvm or tcg"), "spec.machine.accelerator",
             (r, v) => Machine(r).Accelerator = v);
+        Add(Switch("--warm", "Start a microVM from the memory of one of its image and size that was stopped before its entry point"), "spec.machine.warm_start",
+            (r, v) => Machine(r).WarmStart = v);
         Add(Text("--user-data", "File that cloud-init is given, such as a #cloud-config; - is standard input", "FILE"), "spec.cloud_init.user_data",
             (invocation, r, v) => CloudInit(r).UserData = CloudInitFlags.ReadText(invocation.Environment, v));
         Add(Several("--ssh-key", $"Public key, or a file of them, that opens the account '{CloudInitFlags.User}' (or the first of a file's users) by cloud-init (repeatable)", "KEY|FILE"),

@@ -1,6 +1,7 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Boot;
+using Hypervisor.Agent.Guests.Warm;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Protocol;
@@ -40,6 +41,12 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
 
     public bool InitAnswers { get; set; } = true;
 
+    /// <summary>What an init that is asked says of itself.</summary>
+    public bool Holds { get; set; }
+
+    /// <summary>Who guests that held were told to be.</summary>
+    public List<GuestConfig> Begun { get; } = [];
+
     public List<int> Signals { get; } = [];
 
     /// <summary>How often a guest was told the time anew.</summary>
@@ -73,7 +80,9 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
         };
         Store = new GuestStore(options);
         _logs = new LogStore(Path.Combine(_folder.FullName, "logs"), LogLimits.Default, Time, NullLogger<LogStore>.Instance);
-        var runs = new GuestRuns(Vmm, options, Store, this, this, this, _logs, Time, NullLogger<GuestRuns>.Instance);
+        var warm = new WarmStarts(
+            Vmm, new WarmTemplates(Path.Combine(_folder.FullName, "warm"), Time), options.Boot, BootId, this, this, NullLogger<WarmStarts>.Instance);
+        var runs = new GuestRuns(Vmm, options, Store, this, this, this, warm, _logs, Time, NullLogger<GuestRuns>.Instance);
         var snapshots = new GuestSnapshots(Vmm, Store, runs, this, this, Time, NullLogger<GuestSnapshots>.Instance);
         Driver = new GuestDriver(Vmm, options, Store, runs, snapshots, this, this, this, _logs, null);
     }
@@ -222,6 +231,16 @@ internal sealed class GuestScene : IDisposable, IGuestImages, IGuestDisks, IConf
         }
 
         Freezes++;
+        return Task.CompletedTask;
+    }
+
+    Task<bool> IGuestContact.HoldsAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken) => Task.FromResult(Holds);
+
+    Task IGuestContact.BeginAsync(InstanceId id, string channelSocket, GuestConfig config, CancellationToken cancellationToken)
+    {
+        Vmm.At("before begin");
+        Begun.Add(config);
+        Holds = false;
         return Task.CompletedTask;
     }
 
