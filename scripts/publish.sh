@@ -11,7 +11,7 @@ trap 'rm -rf "$staging"' EXIT
 tree=$staging/$name
 mkdir -p "$tree/bin"
 
-dotnet publish src/Hypervisor.Server -c Release -r "$rid" -v q -o "$staging/Server" --self-contained true -p:PublishSingleFile=true -p:PublishReadyToRun=true
+dotnet publish src/Hypervisor.Server -c Release -r "$rid" -v q -o "$staging/Server" --self-contained true -p:RunAnalyzers=false -p:PublishSingleFile=true -p:PublishReadyToRun=true
 install -m 755 "$staging/Server/hypervisor-server" bin/hypervisor-agent bin/hypervisor-ctl "$tree/bin/"
 install -m 644 "$staging/Server/libe_sqlite3.so" "$tree/bin/"
 cp -r bin/guest "$tree/guest"
