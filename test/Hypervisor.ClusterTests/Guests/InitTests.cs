@@ -156,7 +156,7 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
         // So it is for one that goes on from its memory, which is told the time: nothing is held for it any more.
         await guest.Channels.FreezeAsync(guest.Id, guest.Socket, TimeSpan.FromMinutes(10), Cancel);
         await guest.Channels.RefreshAsync(guest.Id, guest.Socket, Cancel);
-        Assert.Equal(0, (await guest.RunAsync(Script("echo written > /after-freeze && sync"))).Exit.Code);
+        Assert.Equal("GuestRefused", (await Assert.ThrowsAsync<DriverException>(() => guest.Channels.ThawAsync(guest.Id, guest.Socket, Cancel))).Reason);
 
         // The main process: its input, signals, and the end of the guest.
         var main = await guest.Channels.OpenAsync(guest.Id, guest.Socket, Cancel);

@@ -14,7 +14,9 @@ public abstract class EndToEnd(EndToEnd.Fixture fixture)
     {
         await CreateAsync("web", "httpd", "-f", "-p", "80", "-h", "/var/www");
         var running = await Cluster.InstanceAsync("web", "runs", instance => instance.Status.State == InstanceState.Running);
-        var page = await FetchAsync(running.Status.IpAddresses.Single());
+        var page = "";
+        await RealTime.UntilAsync("the server listens", TimeSpan.FromSeconds(20), async () =>
+            (page = await TryFetchAsync(running.Status.IpAddresses.Single())).Length > 0);
         await DeleteAsync("web");
 
         Assert.Contains("It runs.", page, StringComparison.Ordinal);
@@ -120,6 +122,19 @@ public abstract class EndToEnd(EndToEnd.Fixture fixture)
     }
 
     private async Task NothingIsLeftAsync() => Assert.Empty(await new Leftovers(Cluster).ListAsync());
+
+    /// <returns>Empty while nobody listens: a process runs before it does.</returns>
+    private async Task<string> TryFetchAsync(string address)
+    {
+        try
+        {
+            return await FetchAsync(address);
+        }
+        catch (HttpRequestException)
+        {
+            return "";
+        }
+    }
 
     private async Task<string> FetchAsync(string address)
     {
