@@ -84,9 +84,9 @@ public sealed class GuestFaultTests(GuestCluster guests)
     public async Task A_process_that_ignores_its_signal_is_killed_in_the_end(InstanceType type)
     {
         var cluster = await guests.BeginAsync();
-        await cluster.CreateAsync(GuestCluster.Request(type, "stubborn", "sh", "-c", "trap '' TERM; while true; do sleep 1; done"));
+        await cluster.CreateAsync(GuestCluster.Request(type, "stubborn", "sh", "-c", "trap '' TERM; : > /stubborn; while true; do sleep 1; done"));
         await cluster.RunningAsync("stubborn", Boot);
-        await guests.AnswersAsync("stubborn");
+        await RealTime.UntilAsync("it ignores its signal", TimeSpan.FromSeconds(90), async () => await guests.ExecAsync("stubborn", "test", "-e", "/stubborn") is (0, _));
         await KilledAtItsStopAsync(cluster, "stubborn");
         await guests.DeleteLastAsync("stubborn");
     }
