@@ -183,6 +183,8 @@ void channel_pump(void) {
         }
         received_start = 0;
         received_end = (size_t)got;
+        // Whoever writes is there: on a slow machine the kernel tells of it seconds later.
+        if (away_since) away_since = now_ms();
     }
     int64_t deadline = channel_deadline();
     if (deadline && now_ms() >= deadline) lose_peer();

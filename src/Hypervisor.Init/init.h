@@ -30,7 +30,7 @@ enum {
     // From the end of the main process until what it left in its pipes is passed on; longer only when nobody takes it.
     DRAIN_MS = 2000,
     // From when the port has no host until what an agent had begun is ended: far longer than the kernel takes to tell of the next one.
-    HOST_AWAY_MS = 1000,
+    HOST_AWAY_MS = 5000,
 };
 
 enum tag {
