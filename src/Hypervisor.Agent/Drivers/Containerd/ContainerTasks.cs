@@ -43,6 +43,10 @@ internal sealed class ContainerTasks(
     }
 
     /// <summary>Starts the process; nothing when it runs. Whatever an earlier, interrupted attempt left is removed first.</summary>
+    /// <remarks>
+    /// Also a task that containerd shows as created: when it was killed during a start, its shim killed `runc start`, perhaps between letting the
+    /// process go and noting so. The process then runs, and another start waits for ever for one that has gone.
+    /// </remarks>
     public async Task StartAsync(string id, StartInput input, CancellationToken cancellationToken)
     {
         if (leftovers.Any(id))
@@ -53,10 +57,7 @@ internal sealed class ContainerTasks(
                 return;
             }
 
-            if (task?.Status != TaskStatus.Created)
-            {
-                await EndAsync(id, task, cancellationToken);
-            }
+            await EndAsync(id, task, cancellationToken);
         }
 
         files.NoteStarted(id, time.GetUtcNow());
@@ -74,9 +75,10 @@ internal sealed class ContainerTasks(
                     new StartRequest { ContainerId = id }, client.Call(ContainerdLimits.Runtime, cancellationToken));
                 return;
             }
-            catch (Exception error) when (attempt < ContainerdLimits.StartAttempts && IsWithoutShim(error))
+            catch (Exception error) when (attempt < ContainerdLimits.StartAttempts && CanBeginAnew(error))
             {
-                // The shim, an earlier one or the group's, ended between being found and being used; a new one comes with a new attempt.
+                // The shim, an earlier one or the group's, ended between being found and being used, or an interrupted attempt was carried out after
+                // all; a new one comes with a new attempt.
                 // Deleted also when it cannot be found: a restarted containerd may know a task by name only, which is in the way.
                 await Task.Delay(ContainerdLimits.StartBackoff * attempt, time, cancellationToken);
                 await DeleteAsync(id, cancellationToken);
@@ -86,9 +88,9 @@ internal sealed class ContainerTasks(
     }
 
     /// <summary>Without a shim a task has no cgroup either, which is noticed first.</summary>
-    private static bool IsWithoutShim(Exception error) => error switch
+    private static bool CanBeginAnew(Exception error) => error switch
     {
-        RpcException rpc => RuntimeErrors.IsDeadShim(rpc) || rpc.StatusCode == StatusCode.NotFound,
+        RpcException rpc => RuntimeErrors.IsDeadShim(rpc) || rpc.StatusCode is StatusCode.NotFound or StatusCode.AlreadyExists,
         DriverException driver => driver.Reason == Cgroups.CpuLimitFailed,
         _ => false,
     };
@@ -200,8 +202,8 @@ internal sealed class ContainerTasks(
         }
         catch (RpcException error) when (error.StatusCode == StatusCode.AlreadyExists)
         {
-            // Made by an attempt that was interrupted before the start.
             logs.CancelRun(id, run);
+            throw;
         }
     }
 
