@@ -77,6 +77,10 @@ void boot_early(void) {
     mkdir("/cgroup/instance", 0755);
     write_file("/cgroup/cgroup.subtree_control", "+pids");
     cgroup_dir = open("/cgroup/instance", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    // Without swap, a guest that is out of memory would read the programs that it runs from the disk again and again, for minutes, before the
+    // kernel ends whoever took it all. What was used within this second stays (Documentation/admin-guide/mm/multigen_lru.rst).
+    write_file("/sys/kernel/mm/lru_gen/enabled", "y");
+    write_file("/sys/kernel/mm/lru_gen/min_ttl_ms", "1000");
     mkdir("/files", 0755);
     dev_dir = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
     files_dir = open("/files", O_PATH | O_DIRECTORY | O_CLOEXEC);
