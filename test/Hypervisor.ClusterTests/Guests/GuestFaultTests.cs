@@ -127,7 +127,9 @@ public sealed class GuestFaultTests(GuestCluster guests)
         await cluster.CreateAsync(GuestCluster.Request(type, "stays", "sleep", "3600"));
 
         // Before that it is a shell that waits to be recorded, and ends with its agent.
-        await RealTime.UntilAsync("a machine boots", TimeSpan.FromSeconds(Boot), () => new Leftovers(cluster).Machines() is [var booting] && new FileInfo($"/proc/{booting}/exe").LinkTarget?.Contains("qemu", StringComparison.Ordinal) == true);
+        await RealTime.UntilAsync("a machine boots", TimeSpan.FromSeconds(Boot), () =>
+            new Leftovers(cluster).Machines() is [var booting]
+            && new FileInfo($"/proc/{booting}/exe").LinkTarget?.Contains("qemu", StringComparison.Ordinal) == true);
         var machine = Assert.Single(new Leftovers(cluster).Machines());
         await cluster.Agent.KillAsync();
         cluster.Agent.Start();
