@@ -203,7 +203,7 @@ internal sealed class LocalCluster : IAsyncDisposable
         }
         catch (TimeoutException exception)
         {
-            throw new TimeoutException($"{exception.Message}; {name} is {last}\n{Agent.Log}", exception);
+            throw new TimeoutException($"{exception.Message}; {name} is {last}\n{Server.Log}\n{Agent.Log}", exception);
         }
 
         return last!;

@@ -131,9 +131,17 @@ internal abstract class LeasedLeadership : ILeadership
     {
         lock (_gate)
         {
-            // A renewal may have come between the timer's firing and here.
-            if (_ended is not null || _time.GetElapsedTime(_renewedAt) < Duration)
+            if (_ended is not null)
             {
+                return;
+            }
+
+            // A renewal may have come between the timer's firing and here; and timers cut their time to whole milliseconds, so they may fire
+            // before the clock says so. Without another look the lease would be over and its holder never know.
+            var left = Duration - _time.GetElapsedTime(_renewedAt);
+            if (left > TimeSpan.Zero)
+            {
+                _expiry.Change(TimeSpan.FromMilliseconds(Math.Ceiling(left.TotalMilliseconds)), Timeout.InfiniteTimeSpan);
                 return;
             }
         }
