@@ -1,3 +1,4 @@
+using Containerd.Services.Tasks.V1;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.TestCluster;
 using Xunit;
@@ -119,6 +120,25 @@ public sealed class FaultTests : IAsyncLifetime
         var again = await _host.Driver.GetAsync(definition.Id, Cancel);
         Assert.Equal(DriverState.Running, again!.State);
         Assert.NotEqual(running.ProcessId, again.ProcessId);
+    }
+
+    /// <summary>As when containerd dies while `runc start` runs, and takes it along: the process that waited for it ends too.</summary>
+    [Fact]
+    public async Task An_end_before_the_process_began_is_no_exit()
+    {
+        var definition = _host.Define();
+        await _host.Driver.CreateAsync(definition, Cancel);
+        var id = definition.Id.Value;
+        var mounts = await _host.Client.Snapshots.MountsAsync(new() { Snapshotter = "overlayfs", Key = id }, _host.Client.Call(Cancel));
+        var create = new CreateTaskRequest { ContainerId = id };
+        create.Rootfs.Add(mounts.Mounts);
+        var created = await _host.Client.Tasks.CreateAsync(create, _host.Client.Call(Cancel));
+        ContainerdHost.Signal((int)created.Pid, 9);
+        await _host.Client.Tasks.WaitAsync(new() { ContainerId = id }, _host.Client.Call(ContainerdHost.Patience, Cancel));
+        var seen = (await _host.Driver.GetAsync(definition.Id, Cancel))!;
+        Assert.Equal((DriverState.Created, null, null), (seen.State, seen.Exit, seen.StartedAt));
+        await _host.Driver.StartAsync(definition.Id, First, Cancel);
+        Assert.Equal(DriverState.Running, (await _host.Driver.GetAsync(definition.Id, Cancel))!.State);
     }
 
     [Fact]

@@ -178,11 +178,17 @@ internal sealed class ContainerTasks(
             client.Call(ContainerdLimits.Runtime, cancellationToken));
     }
 
-    /// <summary>How a stopped task ended, asked of it and of the kernel while both still know.</summary>
-    public RecordedExit ExitOf(Process task) => new(
-        (int)task.ExitStatus & 0xFF,
-        cgroups.WasOutOfMemory(task.ContainerId.Length > 0 ? task.ContainerId : task.Id),
-        task.ExitedAt?.ToDateTimeOffset());
+    /// <summary>
+    /// How a stopped task ended, asked of it and of the kernel while both still know; null when its start was cut off before the process
+    /// began.
+    /// </summary>
+    public RecordedExit? ExitOf(Process task)
+    {
+        var id = task.ContainerId.Length > 0 ? task.ContainerId : task.Id;
+        return leftovers.IsHeldBack(id)
+            ? null
+            : new RecordedExit((int)task.ExitStatus & 0xFF, cgroups.WasOutOfMemory(id), task.ExitedAt?.ToDateTimeOffset());
+    }
 
     private async Task CreateAsync(string id, StartInput input, CancellationToken cancellationToken)
     {

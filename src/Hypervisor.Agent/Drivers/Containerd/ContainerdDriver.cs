@@ -315,8 +315,16 @@ internal sealed class ContainerdDriver(
     {
         if (record is not null && task is not null)
         {
-            record = record with { Exit = tasks.ExitOf(task) };
-            await definitions.NoteExitAsync(record, cancellationToken);
+            if (tasks.ExitOf(task) is { } exit)
+            {
+                record = record with { Exit = exit };
+                await definitions.NoteExitAsync(record, cancellationToken);
+            }
+            else
+            {
+                log.StartCutOff(id);
+                files.ForgetStart(id);
+            }
         }
 
         // The shim ends with its last task. Whoever is made next must not be given its name: it could find a shim about to go.
@@ -340,17 +348,18 @@ internal sealed class ContainerdDriver(
 
         var record = InstanceRecord.Read(container);
         var startedAt = files.StartedAt(id);
+        var ended = task?.Status == TaskStatus.Stopped ? tasks.ExitOf(task) : null;
         var state = task?.Status switch
         {
             TaskStatus.Running => DriverState.Running,
             TaskStatus.Paused or TaskStatus.Pausing => DriverState.Paused,
-            TaskStatus.Stopped => DriverState.Stopped,
+            TaskStatus.Stopped when ended is not null => DriverState.Stopped,
             _ when !hasSnapshot => DriverState.Partial,
-            TaskStatus.Created => DriverState.Created,
+            TaskStatus.Created or TaskStatus.Stopped => DriverState.Created,
             // No task: it ended and that was noted, or it vanished with its shim, or it never ran since the last boot.
             _ => record.Exit is not null || startedAt is not null ? DriverState.Stopped : DriverState.Created,
         };
-        var exit = task?.Status == TaskStatus.Stopped ? tasks.ExitOf(task) : task is null ? record.Exit : null;
+        var exit = task is null ? record.Exit : ended;
         return new DriverInstance(
             new InstanceId(id),
             record.Epoch,
@@ -403,4 +412,7 @@ internal static partial class ContainerdDriverLog
 {
     [LoggerMessage(Level = LogLevel.Warning, Message = "Container {Id} did not start: {Detail}")]
     public static partial void StartRefused(this ILogger logger, string id, string detail);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The start of container {Id} was cut off before its process began; it counts as not started")]
+    public static partial void StartCutOff(this ILogger logger, string id);
 }

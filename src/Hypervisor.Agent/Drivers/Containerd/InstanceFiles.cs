@@ -54,6 +54,15 @@ internal sealed class InstanceFiles(ContainerdOptions options)
         Put(directory, "started", at.ToString("O", CultureInfo.InvariantCulture));
     }
 
+    /// <summary>The process that was about to run did not.</summary>
+    public void ForgetStart(string id)
+    {
+        if (Directory.Exists(DirectoryOf(id)))
+        {
+            File.Delete(Path.Combine(DirectoryOf(id), "started"));
+        }
+    }
+
     public DateTimeOffset? StartedAt(string id)
     {
         try
