@@ -10,9 +10,9 @@ staging=$(mktemp -d bin/.staging.XXXXXX)
 trap 'rm -rf "$staging"' EXIT
 
 # Analyzers are `make lint`'s: they double the time of a build.
-publish() { dotnet publish "src/Hypervisor.$1" -c "$configuration" -r "$rid" -v q -o "$staging/$1" -p:RunAnalyzers=false "${@:2}"; }
+publish() { dotnet publish "src/Hypervisor.$1" -c "$configuration" -r "$rid" -v q -o "$staging/$1" -p:RunAnalyzers=false; }
 say "Building hypervisor-server"
-publish Server --self-contained false -p:PublishSingleFile=true -p:PublishReadyToRun=true
+publish Server
 say "Building hypervisor-agent (native)"
 publish Agent
 say "Building hypervisor-ctl (native)"
