@@ -3,5 +3,5 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
-scripts/as-caller.sh dotnet build bench/Hypervisor.Bench -c Release -v q
+scripts/as-caller.sh dotnet build bench/Hypervisor.Bench -c Release -v q -p:RunAnalyzers=false
 exec bench/Hypervisor.Bench/bin/Release/net10.0/Hypervisor.Bench "$@"

@@ -14,8 +14,8 @@ internal sealed class BenchGuests(LocalCluster cluster)
         (await cluster.Nodes.ListNodesAsync(new ListNodesRequest(), deadline: LocalCluster.Deadline(5)))
             .Nodes.Any(node => node.Status.Inventory.Runtimes.Any(runtime => runtime.Type == type && runtime.Available)));
 
-    /// <summary>Milliseconds from the call until the console has a line.</summary>
-    public async Task<double> FirstLineAsync(InstanceType type, string name, Resources size)
+    /// <summary>Milliseconds from the call until the console has the line that its entry point writes.</summary>
+    public async Task<double> FirstLineAsync(InstanceType type, string name, Resources size, bool warm = false)
     {
         var started = Stopwatch.GetTimestamp();
         var created = await cluster.Compute.CreateInstanceAsync(
@@ -27,8 +27,9 @@ internal sealed class BenchGuests(LocalCluster cluster)
                     Type = type,
                     Image = "busybox",
                     Resources = size,
-                    Process = new ProcessSpec { Command = { "sh", "-c", "echo it runs > /dev/ttyS0; exec sleep 3600" } },
+                    Process = new ProcessSpec { Command = { "sh", "-c", $"mknod /dev/ttyS0 c 4 64; echo {ConsoleFile.Line} > /dev/ttyS0; exec sleep 3600" } },
                     Stop = new StopSpec { Signal = "SIGKILL" },
+                    Machine = warm ? new MachineSpec { WarmStart = true } : null,
                 },
             },
             deadline: LocalCluster.Deadline(30));

@@ -33,7 +33,7 @@ internal static class CreateBench
         await using var cluster = await LocalCluster.StartAsync(options);
         await cluster.ImportBusyboxAsync();
         var peer = new Containerd(cluster);
-        await using var watcher = await RunningWatcher.StartAsync(cluster);
+        await using var watcher = await InstanceWatcher.StartAsync(cluster);
 
         // The first instance brings the image onto the node; both sides then use the same snapshots.
         await CreateAsync(cluster, watcher, "first");
@@ -83,9 +83,9 @@ internal static class CreateBench
         System.Threading.Tasks.Parallel.ForEachAsync(
             names, new ParallelOptions { MaxDegreeOfParallelism = AtATime }, async (name, _) => await action(name));
 
-    private static async Task CreateAsync(LocalCluster cluster, RunningWatcher watcher, string name, Resources? resources = null)
+    private static async Task CreateAsync(LocalCluster cluster, InstanceWatcher watcher, string name, Resources? resources = null)
     {
-        var running = watcher.ExpectAsync(name);
+        var running = watcher.RunsAsync(name);
         await cluster.Compute.CreateInstanceAsync(
             new CreateInstanceRequest
             {
@@ -164,71 +164,5 @@ internal static class CreateBench
         private string NameOf(string name) => $"ctr{cluster.CgroupParent.Replace('/', '-')}-{name}";
 
         private string[] Address => ["--address", cluster.ContainerdSocket, "--namespace", cluster.ContainerdNamespace];
-    }
-
-    /// <summary>One watch for all instances; tells when each is seen RUNNING.</summary>
-    private sealed class RunningWatcher : IAsyncDisposable
-    {
-        private readonly Dictionary<string, TaskCompletionSource> _expected = [];
-        private readonly CancellationTokenSource _stop = new();
-        private readonly TaskCompletionSource _caughtUp = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private Task _loop = Task.CompletedTask;
-
-        public static async Task<RunningWatcher> StartAsync(LocalCluster cluster)
-        {
-            var watcher = new RunningWatcher();
-            watcher._loop = watcher.RunAsync(new ComputeService.ComputeServiceClient(cluster.OpenChannel()));
-            await watcher._caughtUp.Task.WaitAsync(TimeSpan.FromSeconds(10), RealTime.Clock);
-            return watcher;
-        }
-
-        public Task ExpectAsync(string name)
-        {
-            var seen = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            lock (_expected)
-            {
-                _expected[name] = seen;
-            }
-
-            return seen.Task.WaitAsync(TimeSpan.FromSeconds(30), RealTime.Clock);
-        }
-
-        public async ValueTask DisposeAsync()
-        {
-            await _stop.CancelAsync();
-            await _loop;
-            _stop.Dispose();
-        }
-
-        private async Task RunAsync(ComputeService.ComputeServiceClient client)
-        {
-            try
-            {
-                using var call = client.WatchInstances(new WatchInstancesRequest(), cancellationToken: _stop.Token);
-                await foreach (var change in call.ResponseStream.ReadAllAsync(_stop.Token))
-                {
-                    if (change.Type == WatchEventType.Bookmark)
-                    {
-                        _caughtUp.TrySetResult();
-                    }
-                    else if (change.Instance?.Status?.State == InstanceState.Running)
-                    {
-                        lock (_expected)
-                        {
-                            if (_expected.Remove(change.Instance.Metadata.Name, out var seen))
-                            {
-                                seen.SetResult();
-                            }
-                        }
-                    }
-                }
-            }
-            catch (RpcException) when (_stop.IsCancellationRequested)
-            {
-            }
-            catch (OperationCanceledException) when (_stop.IsCancellationRequested)
-            {
-            }
-        }
     }
 }

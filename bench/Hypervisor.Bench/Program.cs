@@ -9,6 +9,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
     ["create-architectures"] = CreateBench.RunAllArchitecturesAsync,
     ["memory"] = MemoryBench.RunAsync,
     ["pull"] = PullBench.RunAsync,
+    ["restore"] = RestoreBench.RunAsync,
     ["rootfs"] = RootFileSystemBench.RunAsync,
     ["store"] = StoreBench.RunAsync,
     ["vm"] = VmBench.RunAsync,

@@ -29,6 +29,8 @@ internal sealed class Leftovers(LocalCluster cluster)
         }
 
         found.AddRange(Files($"{cluster.RunFolder}/agent/qemu").Select(file => $"qemu {file}"));
+        found.AddRange(Files($"{cluster.RunFolder}/agent/firecracker").Select(file => $"firecracker {file}"));
+        found.AddRange(Files($"{cluster.NodeFolder}/agent/jails").Select(file => $"jail {file}"));
         found.AddRange(Files($"{cluster.NodeFolder}/agent/libvirt").Select(file => $"libvirt {file}"));
         foreach (var folder in new[] { "etc/qemu", "log/qemu", "lib/qemu/save", "lib/qemu/nvram", "lib/qemu/snapshot" })
         {
@@ -87,9 +89,12 @@ internal sealed class Leftovers(LocalCluster cluster)
     public IReadOnlyList<int> Shims() =>
         Processes(line => line.Contains("containerd-shim", StringComparison.Ordinal) && line.Contains(cluster.ContainerdSocket, StringComparison.Ordinal));
 
-    /// <summary>Of VMMs, by the folders that their sockets and disks are in.</summary>
-    public IReadOnlyList<int> Machines() => Processes(
-        line => (line.Contains("-name zixiao-", StringComparison.Ordinal) || line.Contains("-name guest=zixiao-", StringComparison.Ordinal)) && IsOfAgent(line));
+    /// <summary>Of VMMs, by the folders that their sockets and disks are in. Firecracker has only names without folders: it works in its guest's.</summary>
+    public IReadOnlyList<int> Machines() =>
+    [
+        .. Processes(line => (line.Contains("-name zixiao-", StringComparison.Ordinal) || line.Contains("-name guest=zixiao-", StringComparison.Ordinal)) && IsOfAgent(line)),
+        .. Processes(line => line.Contains(" --api-sock ", StringComparison.Ordinal)).Where(WorksForAgent),
+    ];
 
     /// <summary>Ends and removes everything of the cluster, whatever state it is in.</summary>
     public async Task RemoveAsync()
@@ -120,7 +125,7 @@ internal sealed class Leftovers(LocalCluster cluster)
 
         await RealTime.UntilAsync("the instances' processes end", TimeSpan.FromSeconds(10), () =>
         {
-            List<int> alive = [.. Shims(), .. Processes(IsOfAgent), .. InstanceProcesses()];
+            List<int> alive = [.. Shims(), .. Processes(IsOfAgent), .. Machines(), .. InstanceProcesses()];
             alive.ForEach(pid => Linux.Signal(pid, Linux.SignalKill));
             return alive.Count == 0;
         });
@@ -162,6 +167,8 @@ internal sealed class Leftovers(LocalCluster cluster)
     /// <summary>Started by the agent and meant to outlive it: VMMs and the DHCP server.</summary>
     private bool IsOfAgent(string commandLine) =>
         commandLine.Contains($"{cluster.RunFolder}/agent/", StringComparison.Ordinal) || commandLine.Contains($"{cluster.NodeFolder}/agent/", StringComparison.Ordinal);
+
+    private bool WorksForAgent(int pid) => new FileInfo($"/proc/{pid}/cwd").LinkTarget is { } folder && IsOfAgent(folder + "/");
 
     /// <summary>Of runc as containerd's shim calls it; the folder above is shared by all containerds.</summary>
     private string RuncState => $"/run/containerd/runc/{cluster.ContainerdNamespace}";

@@ -41,6 +41,9 @@ internal sealed partial class AcceleratorProbe(
     private readonly SemaphoreSlim _gate = new(1, 1);
     private (string Inputs, AcceleratorFinding Finding, long At)? _found;
 
+    /// <summary>When KVM, which did not work, is tried once more; null once that was done.</summary>
+    private TimeSpan? _kvmAgain;
+
     public AcceleratorFinding? Known => _found?.Finding;
 
     public async Task<AcceleratorFinding> FindAsync(CancellationToken cancellationToken)
@@ -49,12 +52,15 @@ internal sealed partial class AcceleratorProbe(
         try
         {
             var inputs = $"{choice} {await trial.InputsAsync(cancellationToken)}";
-            if (_found is { } found && found.Inputs == inputs && !IsWorthAnother(found.Finding, time.GetElapsedTime(found.At)))
+            var earlier = _found is { } found && found.Inputs == inputs ? found : default;
+            if (earlier.Finding is not null && !IsWorthAnother(earlier.Finding, time.GetElapsedTime(earlier.At)))
             {
-                return found.Finding;
+                return earlier.Finding;
             }
 
-            var finding = Remembered(inputs) ?? await TryAsync(cancellationToken);
+            var remembered = earlier.Finding is null ? Remembered(inputs) : null;
+            var finding = remembered ?? await TryAsync(cancellationToken);
+            _kvmAgain = earlier.Finding is not null ? null : remembered is null ? GuestLimits.TrialInterval : GuestLimits.KvmAgain;
             _found = (inputs, finding, time.GetTimestamp());
             if (finding.Accelerator != Accelerator.None)
             {
@@ -74,9 +80,17 @@ internal sealed partial class AcceleratorProbe(
 
     public void Dispose() => _gate.Dispose();
 
-    /// <summary>A host may have been too busy for a guest; it is tried again, for nobody else would.</summary>
-    private bool IsWorthAnother(AcceleratorFinding finding, TimeSpan age) =>
-        finding.Accelerator == Accelerator.None && choice != AcceleratorChoice.None && age >= GuestLimits.TrialInterval;
+    /// <summary>
+    /// A host may have been too busy for a guest; it is tried again, for nobody else would. Where guests run without KVM it is tried once more only,
+    /// since each attempt may cost a CPU for its whole time: so with each start of the agent.
+    /// </summary>
+    private bool IsWorthAnother(AcceleratorFinding finding, TimeSpan age) => (finding.Accelerator, choice) switch
+    {
+        (_, AcceleratorChoice.None) => false,
+        (Accelerator.None, _) => age >= GuestLimits.TrialInterval,
+        (Accelerator.Tcg, AcceleratorChoice.Auto) => age >= _kvmAgain,
+        _ => false,
+    };
 
     private async Task<AcceleratorFinding> TryAsync(CancellationToken cancellationToken)
     {

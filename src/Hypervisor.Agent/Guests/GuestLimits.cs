@@ -62,6 +62,9 @@ internal static class GuestLimits
     /// <summary>Before guests are tried again on a node where none ran: each attempt costs a CPU for half a minute.</summary>
     public static readonly TimeSpan TrialInterval = TimeSpan.FromMinutes(5);
 
+    /// <summary>After a start of the agent that remembers that KVM does not work: instances that wait for it come first.</summary>
+    public static readonly TimeSpan KvmAgain = TimeSpan.FromSeconds(30);
+
     /// <summary>What the first registration waits for it: a trial under software emulation takes two seconds, and a cached finding none.</summary>
     public static readonly TimeSpan TrialWait = TimeSpan.FromSeconds(5);
 }

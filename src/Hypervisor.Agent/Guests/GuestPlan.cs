@@ -1,4 +1,5 @@
 using Hypervisor.Agent.Drivers;
+using Hypervisor.Agent.Guests.Boot;
 using Hypervisor.Agent.Guests.Warm;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
@@ -11,7 +12,6 @@ namespace Hypervisor.Agent.Guests;
 internal static class GuestPlan
 {
     /// <summary>A panic resets the machine, which ends it: there is nobody to look at it.</summary>
-    private const string KernelSetCommandLine = "console=ttyS0 root=/dev/vda rw panic=-1 reboot=t";
 
     /// <summary>The record of a guest about to be made; what an earlier one says of the same stay is kept.</summary>
     /// <exception cref="DriverException">CommandMissing, ArgumentInvalid, WorkingDirectoryInvalid, ImageUnsupported.</exception>
@@ -185,8 +185,8 @@ internal static class GuestPlan
     private static DirectBoot? Boot(GuestRecord record, GuestOptions options, string kernelArguments) => record switch
     {
         { Config: not null } => new DirectBoot(
-            record.Assignment.Spec.Type == InstanceType.Vm ? options.Boot.CompressedKernel : options.Boot.Kernel, options.Boot.Initramfs, kernelArguments),
-        { Kernel: { } own } => new DirectBoot(own.Kernel, own.Initramfs, KernelSetCommandLine),
+            record.Assignment.Spec.Type == InstanceType.Vm ? options.Boot.CompressedKernel : options.Boot.Kernel, options.Boot.Initramfs, KernelCommandLine.OfOurs(kernelArguments)),
+        { Kernel: { } own } => new DirectBoot(own.Kernel, own.Initramfs, KernelCommandLine.OfSet(kernelArguments)),
         _ => null,
     };
 
@@ -197,7 +197,7 @@ internal static class GuestPlan
         var hostname = AssignedHostname.Of(definition.Assignment);
         var connected = definition.Network is { Tap.Length: > 0 } network ? network : null;
         var asked = spec.Network ?? new NetworkSpec();
-        var isWarm = spec.Machine?.WarmStart ?? false;
+        var isWarm = spec.Type == InstanceType.Microvm && (spec.Machine is { HasWarmStart: true } said ? said.WarmStart : image.WarmStart);
         return new GuestConfig
         {
             Run = 0,

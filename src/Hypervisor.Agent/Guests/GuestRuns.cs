@@ -28,7 +28,7 @@ internal sealed partial class GuestRuns(
         var uid = before.Assignment.Uid;
         RefuseWhileCrashing(before);
         var accelerator = GuestPlan.Choose(before.Assignment, await accelerators.FindAsync(cancellationToken));
-        var rate = accelerator == Accelerator.Tcg && before.Config is not null ? await accelerators.CounterRateAsync(cancellationToken) : null;
+        var rate = accelerator == Accelerator.Tcg && (before.Config is not null || before.Kernel is not null) ? await accelerators.CounterRateAsync(cancellationToken) : null;
         var record = before.Suspended ? before : before with
         {
             Run = Math.Max(before.Run, before.LastRun) + 1,

@@ -42,9 +42,23 @@ internal static class GuestServices
             .AddSingleton<IAccelerators>(provider => new AcceleratorProbe(
                 configuration.Accelerator,
                 Path.Combine(configuration.DataDirectory, "accelerator.json"),
-                new QemuTrial(qemu, provider.GetRequiredService<QemuProbe>(), boot, BootId(), provider.GetRequiredService<TimeProvider>()),
+                Trial(provider, configuration, boot),
                 provider.GetRequiredService<TimeProvider>(),
                 provider.GetRequiredService<ILogger<AcceleratorProbe>>()));
+    }
+
+    private static NodeTrial Trial(IServiceProvider provider, AgentConfiguration configuration, GuestBootFiles boot)
+    {
+        var time = provider.GetRequiredService<TimeProvider>();
+        return new NodeTrial(
+            new QemuTrial(Qemu(configuration), provider.GetRequiredService<QemuProbe>(), boot, BootId(), time),
+            new FirecrackerTrial(Firecracker(configuration), boot, Path.Combine(configuration.RunDirectory, "trial"), time),
+            () => configuration.Microvm.Driver switch
+            {
+                MicrovmDriver.Firecracker => true,
+                MicrovmDriver.Qemu => false,
+                _ => ProgramSearch.Find(configuration.QemuProgram) is null && ProgramSearch.Find(configuration.Microvm.Firecracker) is not null,
+            });
     }
 
     /// <summary>microVMs by QEMU or Firecracker. Needs <see cref="AddGuests"/>.</summary>

@@ -29,7 +29,7 @@ internal interface IVmm
     /// <summary><see cref="ChannelPort"/> of what runs this guest, which need not be what would start one now.</summary>
     Task<int?> ChannelPortAsync(InstanceId id, CancellationToken cancellationToken) => Task.FromResult(ChannelPort);
 
-    /// <summary>What our kernel is told in its machines.</summary>
+    /// <summary>What every kernel that is started directly is told in its machines.</summary>
     /// <param name="tscKiloHertz">As of <see cref="Boot.KernelCommandLine"/>; null with KVM.</param>
     string KernelArguments(long? tscKiloHertz) =>
         Type == InstanceType.Vm ? KernelCommandLine.OfPc(tscKiloHertz) : KernelCommandLine.OfMicrovm(tscKiloHertz);

@@ -17,7 +17,8 @@ internal sealed record ImageRunConfiguration(
     [property: JsonPropertyName("Env")] IReadOnlyList<string>? Env,
     [property: JsonPropertyName("User")] string? User,
     [property: JsonPropertyName("WorkingDir")] string? WorkingDir,
-    [property: JsonPropertyName("StopSignal")] string? StopSignal);
+    [property: JsonPropertyName("StopSignal")] string? StopSignal,
+    [property: JsonPropertyName("Labels")] IReadOnlyDictionary<string, string>? Labels);
 
 internal sealed record ImageRootFs([property: JsonPropertyName("diff_ids")] IReadOnlyList<string>? DiffIds);
 
@@ -34,7 +35,13 @@ internal sealed record ImageDefaults(
     IReadOnlyList<string> Environment,
     string User,
     string WorkingDirectory,
-    string StopSignal);
+    string StopSignal)
+{
+    /// <summary>A label of images: "true" asks for warm starts of microVMs that do not say themselves.</summary>
+    public const string WarmStartLabel = "hypervisor.zixiao/warm-start";
+
+    public bool WarmStart { get; init; }
+}
 
 /// <summary>An image on this node, ready to be run.</summary>
 /// <param name="Digest">Of the manifest.</param>
@@ -53,7 +60,10 @@ internal sealed record ImageDescription(ImageManifest Manifest, ImageConfigurati
         Configuration.Config?.Env ?? [],
         Configuration.Config?.User ?? "",
         Configuration.Config?.WorkingDir ?? "",
-        Configuration.Config?.StopSignal ?? "");
+        Configuration.Config?.StopSignal ?? "")
+    {
+        WarmStart = Configuration.Config?.Labels?.GetValueOrDefault(ImageDefaults.WarmStartLabel) == "true",
+    };
 
     /// <exception cref="InvalidDataException">Not an image manifest; the message says why.</exception>
     public static ImageManifest ParseManifest(ReadOnlySpan<byte> json)

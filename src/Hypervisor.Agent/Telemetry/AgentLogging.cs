@@ -14,6 +14,10 @@ internal static class AgentLogging
             .AddFilter("Microsoft", LogLevel.Warning)
             .AddFilter("Grpc", LogLevel.Warning)
 
+            // As in the server: how strangers misuse their own connections would be a flood of lines for each flood of theirs.
+            .AddFilter("Microsoft.AspNetCore.Server.Kestrel.Http2", LogLevel.None)
+            .AddFilter("Grpc.AspNetCore.Server.ServerCallHandler", LogLevel.None)
+
             // What keeps the host from starting is said by the program itself, without a stack trace.
             .AddFilter("Microsoft.Extensions.Hosting", LogLevel.None)
             .Configure(options => options.ActivityTrackingOptions = ActivityTrackingOptions.TraceId);

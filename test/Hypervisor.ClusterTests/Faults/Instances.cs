@@ -1,3 +1,4 @@
+using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
@@ -52,6 +53,29 @@ internal static class Instances
                 return true;
             }
         });
+    }
+
+    /// <summary>Null when it does not answer.</summary>
+    public static async Task<(int Code, string Output)?> ExecAsync(this LocalCluster cluster, string name, params string[] command)
+    {
+        try
+        {
+            using var call = cluster.Compute.Exec(deadline: LocalCluster.Deadline(20));
+            await call.RequestStream.WriteAsync(new ExecInput { Instance = name, Command = { command } });
+            var output = ByteString.Empty;
+            var code = -1;
+            await foreach (var message in call.ResponseStream.ReadAllAsync())
+            {
+                output = ByteString.CopyFrom([.. output, .. message.Stdout]);
+                code = message.Exit?.Code ?? code;
+            }
+
+            return (code, output.ToStringUtf8());
+        }
+        catch (RpcException)
+        {
+            return null;
+        }
     }
 
     /// <summary>Waits until the machine holds what it held before, and fails with the difference.</summary>

@@ -86,6 +86,7 @@ public sealed class LinkRaceTests(OneCluster fixture) : IDisposable
 
     [Theory]
     [InlineData("etc")]
+    [InlineData("dev")]
     [InlineData("proc")]
     [InlineData("work")]
     public async Task A_folder_that_becomes_a_link_during_each_start_lets_nothing_out(string folder)

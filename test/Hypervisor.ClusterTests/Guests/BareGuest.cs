@@ -34,7 +34,7 @@ internal sealed class BareGuest : IAsyncDisposable
         _qemu = new RealProcess("qemu", "qemu-system-x86_64",
         [
             "-M", "microvm", "-accel", "tcg", "-m", "192", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-kernel", files.Kernel, "-initrd", files.Initramfs, "-append", KernelCommandLine.OfMicrovm(tsc),
+            "-kernel", files.Kernel, "-initrd", files.Initramfs, "-append", KernelCommandLine.OfOurs(KernelCommandLine.OfMicrovm(tsc)),
             "-serial", $"file:{At("console")}",
             "-blockdev", $"driver=raw,node-name=root,file.driver=file,file.filename={At("root")}", "-device", "virtio-blk-device,drive=root,serial=root",
             "-blockdev", $"driver=raw,node-name=config,file.driver=file,file.filename={At("config")}", "-device", "virtio-blk-device,drive=config,serial=config",

@@ -80,6 +80,11 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
         Assert.StartsWith("default via 10.", Said(seen, "route"), StringComparison.Ordinal);
         Assert.Equal(running.Metadata.Uid, Said(seen, "id"));
 
+        // Its own QEMU guest agent holds all writing while its disks are noted.
+        await Cluster.Compute.CreateSnapshotAsync(new CreateSnapshotRequest { Instance = "cloud", Name = "s1" }, deadline: LocalCluster.Deadline(10));
+        await Cluster.InstanceAsync(
+            "cloud", "has a quiesced snapshot", instance => instance.Status.Snapshots.Any(snapshot => snapshot is { State: SnapshotState.Ready, Quiesced: true }), seconds: 120);
+
         // Its power button is heard by a system that has booted.
         await Cluster.Compute.StopInstanceAsync(new StopInstanceRequest { Instance = "cloud" }, deadline: LocalCluster.Deadline(10));
         var stopped = await Cluster.InstanceAsync("cloud", "powers itself off", instance => instance.Status is { State: InstanceState.Stopped, Exit: not null }, seconds: 180);

@@ -1,6 +1,4 @@
-using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
-using Grpc.Core;
 using Hypervisor.ClusterTests.Faults;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
@@ -123,27 +121,7 @@ public sealed class GuestCluster : IAsyncLifetime
     }
 
     /// <summary>Null when it does not answer.</summary>
-    internal async Task<(int Code, string Output)?> ExecAsync(string name, params string[] command)
-    {
-        try
-        {
-            using var call = Cluster.Compute.Exec(deadline: LocalCluster.Deadline(20));
-            await call.RequestStream.WriteAsync(new ExecInput { Instance = name, Command = { command } });
-            var output = ByteString.Empty;
-            var code = -1;
-            await foreach (var message in call.ResponseStream.ReadAllAsync())
-            {
-                output = ByteString.CopyFrom([.. output, .. message.Stdout]);
-                code = message.Exit?.Code ?? code;
-            }
-
-            return (code, output.ToStringUtf8());
-        }
-        catch (RpcException)
-        {
-            return null;
-        }
-    }
+    internal Task<(int Code, string Output)?> ExecAsync(string name, params string[] command) => Cluster.ExecAsync(name, command);
 
     internal Task AnswersAsync(string name) =>
         RealTime.UntilAsync($"{name} answers exec", TimeSpan.FromSeconds(90), async () => await ExecAsync(name, "hostname") is (0, { } output) && output == name + "\n");

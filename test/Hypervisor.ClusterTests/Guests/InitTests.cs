@@ -53,6 +53,27 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
         Assert.Equal("oops\n", guest.Errors);
     }
 
+    /// <summary>Nobody on the way takes them for anything but text: neither the drive that carries them, nor the init, nor a shell.</summary>
+    [Fact]
+    public async Task Arguments_environment_and_directory_arrive_as_they_were_written()
+    {
+        string[] hostile =
+        [
+            "two words", " ", "", "-rf", "--", "a,b=c", "line\nbreak", "tab\there", "\"double\"", "'single'", "$(touch /canary)", "`touch /canary`", "${HOME}",
+            "; reboot", "*", "back\\slash", "虚拟机", "\U0001F5A5", "%s%n", "<&>", "{\"key\":1}",
+        ];
+        const string Directory = "/srv/$(touch canary) `id` *; 虚拟机";
+        await using var guest = await StartAsync(root.Path, Plain with
+        {
+            Arguments = ["sh", "-c", "printf '[%s]' \"$@\"; printf '\\n<%s>' \"$MINE\" \"$(pwd)\"; [ ! -e /canary ] && [ ! -e /srv/canary ]", .. hostile.Prepend("sh")],
+            Environment = ["MINE=" + string.Join('|', hostile)],
+            WorkingDirectory = Directory,
+        });
+
+        Assert.Equal(0, (await guest.EndAsync()).Code);
+        Assert.Equal($"{string.Concat(hostile.Select(text => $"[{text}]"))}\n<{string.Join('|', hostile)}>\n<{Directory}>", guest.Output);
+    }
+
     [Theory]
     [InlineData("nothing-of-that-name", "", 127, "CommandNotFound")]
     [InlineData("/etc/plain", "nobody-knows-me", 126, "UserNotFound")]

@@ -46,7 +46,7 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
             VirtualCpus = 1,
             Limits = new InstanceLimits(900, 128 << 20, 0),
             Boot = new DirectBoot(
-                boot.Kernel, boot.Initramfs, KernelCommandLine.OfPc(await HostTimestampCounter.MeasureKiloHertzAsync(RealTime.Clock, Cancel))),
+                boot.Kernel, boot.Initramfs, KernelCommandLine.OfOurs(KernelCommandLine.OfPc(await HostTimestampCounter.MeasureKiloHertzAsync(RealTime.Clock, Cancel)))),
             Disks = [new GuestDisk("root", _host.At("root"), DiskFormat.Raw), new GuestDisk("config", _host.At("config"), DiskFormat.Raw)],
             RunDirectory = _host.At("run"),
             ConsoleLog = _host.At("console"),

@@ -43,7 +43,7 @@ public sealed class QemuVmmTests : IAsyncLifetime
             VirtualCpus = 1,
             Limits = new InstanceLimits(500, 128 << 20, 0),
             Boot = new DirectBoot(
-                boot.Kernel, boot.Initramfs, KernelCommandLine.OfMicrovm(await HostTimestampCounter.MeasureKiloHertzAsync(RealTime.Clock, Cancel))),
+                boot.Kernel, boot.Initramfs, KernelCommandLine.OfOurs(KernelCommandLine.OfMicrovm(await HostTimestampCounter.MeasureKiloHertzAsync(RealTime.Clock, Cancel)))),
             Disks = [new GuestDisk("root", At("root"), DiskFormat.Raw), new GuestDisk("config", At("config"), DiskFormat.Raw)],
             RunDirectory = At("run"),
             ConsoleLog = At("console"),

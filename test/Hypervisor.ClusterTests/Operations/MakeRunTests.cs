@@ -4,8 +4,8 @@ using Xunit;
 namespace Hypervisor.ClusterTests.Operations;
 
 /// <summary>
-/// Protects the first minutes: <c>make run</c> ends with a container that answers HTTP, and <c>make stop</c> leaves the machine
-/// as it was, whatever happened in between.
+/// Protects the first minutes: <c>make run</c> ends with a container, a microVM and a VM of one image that answer HTTP, and <c>make stop</c> leaves
+/// the machine as it was, whatever happened in between.
 /// </summary>
 [Collection(WholeMachine.Name)]
 public sealed class MakeRunTests : IAsyncLifetime
@@ -49,8 +49,9 @@ public sealed class MakeRunTests : IAsyncLifetime
         var (exitCode, output) = await MakeAsync("run", $"STORE={store}");
         Assert.True(exitCode == 0, output);
         Assert.Contains("It runs.", output, StringComparison.Ordinal);
-        Assert.Contains("hello", output, StringComparison.Ordinal);
-        Assert.Contains("RUNNING", output, StringComparison.OrdinalIgnoreCase);
+        Assert.Matches(@"(?mi)^hello +\S*container +running +\S+ +[\d.]+ +containerd", output);
+        Assert.Matches(@"(?mi)^hello-microvm +\S*microvm +running +\S+ +[\d.]+ +(qemu|firecracker)/(tcg|kvm)", output);
+        Assert.Matches(@"(?mi)^hello-vm +\S*vm +running +\S+ +[\d.]+ +libvirt/(tcg|kvm)", output);
 
         var started = RealTime.Clock.GetTimestamp();
         (exitCode, output) = await MakeAsync("run", $"STORE={store}");
@@ -92,7 +93,7 @@ public sealed class MakeRunTests : IAsyncLifetime
     public async Task Stop_cleans_up_after_everything_was_killed()
     {
         var before = await _machine.SnapshotAsync();
-        var (exitCode, output) = await MakeAsync(SomebodysSudo, "run");
+        var (exitCode, output) = await MakeAsync(SomebodysSudo, "run", "STORE=etcd");
         Assert.True(exitCode == 0, output);
 
         // What the user behind sudo looks at is theirs at once, and after the end all that is left.
@@ -106,18 +107,20 @@ public sealed class MakeRunTests : IAsyncLifetime
     }
 
     [Theory]
-    [InlineData(50051, "server", "SERVER_PORT")]
-    [InlineData(8080, "server", "HTTP_PORT")]
-    [InlineData(50052, "agent", "AGENT_PORT")]
-    [InlineData(8081, "first container", "HELLO_PORT")]
-    public async Task A_busy_port_is_named_with_its_owner_and_nothing_is_started(int port, string user, string remedy)
+    [InlineData(50051, "server", "SERVER_PORT", "embedded")]
+    [InlineData(8080, "server", "HTTP_PORT", "embedded")]
+    [InlineData(50052, "agent", "AGENT_PORT", "embedded")]
+    [InlineData(8081, "first container", "HELLO_PORT", "embedded")]
+    [InlineData(2379, "etcd", "ETCD_PORT", "etcd")]
+    [InlineData(2380, "etcd", "ETCD_PEER_PORT", "etcd")]
+    public async Task A_busy_port_is_named_with_its_owner_and_nothing_is_started(int port, string user, string remedy, string store)
     {
         await _machine.RunAsync("bash", "-c", $"setsid busybox httpd -f -p 127.0.0.1:{port} > /dev/null 2>&1 &");
         await RealTime.UntilAsync(
             "the port is taken", TimeSpan.FromSeconds(10), async () => (await _machine.RunAsync("ss", "-Hltn")).Contains($":{port} "));
         var before = await _machine.SnapshotAsync();
 
-        var (exitCode, output) = await MakeAsync("run");
+        var (exitCode, output) = await MakeAsync("run", $"STORE={store}");
 
         Assert.NotEqual(0, exitCode);
         Assert.Matches($@"{port}, which the {user} needs, is in use by busybox \(pid \d+\)", output);

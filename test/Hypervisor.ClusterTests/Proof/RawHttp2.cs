@@ -19,13 +19,22 @@ internal sealed class RawHttp2 : IDisposable
     public const byte EndStream = 1;
     public const byte EndHeaders = 4;
 
-    private readonly Socket _socket = new(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+    private readonly Socket _socket;
 
-    /// <summary>Connected, with the preface and empty settings sent.</summary>
+    private RawHttp2(Socket socket) => _socket = socket;
+
+    /// <summary>Connected to a server, with the preface and empty settings sent.</summary>
     public static async Task<RawHttp2> ConnectAsync(string host, CancellationToken cancellationToken)
     {
-        var client = new RawHttp2();
-        await client._socket.ConnectAsync(IPEndPoint.Parse($"{host}:50051"), cancellationToken);
+        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        await socket.ConnectAsync(IPEndPoint.Parse($"{host}:50051"), cancellationToken);
+        return await BeginAsync(socket, cancellationToken);
+    }
+
+    /// <summary>Over a connection, which it owns from now on.</summary>
+    public static async Task<RawHttp2> BeginAsync(Socket socket, CancellationToken cancellationToken)
+    {
+        var client = new RawHttp2(socket);
         byte[] preface = [.. "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"u8, .. Frame(Settings, 0, 0, [])];
         await client.SendAsync(preface, cancellationToken);
         return client;

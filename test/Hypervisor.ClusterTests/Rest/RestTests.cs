@@ -7,6 +7,7 @@ using System.Text;
 using System.Text.Json;
 using Google.Api;
 using Grpc.Core;
+using Hypervisor.ClusterTests.Faults;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 using Xunit;
@@ -181,6 +182,38 @@ public sealed class RestTests(RestTests.Fixture fixture) : IClassFixture<RestTes
         var metrics = await fixture.Http.GetStringAsync(new Uri("http://agent/metrics"));
         Assert.Contains("hypervisor_agent_driver_call_duration_seconds_count{driver=\"containerd\",call=\"start\",outcome=\"ok\"} ", metrics, StringComparison.Ordinal);
         await SendAsync(HttpMethod.Delete, $"/v1/projects/default/instances/{name}", null, HttpStatusCode.OK);
+    }
+
+    /// <summary>As gRPC's: a message per line in protobuf's JSON, bytes as base64, and an error as the last line.</summary>
+    [Fact]
+    public async Task Streams_that_end_tell_all_there_is_and_how_they_ended()
+    {
+        await PostAsync("/v1/projects/default/instances", Create("talks", 32, "echo one; echo two; exec sleep 3600"));
+        await RealTime.UntilAsync("it has talked", TimeSpan.FromSeconds(30), async () => (await Cluster.ExecAsync("talks", "true"))?.Code == 0);
+        Assert.Equal("one\ntwo\n", string.Concat((await LinesAsync("instances/talks:logs"))
+            .SelectMany(message => message.GetProperty("lines").EnumerateArray())
+            .Select(line => Encoding.UTF8.GetString(line.GetProperty("text").GetBytesFromBase64()) + "\n")));
+
+        Assert.Equal((0, ""), await Cluster.ExecAsync("talks", "sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x > /tmp/file"));
+        var parts = await LinesAsync("instances/talks:copyFrom?path=/tmp/file");
+        Assert.Equal(new string('x', 100_000), string.Concat(parts
+            .Select(part => part.TryGetProperty("data", out var data) ? Encoding.ASCII.GetString(data.GetBytesFromBase64()) : "")));
+
+        var failed = await LinesAsync("images:pull", """{"image":"127.0.0.1:1/nothing:1"}""");
+        Assert.Equal((int)StatusCode.FailedPrecondition, failed[^1].GetProperty("error").GetProperty("code").GetInt32());
+        await SendAsync(HttpMethod.Delete, "/v1/projects/default/instances/talks", null, HttpStatusCode.OK);
+    }
+
+    private async Task<List<JsonElement>> LinesAsync(string target, string? body = null)
+    {
+        using var request = new HttpRequestMessage(body is null ? HttpMethod.Get : HttpMethod.Post, $"/v1/projects/default/{target}")
+        {
+            Content = body is null ? null : new StringContent(body, Encoding.UTF8, new MediaTypeHeaderValue("application/json")),
+        };
+        using var answer = await fixture.Http.SendAsync(request);
+        var text = await answer.Content.ReadAsStringAsync();
+        Assert.True(answer.Content.Headers.ContentType?.MediaType == "application/x-ndjson", text);
+        return [.. text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonSerializer.Deserialize<JsonElement>(line))];
     }
 
     [Fact]

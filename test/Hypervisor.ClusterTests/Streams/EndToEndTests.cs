@@ -304,8 +304,17 @@ public sealed partial class EndToEndTests(StreamsCluster streams) : IClassFixtur
             Assert.Equal(StatusCode.PermissionDenied, (await Assert.ThrowsAsync<RpcException>(() => late.ResponseStream.MoveNext(Cancel))).StatusCode);
         }
 
-        // Those that the server asked for itself look like ours, and no digest of an image is written without saying so.
+        // A token ends with its instance, and so does what is open.
+        var last = (await agent.OpenStreamAsync(new OpenStreamRequest { Instance = copy, Kind = StreamKind.Exec }, known, LocalCluster.Deadline(5))).Token;
         Assert.Equal(0, (await CtlAsync("", "instance", "exec", _name, "--", "true")).ExitCode);
+        var open = CtlAsync("", "instance", "exec", _name, "--", "sleep", "1000");
+        await RealTime.UntilAsync("the command runs", TimeSpan.FromSeconds(20), async () =>
+            (await _cluster.Compute.GetInstanceStatsAsync(new GetInstanceStatsRequest { Instance = _name }, deadline: LocalCluster.Deadline(10))).Pids == 2);
+        await _cluster.Compute.DeleteInstanceAsync(new DeleteInstanceRequest { Instance = _name }, deadline: LocalCluster.Deadline(10));
+        Assert.NotEqual(0, (await open.WaitAsync(TimeSpan.FromSeconds(30), Cancel)).ExitCode);
+        Assert.Contains(await RefusalAsync(new Metadata { known[0], { "hypervisor-stream-token", last } }), new[] { StatusCode.NotFound, StatusCode.FailedPrecondition });
+
+        // Those that the server asked for itself look like ours, and no digest of an image is written without saying so.
         Assert.Matches(Secret(), token);
         foreach (var process in new[] { _cluster.Agent, _cluster.Server })
         {

@@ -54,6 +54,9 @@ internal static class FirecrackerLimits
     /// <summary>`firecracker --version` prints two lines at once.</summary>
     public static readonly TimeSpan Version = TimeSpan.FromSeconds(2);
 
+    /// <summary>A guest's way to user space takes half a second; where KVM does not work it never ends.</summary>
+    public static readonly TimeSpan Trial = TimeSpan.FromSeconds(30);
+
     /// <summary>The memory of a machine that is being saved.</summary>
     public static TimeSpan Save(long memoryBytes) => Start + TimeSpan.FromSeconds((double)memoryBytes / SlowestBytesPerSecond);
 }

@@ -13,7 +13,8 @@ internal sealed class QemuTrial(QemuOptions options, QemuProbe probe, GuestBootF
     /// <summary>Said by the init to a kernel command line with <see cref="Argument"/>.</summary>
     public const string Word = "zixiao-probe-ok";
 
-    private const string Argument = "zixiao.probe";
+    /// <summary>Of the kernel.</summary>
+    public const string Argument = "zixiao.probe";
 
     public async Task<string> InputsAsync(CancellationToken cancellationToken)
     {
@@ -65,7 +66,7 @@ internal sealed class QemuTrial(QemuOptions options, QemuProbe probe, GuestBootF
             "--signal=KILL", string.Create(CultureInfo.InvariantCulture, $"{(patience + patience).TotalSeconds:0}"),
             program, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-M", "microvm",
             "-accel", kvm ? "kvm" : "tcg", "-cpu", kvm ? "host" : "max", "-m", "128",
-            "-kernel", boot.Kernel, "-initrd", boot.Initramfs, "-append", $"{KernelCommandLine.OfMicrovm(tsc)} {Argument}", "-serial", "stdio",
+            "-kernel", boot.Kernel, "-initrd", boot.Initramfs, "-append", $"{KernelCommandLine.OfOurs(KernelCommandLine.OfMicrovm(tsc))} {Argument}", "-serial", "stdio",
         ])
         {
             RedirectStandardInput = true,

@@ -21,8 +21,8 @@ internal sealed partial class WarmStarts(
     /// Only a guest's first run: its root disk is replaced by the template's. Memory knows of no disks but the root file system's.
     /// </summary>
     public static bool IsWanted(GuestRecord record, VmmAbilities abilities) =>
-        record is { Suspended: false, Config: not null, Run: 0, LastRun: 0, Disks: [{ Name: DiskPlan.Root, Format: DiskFormat.Qcow2 }, _] }
-        && record.Assignment.Spec is { Machine.WarmStart: true, Source: null }
+        record is { Suspended: false, Config.DriveBytes: WarmLimits.DriveBytes, Run: 0, LastRun: 0, Disks: [{ Name: DiskPlan.Root, Format: DiskFormat.Qcow2 }, _] }
+        && record.Assignment.Spec.Source is null
         && (abilities & VmmAbilities.SharedMemory) != 0;
 
     /// <summary>What a guest is told until it becomes somebody: it has no address, and a machine id that the real one is written over.</summary>

@@ -63,9 +63,6 @@ internal static class ApiErrors
 
     public static RpcException Unavailable(string message, TimeSpan retryAfter) => Error(Code.Unavailable, message, Retry(retryAfter));
 
-    public static RpcException Unimplemented(string method) => Error(
-        Code.Unimplemented, $"{method} is not available in this version of the server.", Info("METHOD_NOT_IMPLEMENTED"));
-
     public static RpcException Error(Code code, string message, params ReadOnlySpan<IMessage> details)
     {
         var status = new Google.Rpc.Status { Code = (int)code, Message = message };

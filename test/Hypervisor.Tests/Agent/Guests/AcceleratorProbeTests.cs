@@ -62,6 +62,31 @@ public sealed class AcceleratorProbeTests : IDisposable
     }
 
     [Fact]
+    public async Task That_KVM_does_not_work_is_doubted_once_by_each_agent()
+    {
+        _trial.Works = "tcg";
+        using var first = Probe(AcceleratorChoice.Auto);
+        await first.FindAsync(default);
+        for (var again = 0; again < 3; again++)
+        {
+            _time.Advance(GuestLimits.TrialInterval);
+            Assert.Equal(Accelerator.Tcg, (await first.FindAsync(default)).Accelerator);
+        }
+
+        Assert.Equal("kvm tcg kvm tcg", string.Join(' ', _trial.Tried));
+
+        using var second = Probe(AcceleratorChoice.Auto);
+        Assert.Equal(Accelerator.Tcg, (await second.FindAsync(default)).Accelerator);
+        Assert.Equal(4, _trial.Tried.Count);
+        _trial.Works = "kvm tcg";
+        _time.Advance(GuestLimits.KvmAgain);
+        Assert.Equal(Accelerator.Kvm, (await second.FindAsync(default)).Accelerator);
+        using var third = Probe(AcceleratorChoice.Auto);
+        Assert.Equal(Accelerator.Kvm, (await third.FindAsync(default)).Accelerator);
+        Assert.Equal(5, _trial.Tried.Count);
+    }
+
+    [Fact]
     public async Task A_cache_that_cannot_be_read_is_found_out_anew()
     {
         await File.WriteAllTextAsync(Path.Combine(_folder.FullName, "accelerator.json"), "{");

@@ -47,6 +47,28 @@ public sealed class WarmStartsTests : IDisposable
         Assert.Equal(_scene.Id.Value.Replace("-", "", StringComparison.Ordinal), _scene.Configs[^1].MachineId);
     }
 
+    [Theory]
+    [InlineData(true, null, true)]
+    [InlineData(true, false, false)]
+    [InlineData(false, true, true)]
+    [InlineData(false, null, false)]
+    public async Task An_image_asks_for_it_where_the_instance_says_nothing(bool image, bool? instance, bool warm)
+    {
+        _scene.Process = _scene.Process! with { WarmStart = image };
+        await _scene.Driver.CreateAsync(
+            _scene.Definition(change: assignment =>
+            {
+                assignment.Spec.Machine = new MachineSpec();
+                if (instance is { } said)
+                {
+                    assignment.Spec.Machine.WarmStart = said;
+                }
+            }),
+            default);
+
+        Assert.Equal(warm, WarmStarts.IsWanted(_scene.Store.Read(_scene.Id.Value)!, VmmAbilities.SharedMemory));
+    }
+
     [Fact]
     public void What_the_memory_depends_on_is_in_its_key()
     {

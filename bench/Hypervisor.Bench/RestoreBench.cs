@@ -1,0 +1,78 @@
+using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
+
+namespace Hypervisor.Bench;
+
+/// <summary>
+/// What a memory snapshot saves of a boot, through the API: from the call to restore one until a watcher sees the guest running again, against
+/// the call to create until it sees it running; and from the call to create until the first line that the entry point writes, warm against
+/// cold. One of each in turn.
+/// </summary>
+internal static class RestoreBench
+{
+    private const int Rounds = 9;
+    private const int Warmups = 1;
+    private const string Kept = "kept";
+    private const string Snapshot = "s1";
+
+    private static readonly Resources _size = new() { CpuMillicores = 1000, MemoryBytes = 192 << 20 };
+
+    public static async Task RunAsync()
+    {
+        await using var cluster = await LocalCluster.StartAsync();
+        await cluster.ImportBusyboxAsync();
+        var guests = new BenchGuests(cluster);
+        await guests.AvailableAsync(InstanceType.Microvm);
+        await using var watcher = await InstanceWatcher.StartAsync(cluster);
+        await KeepAsync(cluster, guests, watcher);
+
+        // The first warm guest makes what the others begin with.
+        await guests.FirstLineAsync(InstanceType.Microvm, "template", _size, warm: true);
+        await guests.DeleteAsync("template");
+
+        List<double> cold = [], coldLine = [], restored = [], warmLine = [];
+        for (var round = 0; round < Rounds + Warmups; round++)
+        {
+            var runs = Metric.TimeAsync(() => watcher.RunsAsync($"cold-{round}"));
+            var line = await guests.FirstLineAsync(InstanceType.Microvm, $"cold-{round}", _size);
+            var running = await runs;
+            await guests.DeleteAsync($"cold-{round}");
+            var back = await Metric.TimeAsync(() => RestoreAsync(cluster, watcher, round + 1));
+            var warm = await guests.FirstLineAsync(InstanceType.Microvm, $"warm-{round}", _size, warm: true);
+            await guests.DeleteAsync($"warm-{round}");
+            if (round >= Warmups)
+            {
+                cold.Add(running);
+                coldLine.Add(line);
+                restored.Add(back);
+                warmLine.Add(warm);
+            }
+        }
+
+        Metric.Print("restore.cold_ms", Metric.Median(cold), "ms");
+        Metric.Print("restore.restored_ms", Metric.Median(restored), "ms");
+        Metric.Print("restore.ratio_cold", Metric.Median(restored) / Metric.Median(cold), "ratio");
+        Metric.Print("warm.cold_first_line_ms", Metric.Median(coldLine), "ms");
+        Metric.Print("warm.first_line_ms", Metric.Median(warmLine), "ms");
+        Metric.Print("warm.ratio_cold", Metric.Median(warmLine) / Metric.Median(coldLine), "ratio");
+    }
+
+    /// <summary>A running guest with a snapshot of its memory.</summary>
+    private static async Task KeepAsync(LocalCluster cluster, BenchGuests guests, InstanceWatcher watcher)
+    {
+        await guests.FirstLineAsync(InstanceType.Microvm, Kept, _size);
+        var ready = watcher.IsAsync(Kept, instance => instance.Status.Snapshots.Any(snapshot => snapshot.State == SnapshotState.Ready));
+        await cluster.Compute.CreateSnapshotAsync(
+            new CreateSnapshotRequest { Instance = Kept, Name = Snapshot, Memory = true }, deadline: LocalCluster.Deadline(10));
+        await ready;
+    }
+
+    private static async Task RestoreAsync(LocalCluster cluster, InstanceWatcher watcher, int count)
+    {
+        var runs = watcher.IsAsync(
+            Kept, instance => instance.Status.State == InstanceState.Running && instance.Status.ObservedRestoreGeneration == count);
+        await cluster.Compute.RestoreSnapshotAsync(
+            new RestoreSnapshotRequest { Instance = Kept, Snapshot = Snapshot }, deadline: LocalCluster.Deadline(10));
+        await runs;
+    }
+}
