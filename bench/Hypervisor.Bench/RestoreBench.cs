@@ -5,7 +5,7 @@ namespace Hypervisor.Bench;
 
 /// <summary>
 /// What a memory snapshot saves of a boot, through the API: from the call to restore one until a watcher sees the guest running again, against
-/// the call to create until it sees it running; and from the call to create until the first line that the entry point writes, warm against
+/// the call to create until it sees it running; and from the call to create until the first bytes that the entry point writes, warm against
 /// cold. One of each in turn.
 /// </summary>
 internal static class RestoreBench
@@ -27,34 +27,34 @@ internal static class RestoreBench
         await KeepAsync(cluster, guests, watcher);
 
         // The first warm guest makes what the others begin with.
-        await guests.FirstLineAsync(InstanceType.Microvm, "template", _size, warm: true);
+        await guests.FirstByteAsync("template", _size, warm: true);
         await guests.DeleteAsync("template");
 
-        List<double> cold = [], coldLine = [], restored = [], warmLine = [];
+        List<double> cold = [], coldByte = [], restored = [], warmByte = [];
         for (var round = 0; round < Rounds + Warmups; round++)
         {
             var runs = Metric.TimeAsync(() => watcher.RunsAsync($"cold-{round}"));
-            var line = await guests.FirstLineAsync(InstanceType.Microvm, $"cold-{round}", _size);
+            var first = await guests.FirstByteAsync($"cold-{round}", _size, warm: false);
             var running = await runs;
             await guests.DeleteAsync($"cold-{round}");
             var back = await Metric.TimeAsync(() => RestoreAsync(cluster, watcher, round + 1));
-            var warm = await guests.FirstLineAsync(InstanceType.Microvm, $"warm-{round}", _size, warm: true);
+            var warm = await guests.FirstByteAsync($"warm-{round}", _size, warm: true);
             await guests.DeleteAsync($"warm-{round}");
             if (round >= Warmups)
             {
                 cold.Add(running);
-                coldLine.Add(line);
+                coldByte.Add(first);
                 restored.Add(back);
-                warmLine.Add(warm);
+                warmByte.Add(warm);
             }
         }
 
         Metric.Print("restore.cold_ms", Metric.Median(cold), "ms");
         Metric.Print("restore.restored_ms", Metric.Median(restored), "ms");
         Metric.Print("restore.ratio_cold", Metric.Median(restored) / Metric.Median(cold), "ratio");
-        Metric.Print("warm.cold_first_line_ms", Metric.Median(coldLine), "ms");
-        Metric.Print("warm.first_line_ms", Metric.Median(warmLine), "ms");
-        Metric.Print("warm.ratio_cold", Metric.Median(warmLine) / Metric.Median(coldLine), "ratio");
+        Metric.Print("warm.cold_first_byte_ms", Metric.Median(coldByte), "ms");
+        Metric.Print("warm.first_byte_ms", Metric.Median(warmByte), "ms");
+        Metric.Print("warm.ratio_cold", Metric.Median(warmByte) / Metric.Median(coldByte), "ratio");
     }
 
     /// <summary>A running guest with a snapshot of its memory.</summary>

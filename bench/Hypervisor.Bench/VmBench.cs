@@ -22,7 +22,7 @@ internal static class VmBench
     private static readonly Resources _tenth = new() { CpuMillicores = 180, MemoryBytes = 192 << 20 };
 
     /// <summary>Twenty of them fit on a machine of two cores.</summary>
-    private static readonly Resources _small = new() { CpuMillicores = 90, MemoryBytes = 64 << 20 };
+    private static readonly Resources _small = new() { CpuMillicores = 90, MemoryBytes = 96 << 20 };
 
     /// <summary>After the last guest has come up, the agent gives back what starting needed.</summary>
     private static readonly TimeSpan _settle = TimeSpan.FromSeconds(30);

@@ -101,6 +101,9 @@ bool account_find(const char *name, struct account *account, char *message);
 // process.c
 struct failure { uint8_t reason; int32_t number; char message[MESSAGE_MAX]; };
 struct spawned { pid_t pid; int input; int output; int error; int failure; };
+// Of a program: more than most have, and no burden to the smallest guest.
+enum { READ_AHEAD_BYTES = 16 << 20 };
+void main_read_ahead(void);
 int spawn(struct records request, bool main_process, struct spawned *spawned);
 void fail(int descriptor, enum reason reason, int number, const char *format, ...) __attribute__((format(printf, 4, 5), noreturn));
 void set_size(int terminal, uint16_t columns, uint16_t rows);

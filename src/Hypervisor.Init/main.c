@@ -198,6 +198,7 @@ int main(void) {
     channel_open();
     outputs_open();
     power_open();
-    if (!(records_number(config, TAG_FLAGS) & FLAG_HOLD)) main_start();
+    if (records_number(config, TAG_FLAGS) & FLAG_HOLD) main_read_ahead();
+    else main_start();
     loop();
 }

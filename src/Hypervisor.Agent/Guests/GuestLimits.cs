@@ -38,8 +38,11 @@ internal static class GuestLimits
     /// <summary>From the VMM's start to the init's first word. Software emulation on a loaded machine takes some ten seconds; a start has a minute in all.</summary>
     public static readonly TimeSpan Boot = TimeSpan.FromSeconds(45);
 
-    /// <summary>Between looks at a guest that is to boot or to end.</summary>
+    /// <summary>Between looks at a guest that is to end; before the second look at one that is to boot.</summary>
     public static readonly TimeSpan StatePoll = TimeSpan.FromMilliseconds(50);
+
+    /// <summary>The longest between looks at a guest that is to boot, each of which costs a millisecond: ten that boot at once leave a node little time.</summary>
+    public static readonly TimeSpan BootPoll = TimeSpan.FromMilliseconds(500);
 
     /// <summary>For the init's answer to a signal: one that takes longer is asked by its power button.</summary>
     public static readonly TimeSpan Signal = TimeSpan.FromSeconds(5);

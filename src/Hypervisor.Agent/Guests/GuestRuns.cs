@@ -225,9 +225,9 @@ internal sealed partial class GuestRuns(
         var reached = contact.ReachAsync(record.Id, store.ChannelOf(record.Assignment.Uid), linked.Token);
         try
         {
-            while (!reached.IsCompleted)
+            for (var poll = GuestLimits.StatePoll; !reached.IsCompleted; poll = poll + poll < GuestLimits.BootPoll ? poll + poll : GuestLimits.BootPoll)
             {
-                await Task.WhenAny(reached, Task.Delay(GuestLimits.StatePoll, time, linked.Token));
+                await Task.WhenAny(reached, Task.Delay(poll, time, linked.Token));
                 linked.Token.ThrowIfCancellationRequested();
                 if (!reached.IsCompleted && !IsAlive(await vmm.GetAsync(record.Id, cancellationToken)))
                 {

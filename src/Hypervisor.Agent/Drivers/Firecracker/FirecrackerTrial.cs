@@ -1,7 +1,6 @@
 using System.Globalization;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Boot;
-using Hypervisor.Agent.Instances;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 

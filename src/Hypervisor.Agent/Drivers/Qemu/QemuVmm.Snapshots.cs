@@ -24,13 +24,13 @@ internal sealed partial class QemuVmm
                 UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             }))
             {
-                if (record.KeepsMemory)
-                {
-                    await LeaveSharedMemoryOutAsync(record, true, cancellationToken);
-                }
-
                 await CallAsync(record, async client =>
                 {
+                    if (record.KeepsMemory)
+                    {
+                        await LeaveSharedMemoryOutAsync(client, true, cancellationToken);
+                    }
+
                     await MigrateAsync(client, file, cancellationToken);
                     return true;
                 }, cancellationToken);
@@ -47,31 +47,41 @@ internal sealed partial class QemuVmm
         }
     }
 
-    /// <summary>Of a machine with its memory in a file: only what is not in it comes from standard input.</summary>
-    private async Task ReadStateAsync(QemuRecord record, CancellationToken cancellationToken)
+    /// <summary>Once QEMU has read what its standard input holds: all of the memory, or, where that is in a file, only what is not in it.</summary>
+    private async Task GoOnAsync(QmpClient client, GuestMachine machine, CancellationToken cancellationToken)
     {
-        await LeaveSharedMemoryOutAsync(record, true, cancellationToken);
-        using var answer = await CallAsync(
-            record, client => client.CallAsync("migrate-incoming", json => json.WriteString("uri", "fd:0"), cancellationToken), cancellationToken);
+        if (machine.Memory is not null)
+        {
+            await LeaveSharedMemoryOutAsync(client, true, cancellationToken);
+            (await client.CallAsync("migrate-incoming", json => json.WriteString("uri", "fd:0"), cancellationToken)).Dispose();
+        }
+
+        await AwaitStateAsync(client, "inmigrate", cancellationToken);
+        if (machine.Memory is not null)
+        {
+            await LeaveSharedMemoryOutAsync(client, false, cancellationToken);
+        }
+
+        if (!machine.StayPaused)
+        {
+            (await client.CallAsync("cont", null, cancellationToken)).Dispose();
+        }
     }
 
     /// <summary>Both sides of a file have to be told; whoever writes one that is whole must not be.</summary>
-    private async Task LeaveSharedMemoryOutAsync(QemuRecord record, bool leaveOut, CancellationToken cancellationToken)
+    private static async Task LeaveSharedMemoryOutAsync(QmpClient client, bool leaveOut, CancellationToken cancellationToken)
     {
-        using var answer = await CallAsync(
-            record,
-            client => client.CallAsync(
-                "migrate-set-capabilities",
-                json =>
-                {
-                    json.WriteStartArray("capabilities");
-                    json.WriteStartObject();
-                    json.WriteString("capability", "x-ignore-shared");
-                    json.WriteBoolean("state", leaveOut);
-                    json.WriteEndObject();
-                    json.WriteEndArray();
-                },
-                cancellationToken),
+        using var answer = await client.CallAsync(
+            "migrate-set-capabilities",
+            json =>
+            {
+                json.WriteStartArray("capabilities");
+                json.WriteStartObject();
+                json.WriteString("capability", "x-ignore-shared");
+                json.WriteBoolean("state", leaveOut);
+                json.WriteEndObject();
+                json.WriteEndArray();
+            },
             cancellationToken);
     }
 

@@ -61,23 +61,12 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
                     cgroups.Place(record.Uid, mark.Id, machine.Limits.CpuMillicores);
                 }
             });
-            await AwaitMonitorAsync(record, cancellationToken);
-            if (machine.RestoreFrom is not null)
+            using (await _monitors.EnterAsync(record.Uid, cancellationToken))
             {
-                if (machine.Memory is not null)
+                using var monitor = await AwaitMonitorAsync(record, cancellationToken);
+                if (machine.RestoreFrom is not null)
                 {
-                    await ReadStateAsync(record, cancellationToken);
-                }
-
-                await AwaitStateAsync(record, "inmigrate", cancellationToken);
-                if (machine.Memory is not null)
-                {
-                    await LeaveSharedMemoryOutAsync(record, false, cancellationToken);
-                }
-
-                if (!machine.StayPaused)
-                {
-                    await CommandAsync(record, "cont", cancellationToken);
+                    await GoOnAsync(monitor, machine, cancellationToken);
                 }
             }
 
@@ -220,9 +209,12 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
 
     private VmmGuest Describe(QemuRecord record, VmmState state) => new(record.Id, state, record.ProcessId, GuestProcess.StartedAt(record.Process, time));
 
-    private async Task<string> StateAsync(QemuRecord record, CancellationToken cancellationToken)
+    private Task<string> StateAsync(QemuRecord record, CancellationToken cancellationToken) =>
+        CallAsync(record, client => StateAsync(client, cancellationToken), cancellationToken);
+
+    private static async Task<string> StateAsync(QmpClient client, CancellationToken cancellationToken)
     {
-        using var answer = await CallAsync(record, client => client.CallAsync("query-status", null, cancellationToken), cancellationToken);
+        using var answer = await client.CallAsync("query-status", null, cancellationToken);
         return answer.RootElement.GetProperty("return").GetProperty("status").GetString() ?? "";
     }
 
@@ -250,7 +242,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         return await work(client);
     }
 
-    private async Task AwaitMonitorAsync(QemuRecord record, CancellationToken cancellationToken)
+    private async Task<QmpClient> AwaitMonitorAsync(QemuRecord record, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(QemuLimits.Start, time);
         while (true)
@@ -262,8 +254,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
 
             try
             {
-                _ = await StateAsync(record, cancellationToken);
-                return;
+                return await QmpClient.ConnectAsync(QemuCommandLine.MonitorOf(record.RunDirectory), time, cancellationToken);
             }
             catch (Exception failure) when (failure is SocketException or DriverException)
             {
@@ -279,10 +270,10 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
     }
 
     /// <summary>Until it is no longer in a state that passes by itself.</summary>
-    private async Task AwaitStateAsync(QemuRecord record, string passing, CancellationToken cancellationToken)
+    private async Task AwaitStateAsync(QmpClient client, string passing, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(QemuLimits.Transfer, time);
-        while (await StateAsync(record, cancellationToken) == passing)
+        while (await StateAsync(client, cancellationToken) == passing)
         {
             if (deadline.IsCancellationRequested)
             {

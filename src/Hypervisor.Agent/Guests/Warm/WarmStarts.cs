@@ -102,7 +102,9 @@ internal sealed partial class WarmStarts(
     private async Task<WarmTemplate> MakeAsync(string key, GuestMachine machine, string configDrive, GuestConfig config, CancellationToken cancellationToken)
     {
         var template = templates.Begin(key, machine.Limits.MemoryBytes);
-        drives.Write(configDrive, Nobody);
+
+        // Its program only, which is read ahead: others may have another one.
+        drives.Write(configDrive, Nobody with { Arguments = [config.Arguments[0]] });
         try
         {
             await vmm.StartAsync(machine with { Memory = new GuestMemoryFile(template.Memory, IsPrivate: false) }, cancellationToken);
