@@ -66,6 +66,9 @@ internal sealed record GuestRecord
     /// <summary>Its memory is in the guest's folder, and the next start goes on from there.</summary>
     public bool Suspended { get; init; }
 
+    /// <summary>It is suspended for a snapshot only, and goes on before anything else becomes of it.</summary>
+    public bool Interrupted { get; init; }
+
     /// <summary>Since when the guest's own agent may be holding all writing; null when it does not. Nobody but us lets it go on.</summary>
     public DateTimeOffset? FrozenAt { get; init; }
 

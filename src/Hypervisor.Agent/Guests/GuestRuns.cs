@@ -86,7 +86,7 @@ internal sealed partial class GuestRuns(
     /// <summary>From here on the memory on disk is older than the guest: going on from it again would be another history.</summary>
     public GuestRecord NoteResumed(GuestRecord record)
     {
-        record = record with { Suspended = false, FinishedAt = null, BootId = options.BootId };
+        record = record with { Suspended = false, Interrupted = false, FinishedAt = null, BootId = options.BootId };
         store.Write(record);
         store.RemoveState(record.Assignment.Uid);
         return record;
@@ -103,6 +103,11 @@ internal sealed partial class GuestRuns(
     public async Task StopAsync(GuestRecord record, VmmGuest? machine, StopPolicy policy, CancellationToken cancellationToken)
     {
         var killed = false;
+        if (record is { Suspended: true, Interrupted: true } && policy.GracePeriod > TimeSpan.Zero && machine is not { State: VmmState.Running or VmmState.Paused })
+        {
+            (record, machine) = await GoOnToEndAsync(record, machine, cancellationToken);
+        }
+
         if (machine is { State: VmmState.Running or VmmState.Paused })
         {
             if (machine.State == VmmState.Paused)
@@ -122,12 +127,27 @@ internal sealed partial class GuestRuns(
         if (record.Suspended)
         {
             // Asked to be stopped, it is not to go on: what it had in memory is given up, as it would be by a stop.
-            record = record with { Suspended = false, FinishedAt = record.FinishedAt ?? time.GetUtcNow(), Exit = NotedExit.Killed };
+            record = record with { Suspended = false, Interrupted = false, FinishedAt = record.FinishedAt ?? time.GetUtcNow(), Exit = NotedExit.Killed };
             store.Write(record);
             store.RemoveState(record.Assignment.Uid);
         }
 
         Settle(record, machine, wasAsked: true, killed);
+    }
+
+    /// <summary>A guest that stands still for a snapshot is asked to end as one that runs: its user never suspended it.</summary>
+    private async Task<(GuestRecord Record, VmmGuest? Machine)> GoOnToEndAsync(GuestRecord record, VmmGuest? machine, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await StartAsync(record, cancellationToken);
+            return (store.Read(record.Assignment.Uid)!, await vmm.GetAsync(record.Id, cancellationToken));
+        }
+        catch (DriverException)
+        {
+            // It cannot go on, so that there is nobody to be asked.
+            return (store.Read(record.Assignment.Uid)!, machine);
+        }
     }
 
     /// <summary>Its memory is on disk and no process of it is left, in this order.</summary>

@@ -162,7 +162,7 @@ internal sealed partial class GuestSnapshots(
         }
 
         var quiesced = !wanted.Memory && machine.State == VmmState.Running && await runs.FreezeAsync(record, cancellationToken);
-        await runs.SuspendAsync(store.Read(record.Assignment.Uid)!, machine, cancellationToken);
+        await runs.SuspendAsync(store.Read(record.Assignment.Uid)! with { Interrupted = true }, machine, cancellationToken);
         return quiesced;
     }
 

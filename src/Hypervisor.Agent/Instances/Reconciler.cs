@@ -177,6 +177,7 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
     private async Task WatchDriverAsync(IInstanceDriver driver, Comparison comparison, CancellationToken cancellationToken)
     {
         var backoff = new Backoff(Limits.RetryMinimum, Limits.RetryMaximum, services.Time, services.Random);
+        var told = "";
         while (true)
         {
             try
@@ -189,13 +190,19 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
                 while (await next)
                 {
                     backoff.Reset();
+                    told = "";
                     _runners.Hint(hints.Current);
                     next = hints.MoveNextAsync();
                 }
             }
             catch (Exception failure) when (!cancellationToken.IsCancellationRequested)
             {
-                LogDriverWatchEnded(driver.Name, failure.Message);
+                // Many nodes never have libvirt: once is enough, until it is something else.
+                if (failure.Message != told)
+                {
+                    told = failure.Message;
+                    LogDriverWatchEnded(driver.Name, told);
+                }
             }
 
             await backoff.WaitAsync(cancellationToken);
@@ -226,6 +233,6 @@ internal sealed partial class Reconciler(NodeState node, IControlPlane controlPl
     [LoggerMessage(Level = LogLevel.Warning, Message = "Instance {Instance} is not among the assignments any more; it is left as it is")]
     private partial void LogUnnamed(string instance);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The event stream of {Driver} ended ({Reason}); subscribing again")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The event stream of {Driver} ended ({Reason}); subscribing again until it works")]
     private partial void LogDriverWatchEnded(string driver, string reason);
 }

@@ -94,6 +94,14 @@ internal static class Instances
         }
     }
 
+    /// <summary>What a user without rights could write to, of all that the programs of a cluster have made; a line each.</summary>
+    public static async Task<string> WritableByNobodyAsync(this LocalCluster cluster) => (await Shell.TryRunAsync(
+        "setpriv",
+        [
+            "--reuid=65534", "--regid=65534", "--clear-groups",
+            "find", cluster.Folder, cluster.RunFolder, "/run/containerd", "-writable", "!", "-type", "l",
+        ])).Output;
+
     /// <summary>The main process of an instance: of all its processes the one whose parent is not among them.</summary>
     public static int ProcessOf(this LocalCluster cluster, Instance instance)
     {

@@ -172,18 +172,11 @@ public sealed class LinkRaceTests(OneCluster fixture) : IDisposable
         {
             do
             {
-                Assert.Equal("", await WritableByNobodyAsync());
+                Assert.Equal("", await Cluster.WritableByNobodyAsync());
             }
             while (!work.IsCompleted);
             await work;
         }
-
-        async Task<string> WritableByNobodyAsync() => (await Shell.TryRunAsync(
-            "setpriv",
-            [
-                "--reuid=65534", "--regid=65534", "--clear-groups",
-                "find", Cluster.Folder, Cluster.RunFolder, "/run/containerd", "-writable", "!", "-type", "l",
-            ])).Output;
     }
 
     private void PlantCanary()

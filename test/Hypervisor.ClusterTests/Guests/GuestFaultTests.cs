@@ -141,6 +141,9 @@ public sealed class GuestFaultTests(GuestCluster guests)
         cluster.Agent.Start();
         await guests.AnswersAsync("stays");
         Assert.Equal(machine, Assert.Single(new Leftovers(cluster).Machines()));
+
+        // Whoever cannot write in a folder cannot put a link into it.
+        Assert.Equal("", await cluster.WritableByNobodyAsync());
         await guests.DeleteLastAsync("stays");
     }
 

@@ -44,7 +44,7 @@ public sealed class OtherServerTests : IAsyncLifetime
     }
 
     [Fact(Timeout = 180_000)]
-    public async Task Exec_logs_copies_and_statistics_go_through_a_server_that_does_not_lead()
+    public async Task Exec_logs_copies_statistics_and_the_console_go_through_a_server_that_does_not_lead()
     {
         await _cluster.ImportBusyboxAsync();
         await _cluster.Compute.CreateInstanceAsync(
@@ -77,6 +77,24 @@ public sealed class OtherServerTests : IAsyncLifetime
         Assert.Equal("there and back\n", await File.ReadAllTextAsync($"{file}.back", TestContext.Current.CancellationToken));
 
         Assert.Matches(@"(?m)^box +[\d.]+ +[\d.]+s ", await CtlAsync("stats", "box"));
+
+        await _cluster.Compute.CreateInstanceAsync(
+            new CreateInstanceRequest
+            {
+                Name = "talks",
+                Spec = new InstanceSpec
+                {
+                    Type = InstanceType.Container,
+                    Image = "busybox",
+                    Resources = new Resources { CpuMillicores = 100, MemoryBytes = 64 << 20 },
+                    Process = new ProcessSpec { Command = { "sh", "-c", "while read -r line; do echo \"got $line\"; done" }, Stdin = true },
+                },
+            },
+            deadline: LocalCluster.Deadline(10));
+        await _cluster.InstanceAsync("talks", "runs", instance => instance.Status.State == InstanceState.Running);
+        await using var console = _ctl.Start("--server", Address, "instance", "console", "talks");
+        console.Type("hello\n");
+        await console.UntilAsync("got hello");
     }
 
     private Task<string> CtlAsync(params string[] words) => _ctl.RunAsync(["--server", Address, "instance", .. words]);

@@ -45,6 +45,46 @@ public sealed class GuestSnapshotsTests : IDisposable
         Assert.Single(_scene.Configs);
     }
 
+    /// <summary>Its user never suspended it: cut off, it would lose what a stop gives it time for.</summary>
+    [Fact]
+    public async Task A_guest_that_is_held_for_it_goes_on_to_be_asked_to_end()
+    {
+        _scene.OnSignal = signal => _scene.Exit(0);
+        await _scene.RunAsync();
+        await Snapshot("s1");
+
+        await _scene.PassAsync(_scene.Driver.StopAsync(Id, Five, new StopPolicy(15, TimeSpan.FromSeconds(3)), default));
+
+        var stopped = await _scene.SeenAsync();
+        Assert.Equal((DriverState.Stopped, 0), (stopped!.State, stopped.Exit!.Code));
+        Assert.Equal([15], _scene.Signals);
+        Assert.Equal(2, _scene.Vmm.Started.Count);
+    }
+
+    /// <summary>What its user suspended is given up by a stop, and so is what cannot go on.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task What_lies_suspended_is_given_up_by_a_stop(bool interrupted)
+    {
+        await _scene.RunAsync();
+        if (interrupted)
+        {
+            await Snapshot("s1");
+            _scene.Vmm.OnStart = _ => throw new DriverException("VmmFailed", "it cannot go on", permanent: false);
+        }
+        else
+        {
+            await _scene.Driver.SuspendAsync(Id, Five, default);
+        }
+
+        await _scene.PassAsync(_scene.Driver.StopAsync(Id, Five, new StopPolicy(15, TimeSpan.FromSeconds(3)), default));
+
+        var stopped = await _scene.SeenAsync();
+        Assert.Equal((DriverState.Stopped, 137, 9), (stopped!.State, stopped.Exit!.Code, stopped.Exit.Signal));
+        Assert.Empty(_scene.Signals);
+    }
+
     [Fact]
     public async Task One_of_a_stopped_guest_starts_nothing()
     {
