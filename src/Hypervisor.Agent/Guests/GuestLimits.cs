@@ -56,6 +56,9 @@ internal static class GuestLimits
     /// <summary>So long a guest's own agent is asked to let its system write again: one that has not answered by then was not frozen, or is gone.</summary>
     public static readonly TimeSpan Thaw = TimeSpan.FromMinutes(10);
 
+    /// <summary>Between attempts to reach the agent of a guest that is to end.</summary>
+    public static readonly TimeSpan ThawPoll = TimeSpan.FromMilliseconds(500);
+
     /// <summary>Free on the disk before a guest that it had no room for goes on: some clusters of a qcow2 and of what else is written.</summary>
     public const long RoomToGoOn = 1024 * 1024;
 

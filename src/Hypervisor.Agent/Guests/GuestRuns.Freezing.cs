@@ -55,6 +55,24 @@ internal sealed partial class GuestRuns
         return record;
     }
 
+    /// <summary>
+    /// A guest that holds all writing cannot end, and for a moment after it went on its agent is not heard. Nobody else lets it write while it is being
+    /// stopped.
+    /// </summary>
+    private async Task<GuestRecord> AwaitThawAsync(GuestRecord record, TimeSpan patience, CancellationToken cancellationToken)
+    {
+        for (var began = time.GetTimestamp(); record.FrozenAt is not null && time.GetElapsedTime(began) < patience;)
+        {
+            record = await ThawAsync(record, cancellationToken);
+            if (record.FrozenAt is not null)
+            {
+                await Task.Delay(GuestLimits.ThawPoll, time, cancellationToken);
+            }
+        }
+
+        return record;
+    }
+
     private async Task<bool> FreezeByItsAgentAsync(GuestRecord record, CancellationToken cancellationToken)
     {
         // First, so that an agent of ours that dies here is followed by one that lets it go on.

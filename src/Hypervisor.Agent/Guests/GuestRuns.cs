@@ -115,6 +115,7 @@ internal sealed partial class GuestRuns(
                 await vmm.ResumeAsync(record.Id, cancellationToken);
             }
 
+            record = await AwaitThawAsync(record, policy.GracePeriod < GuestLimits.Frozen ? policy.GracePeriod : GuestLimits.Frozen, cancellationToken);
             await AskToEndAsync(record, policy, cancellationToken);
             machine = await EndedAsync(record.Id, policy.GracePeriod, cancellationToken);
             if (machine is { State: not VmmState.Stopped })
@@ -143,9 +144,10 @@ internal sealed partial class GuestRuns(
             await StartAsync(record, cancellationToken);
             return (store.Read(record.Assignment.Uid)!, await vmm.GetAsync(record.Id, cancellationToken));
         }
-        catch (DriverException)
+        catch (DriverException failure)
         {
-            // It cannot go on, so that there is nobody to be asked.
+            // There is nobody to be asked.
+            LogNotSignalled(record.Assignment.Uid, failure.Message);
             return (store.Read(record.Assignment.Uid)!, machine);
         }
     }

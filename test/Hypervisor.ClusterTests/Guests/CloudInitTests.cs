@@ -83,7 +83,11 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
         // Its own QEMU guest agent holds all writing while its disks are noted.
         await Cluster.Compute.CreateSnapshotAsync(new CreateSnapshotRequest { Instance = "cloud", Name = "s1" }, deadline: LocalCluster.Deadline(10));
         await Cluster.InstanceAsync(
-            "cloud", "has a quiesced snapshot", instance => instance.Status.Snapshots.Any(snapshot => snapshot is { State: SnapshotState.Ready, Quiesced: true }), seconds: 120);
+            "cloud",
+            "runs on with a quiesced snapshot",
+            instance => instance.Status.State == InstanceState.Running
+                && instance.Status.Snapshots.Any(snapshot => snapshot is { State: SnapshotState.Ready, Quiesced: true }),
+            seconds: 120);
 
         // Its power button is heard by a system that has booted.
         await Cluster.Compute.StopInstanceAsync(new StopInstanceRequest { Instance = "cloud" }, deadline: LocalCluster.Deadline(10));

@@ -62,6 +62,28 @@ public sealed class GuestQuiesceTests : IDisposable
         Assert.Equal((DriverState.Running, "DiskFull"), ((await _scene.SeenAsync())!.State, (await _scene.SeenAsync())!.Snapshots[^1].Reason));
     }
 
+    /// <summary>A system that cannot write cannot end: its agent is not heard in the first moment after the guest went on.</summary>
+    [Fact]
+    public async Task A_guest_that_is_stopped_while_it_stands_still_writes_again_before_it_is_asked_to_end()
+    {
+        SystemOfItsOwn(_scene);
+        await _scene.RunAsync();
+        await Snapshot("s1");
+        var (thaws, frozen) = (0, true);
+        _scene.Vmm.AgentAnswers = false;
+        _scene.Vmm.At = step => _scene.Vmm.AgentAnswers |= step == "before thaw" && ++thaws == 3;
+        _scene.Vmm.OnPowerButton = () =>
+        {
+            frozen = _scene.Vmm.Frozen;
+            _scene.Vmm.End(Id, poweredOff: true);
+        };
+
+        await _scene.PassAsync(_scene.Driver.StopAsync(Id, Five, new StopPolicy(15, TimeSpan.FromSeconds(30)), default));
+
+        Assert.Equal((3, false), (thaws, frozen));
+        Assert.Equal(DriverState.Stopped, (await _scene.SeenAsync())!.State);
+    }
+
     [Fact]
     public async Task A_mute_agent_keeps_no_snapshot_from_being_taken_and_is_asked_again_to_let_the_guest_write()
     {
