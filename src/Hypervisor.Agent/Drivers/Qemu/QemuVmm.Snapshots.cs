@@ -48,24 +48,32 @@ internal sealed partial class QemuVmm
     }
 
     /// <summary>Once QEMU has read what its standard input holds: all of the memory, or, where that is in a file, only what is not in it.</summary>
-    private async Task GoOnAsync(QmpClient client, GuestMachine machine, CancellationToken cancellationToken)
+    private async Task GoOnAsync(QemuRecord record, GuestMachine machine, CancellationToken cancellationToken)
     {
         if (machine.Memory is not null)
         {
-            await LeaveSharedMemoryOutAsync(client, true, cancellationToken);
-            (await client.CallAsync("migrate-incoming", json => json.WriteString("uri", "fd:0"), cancellationToken)).Dispose();
+            using var begun = await CallAsync(record, async client =>
+            {
+                await LeaveSharedMemoryOutAsync(client, true, cancellationToken);
+                return await client.CallAsync("migrate-incoming", json => json.WriteString("uri", "fd:0"), cancellationToken);
+            }, cancellationToken);
         }
 
-        await AwaitStateAsync(client, "inmigrate", cancellationToken);
-        if (machine.Memory is not null)
+        await AwaitStateAsync(record, "inmigrate", cancellationToken);
+        await CallAsync(record, async client =>
         {
-            await LeaveSharedMemoryOutAsync(client, false, cancellationToken);
-        }
+            if (machine.Memory is not null)
+            {
+                await LeaveSharedMemoryOutAsync(client, false, cancellationToken);
+            }
 
-        if (!machine.StayPaused)
-        {
-            (await client.CallAsync("cont", null, cancellationToken)).Dispose();
-        }
+            if (!machine.StayPaused)
+            {
+                (await client.CallAsync("cont", null, cancellationToken)).Dispose();
+            }
+
+            return true;
+        }, cancellationToken);
     }
 
     /// <summary>Both sides of a file have to be told; whoever writes one that is whole must not be.</summary>

@@ -61,13 +61,10 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
                     cgroups.Place(record.Uid, mark.Id, machine.Limits.CpuMillicores);
                 }
             });
-            using (await _monitors.EnterAsync(record.Uid, cancellationToken))
+            await AwaitMonitorAsync(record, cancellationToken);
+            if (machine.RestoreFrom is not null)
             {
-                using var monitor = await AwaitMonitorAsync(record, cancellationToken);
-                if (machine.RestoreFrom is not null)
-                {
-                    await GoOnAsync(monitor, machine, cancellationToken);
-                }
+                await GoOnAsync(record, machine, cancellationToken);
             }
 
             _exits.Watch(machine.Id, record.Process);
@@ -81,6 +78,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
             throw failure switch
             {
                 DriverException driver when words.Length > 0 => new DriverException(driver.Reason, $"{driver.Message} (qemu: {words})", driver.Permanent, driver),
+                SocketException gone => new DriverException(GuestLimits.VmmFailed, $"QEMU went away while it was being started: {gone.Message}", permanent: false, gone),
                 _ => failure,
             };
         }
@@ -209,12 +207,9 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
 
     private VmmGuest Describe(QemuRecord record, VmmState state) => new(record.Id, state, record.ProcessId, GuestProcess.StartedAt(record.Process, time));
 
-    private Task<string> StateAsync(QemuRecord record, CancellationToken cancellationToken) =>
-        CallAsync(record, client => StateAsync(client, cancellationToken), cancellationToken);
-
-    private static async Task<string> StateAsync(QmpClient client, CancellationToken cancellationToken)
+    private async Task<string> StateAsync(QemuRecord record, CancellationToken cancellationToken)
     {
-        using var answer = await client.CallAsync("query-status", null, cancellationToken);
+        using var answer = await CallAsync(record, client => client.CallAsync("query-status", null, cancellationToken), cancellationToken);
         return answer.RootElement.GetProperty("return").GetProperty("status").GetString() ?? "";
     }
 
@@ -242,7 +237,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         return await work(client);
     }
 
-    private async Task<QmpClient> AwaitMonitorAsync(QemuRecord record, CancellationToken cancellationToken)
+    private async Task AwaitMonitorAsync(QemuRecord record, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(QemuLimits.Start, time);
         while (true)
@@ -254,7 +249,8 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
 
             try
             {
-                return await QmpClient.ConnectAsync(QemuCommandLine.MonitorOf(record.RunDirectory), time, cancellationToken);
+                _ = await StateAsync(record, cancellationToken);
+                return;
             }
             catch (Exception failure) when (failure is SocketException or DriverException)
             {
@@ -269,11 +265,11 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         }
     }
 
-    /// <summary>Until it is no longer in a state that passes by itself.</summary>
-    private async Task AwaitStateAsync(QmpClient client, string passing, CancellationToken cancellationToken)
+    /// <summary>Until it is no longer in a state that passes by itself; others may ask it meanwhile, for a large memory takes minutes.</summary>
+    private async Task AwaitStateAsync(QemuRecord record, string passing, CancellationToken cancellationToken)
     {
         using var deadline = new CancellationTokenSource(QemuLimits.Transfer, time);
-        while (await StateAsync(client, cancellationToken) == passing)
+        while (await StateAsync(record, cancellationToken) == passing)
         {
             if (deadline.IsCancellationRequested)
             {
