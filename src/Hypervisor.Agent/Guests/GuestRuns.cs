@@ -115,6 +115,12 @@ internal sealed partial class GuestRuns(
                 await vmm.ResumeAsync(record.Id, cancellationToken);
             }
 
+            if (record.Suspended)
+            {
+                // A start from that memory was cut off after it began.
+                record = NoteResumed(record);
+            }
+
             record = await AwaitThawAsync(record, policy.GracePeriod < GuestLimits.Frozen ? policy.GracePeriod : GuestLimits.Frozen, cancellationToken);
             await AskToEndAsync(record, policy, cancellationToken);
             machine = await EndedAsync(record.Id, policy.GracePeriod, cancellationToken);

@@ -54,6 +54,7 @@ internal interface IVmm
 
     Task PauseAsync(InstanceId id, CancellationToken cancellationToken);
 
+    /// <summary>Nothing when it runs.</summary>
     Task ResumeAsync(InstanceId id, CancellationToken cancellationToken);
 
     /// <summary>Writes memory and device state of a paused machine to a file that is whole and synced when this answers. It stays paused.</summary>

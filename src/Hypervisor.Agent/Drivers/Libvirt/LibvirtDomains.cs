@@ -97,6 +97,13 @@ internal static unsafe partial class LibvirtDomains
         return null;
     }
 
+    /// <summary>False as well when it went away.</summary>
+    public static bool IsRunning(DomainHandle domain)
+    {
+        int state, reason;
+        return NativeMethods.DomainGetState(domain, &state, &reason, 0) == 0 && state is (Running or Blocked);
+    }
+
     public static InstanceStats Measure(DomainHandle domain, DateTimeOffset now)
     {
         var stats = new InstanceStats { SampledAt = Timestamp.FromDateTimeOffset(now), Block = new BlockStats() };

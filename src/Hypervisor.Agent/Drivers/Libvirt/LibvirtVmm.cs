@@ -94,14 +94,16 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
         _givenUp.TryRemove(machine.Id.Value, out _);
         try
         {
-            if (machine.RestoreFrom is { } memory)
-            {
-                await connection.TransferAsync(handle => Restore(handle, xml, memory, machine.StayPaused), cancellationToken);
-            }
-            else
-            {
-                await AskAsync(handle => Start(handle, xml), LibvirtLimits.Change, cancellationToken);
-            }
+            await BegunAsync(
+                machine.RestoreFrom is { } memory
+                    ? connection.TransferAsync(handle => Restore(handle, xml, memory, machine.StayPaused), CancellationToken.None)
+                    : AskAsync(handle => Start(handle, xml), LibvirtLimits.Change, CancellationToken.None),
+                cancellationToken);
+        }
+        catch (TimeoutException)
+        {
+            _givenUp[machine.Id.Value] = true;
+            throw new OperationCanceledException(cancellationToken);
         }
         catch (DriverException mute) when (mute.Reason == GuestLimits.Unavailable)
         {
@@ -142,8 +144,8 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
     public Task PauseAsync(InstanceId id, CancellationToken cancellationToken) =>
         ChangeAsync(id, "pause the guest", NativeMethods.DomainSuspend, cancellationToken);
 
-    public Task ResumeAsync(InstanceId id, CancellationToken cancellationToken) =>
-        ChangeAsync(id, "resume the guest", NativeMethods.DomainResume, cancellationToken);
+    public Task ResumeAsync(InstanceId id, CancellationToken cancellationToken) => ChangeAsync(
+        id, "resume the guest", domain => Unless(NativeMethods.DomainResume(domain), refusal => refusal.NotRunning && LibvirtDomains.IsRunning(domain)), cancellationToken);
 
     public async Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken)
     {
@@ -178,6 +180,23 @@ internal sealed partial class LibvirtVmm(LibvirtOptions options, LibvirtConnecti
     public IAsyncEnumerable<InstanceId> WatchAsync(CancellationToken cancellationToken) => connection.WatchAsync(cancellationToken);
 
     public void Dispose() => connection.Dispose();
+
+    /// <summary>
+    /// Nothing calls a start back that libvirtd was asked for, and whoever came next would find half of it: who cancels waits for its word too,
+    /// as long as any change may take.
+    /// </summary>
+    /// <exception cref="TimeoutException">It was cancelled, and not answered in that time.</exception>
+    private async Task BegunAsync(Task start, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await start.WaitAsync(cancellationToken);
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            await start.WaitAsync(LibvirtLimits.Change, time, CancellationToken.None);
+        }
+    }
 
     private static unsafe nuint Version(ConnectionHandle handle)
     {

@@ -84,6 +84,23 @@ public sealed class GuestQuiesceTests : IDisposable
         Assert.Equal(DriverState.Stopped, (await _scene.SeenAsync())!.State);
     }
 
+    /// <summary>It runs from the memory that was saved, whoever waited for that: its end is its own, and that memory is of no use any more.</summary>
+    [Fact]
+    public async Task A_guest_whose_start_from_memory_was_cut_off_is_asked_to_end_and_says_how_it_ended()
+    {
+        SystemOfItsOwn(_scene);
+        await _scene.RunAsync();
+        await Snapshot("s1");
+        _scene.Vmm.At = step => _ = step == "after start" ? throw new OperationCanceledException() : 0;
+        await Assert.ThrowsAsync<OperationCanceledException>(() => _scene.RunAsync());
+        _scene.Vmm.At = _ => { };
+        _scene.Vmm.OnPowerButton = () => _scene.Vmm.End(Id, poweredOff: true);
+
+        await _scene.PassAsync(_scene.Driver.StopAsync(Id, Five, new StopPolicy(15, TimeSpan.FromSeconds(30)), default));
+
+        Assert.Equal((1, DriverState.Stopped, 0), (_scene.Vmm.PowerButton, (await _scene.SeenAsync())!.State, (await _scene.SeenAsync())!.Exit!.Code));
+    }
+
     [Fact]
     public async Task A_mute_agent_keeps_no_snapshot_from_being_taken_and_is_asked_again_to_let_the_guest_write()
     {
