@@ -1,4 +1,5 @@
 using Hypervisor.Bench;
+using Hypervisor.Bench.Scheduling;
 
 // Each benchmark starts the shipped programs, measures, and prints `metric NAME VALUE UNIT`.
 var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal)
@@ -11,6 +12,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
     ["pull"] = PullBench.RunAsync,
     ["restore"] = RestoreBench.RunAsync,
     ["rootfs"] = RootFileSystemBench.RunAsync,
+    ["scheduler"] = DecisionBench.RunAsync,
     ["store"] = StoreBench.RunAsync,
     ["vm"] = VmBench.RunAsync,
     ["watch"] = WatchBench.RunAsync,

@@ -34,7 +34,7 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
 
     private PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last, NodeId? only, bool reserve)
     {
-        var request = PlacementRequest.Of(instance, spec, clusterDefault);
+        var request = PlacementRequest.Of(instance, "", new Dictionary<string, string>(), spec, clusterDefault);
         lock (term.Reservations.Gate)
         {
             // One view for all: a reservation is forgotten only where this very view already counts it. Forgotten first, since
@@ -90,7 +90,7 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
     /// </summary>
     public ResizeAnswer Resize(LeaderTerm term, InstanceEntry instance, InstanceSpec spec, bool reserve)
     {
-        var request = PlacementRequest.Of(instance.Id, spec, clusterDefault);
+        var request = PlacementRequest.Of(instance.Id, instance.Project, instance.Metadata.Labels, spec, clusterDefault);
         lock (term.Reservations.Gate)
         {
             var view = state.View;

@@ -24,8 +24,25 @@ internal sealed record PlacementRequest(
     /// <summary>Of a clone: where the disks are that its own are copied from. Null for what is no clone.</summary>
     public SourcePlace? Source { get; init; }
 
+    /// <summary>Whose neighbours count.</summary>
+    public string Project { get; init; } = "";
+
+    /// <summary>Of the instance itself: it may be one of those that it, or others, select.</summary>
+    public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
+
+    public PreferredPlace Preferred { get; init; } = PreferredPlace.None;
+
+    public IReadOnlyList<NeighbourTerm> Affinity { get; init; } = [];
+
+    public IReadOnlyList<NeighbourTerm> AntiAffinity { get; init; } = [];
+
+    public IReadOnlyList<SpreadTerm> Spread { get; init; } = [];
+
+    public IReadOnlyList<Toleration> Tolerations { get; init; } = [];
+
     /// <param name="clusterDefault">Taken where the instance names no strategy.</param>
-    public static PlacementRequest Of(InstanceId instance, InstanceSpec spec, PlacementStrategy clusterDefault)
+    public static PlacementRequest Of(
+        InstanceId instance, string project, IReadOnlyDictionary<string, string> labels, InstanceSpec spec, PlacementStrategy clusterDefault)
     {
         var constraints = spec.Constraints ?? new PlacementConstraints();
         return new(
@@ -39,6 +56,13 @@ internal sealed record PlacementRequest(
             constraints.Strategy == PlacementStrategy.Unspecified ? clusterDefault : constraints.Strategy)
         {
             Accelerator = spec.Machine?.Accelerator ?? AcceleratorRequirement.Unspecified,
+            Project = project,
+            Labels = labels,
+            Preferred = PreferredPlace.Of(constraints),
+            Affinity = [.. constraints.Affinity.Select(NeighbourTerm.Of)],
+            AntiAffinity = [.. constraints.AntiAffinity.Select(NeighbourTerm.Of)],
+            Spread = [.. constraints.Spread.Select(SpreadTerm.Of)],
+            Tolerations = constraints.Tolerations,
         };
     }
 

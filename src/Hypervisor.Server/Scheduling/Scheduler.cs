@@ -9,7 +9,7 @@ namespace Hypervisor.Server.Scheduling;
 /// Filter, then score: a pure function of a fleet view and a request. Reserving (<see cref="Reservations"/>) and
 /// committing (the placement's writer) happen elsewhere.
 /// </summary>
-internal sealed class Scheduler(IReadOnlyList<IPlacementFilter> filters, IReadOnlyList<ScoringProfile> profiles)
+internal sealed class Scheduler
 {
     /// <summary>Nobody reads more, and the receipt is stored with each instance.</summary>
     public const int MaxExamples = 3;
@@ -17,34 +17,48 @@ internal sealed class Scheduler(IReadOnlyList<IPlacementFilter> filters, IReadOn
     /// <summary>Likewise.</summary>
     public const int MaxCandidates = 3;
 
-    /// <summary>Cheap and telling filters first: a node counts for the first that refuses it.</summary>
-    public static Scheduler Default { get; } = new(
-        [
-            new SourceFilter(),
-            new SchedulingFilter(),
-            new LivenessFilter(),
-            new InstanceTypeFilter(),
-            new AcceleratorFilter(),
-            new LocationFilter(),
-            new NodeSelectorFilter(),
-            new HostPortsFilter(),
-            new ResourcesFilter(),
-        ],
-        [
-            new(PlacementStrategy.Binpack, [new(new BinPackScorer(), 1)]),
-            new(PlacementStrategy.Spread, [new(new SpreadScorer(), 1)]),
-        ]);
+    /// <summary>What the node is, cheap and telling filters first: a node counts for the first that refuses it.</summary>
+    public static IReadOnlyList<IPlacementFilter> Able { get; } =
+    [
+        new SourceFilter(),
+        new SchedulingFilter(),
+        new LivenessFilter(),
+        new InstanceTypeFilter(),
+        new AcceleratorFilter(),
+        new LocationFilter(),
+        new NodeSelectorFilter(),
+        new TaintFilter(),
+    ];
+
+    /// <summary>What is on it.</summary>
+    private static readonly IPlacementFilter[] Room = [new HostPortsFilter(), new ResourcesFilter()];
+
+    /// <summary>Of the filters that look at a node and what is on it, in their order.</summary>
+    public static IEnumerable<string> NamesOfNodeFilters => Able.Concat(Room).Select(filter => filter.Name);
+
+    private static readonly ScoringProfile[] Profiles =
+    [
+        new(PlacementStrategy.Binpack, "bin-pack", new BinPackScorer()),
+        new(PlacementStrategy.Spread, "spread", new SpreadScorer()),
+        new(PlacementStrategy.Balanced, "balanced", new BalanceScorer()),
+    ];
+
+    private static readonly PreferenceScorer Preferred = new();
+    private static readonly TaintScorer Avoided = new();
+
+    public static Scheduler Default { get; } = new();
 
     public PlacementDecision Decide(PlacementRequest request, FleetView fleet, DateTimeOffset decidedAt)
     {
-        var profile = profiles.FirstOrDefault(candidate => candidate.Strategy == request.Strategy) ?? profiles[0];
+        var profile = Profiles.FirstOrDefault(candidate => candidate.Strategy == request.Strategy) ?? Profiles[0];
+        var (filters, scorers) = Rules(request, fleet, profile);
         var rejections = new RejectionTally(filters);
         var best = new BestCandidates(MaxCandidates);
         foreach (var node in fleet.Nodes)
         {
             if (!rejections.Judge(request, node))
             {
-                best.Offer(profile.Score(request, node));
+                best.Offer(ScoredNode.Of(request, node, scorers));
             }
         }
 
@@ -65,5 +79,80 @@ internal sealed class Scheduler(IReadOnlyList<IPlacementFilter> filters, IReadOn
             ? rejections.Sentence(fleet.Nodes.Count)
             : $"{winner.Name} is the best of {best.Offered} that fit, of {RejectionTally.NodesText(fleet.Nodes.Count)} ({profile.Name}).";
         return new(winner, winner is null ? rejections.Reason(fleet.Nodes.Count) : "", receipt.Message, receipt);
+    }
+
+    /// <summary>What judges and what ranks for this request: rules about neighbours know where those are.</summary>
+    private static (IReadOnlyList<IPlacementFilter> Filters, IReadOnlyList<IPlacementScorer> Scorers) Rules(
+        PlacementRequest request, FleetView view, ScoringProfile profile)
+    {
+        List<IPlacementFilter> filters = [.. Able, .. Room];
+        List<IPlacementScorer> scorers = [profile.Scorer];
+        if (!request.Preferred.IsNone)
+        {
+            scorers.Add(Preferred);
+        }
+
+        if (view.Nodes.Any(node => node.Taints.Count > 0))
+        {
+            scorers.Add(Avoided);
+        }
+
+        if (view.Placed.Count == 0 && request.Affinity.Count + request.AntiAffinity.Count + request.Spread.Count == 0)
+        {
+            return (filters, scorers);
+        }
+
+        var fleet = new FleetNodes(view);
+        foreach (var term in request.Affinity)
+        {
+            var neighbours = Neighbours.Matching(term.Selector, term.Topology, request.Project, fleet);
+            Add(term.Preferred, () => new AffinityFilter(term, neighbours), () => new AffinityScorer(neighbours));
+        }
+
+        foreach (var term in request.AntiAffinity)
+        {
+            var neighbours = Neighbours.Matching(term.Selector, term.Topology, request.Project, fleet);
+            Add(term.Preferred, () => new AntiAffinityFilter(term, neighbours), () => new AntiAffinityScorer(neighbours));
+        }
+
+        filters.AddRange(Neighbours.KeepingAway(request.Project, request.Labels, fleet).Select(neighbours => new KeptAwayFilter(neighbours)));
+        foreach (var term in request.Spread)
+        {
+            var neighbours = Neighbours.Matching(term.Selector, term.Topology, request.Project, fleet);
+            var least = Least(request, view, neighbours);
+            Add(term.Preferred, () => new SpreadFilter(term, neighbours, least), () => new SpreadTermScorer(neighbours, least));
+        }
+
+        return (filters, scorers);
+
+        void Add(bool preferred, Func<IPlacementFilter> filter, Func<IPlacementScorer> scorer)
+        {
+            if (preferred)
+            {
+                scorers.Add(scorer());
+            }
+            else
+            {
+                filters.Add(filter());
+            }
+        }
+    }
+
+    /// <summary>
+    /// How many the emptiest place has, of those with a node that could take the instance if it had room. A zone that is down, or cordoned as a
+    /// whole, is no reason to place nothing elsewhere; one that is merely full is.
+    /// </summary>
+    private static int Least(PlacementRequest request, FleetView view, Neighbours neighbours)
+    {
+        var least = int.MaxValue;
+        foreach (var node in view.Nodes)
+        {
+            if (Topology.PlaceOf(node, neighbours.Topology) is { } place && Able.All(filter => filter.Judge(request, node) is null))
+            {
+                least = Math.Min(least, neighbours.In(place));
+            }
+        }
+
+        return least == int.MaxValue ? 0 : least;
     }
 }

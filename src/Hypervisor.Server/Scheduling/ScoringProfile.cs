@@ -2,34 +2,26 @@ using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Server.Scheduling;
 
-/// <summary>A scorer's share in a profile.</summary>
-internal readonly record struct WeightedScorer(IPlacementScorer Scorer, double Weight);
-
-/// <summary>What "best" means under a strategy: the weighted mean of its scorers.</summary>
-internal sealed record ScoringProfile(PlacementStrategy Strategy, IReadOnlyList<WeightedScorer> Scorers)
-{
-    /// <summary>"bin-pack" or "spread", for people.</summary>
-    public string Name => Strategy == PlacementStrategy.Spread ? "spread" : "bin-pack";
-
-    public ScoredNode Score(PlacementRequest request, CandidateNode node)
-    {
-        var parts = new (string Name, double Score)[Scorers.Count];
-        double sum = 0, weights = 0;
-        for (var i = 0; i < parts.Length; i++)
-        {
-            var (scorer, weight) = Scorers[i];
-            parts[i] = (scorer.Name, scorer.Score(request, node));
-            sum += parts[i].Score * weight;
-            weights += weight;
-        }
-
-        return new(node, sum / weights, parts);
-    }
-}
+/// <summary>What "best" means under a strategy, and in words.</summary>
+internal sealed record ScoringProfile(PlacementStrategy Strategy, string Name, IPlacementScorer Scorer);
 
 /// <summary>A node that fits, with its score and what it is made of.</summary>
 internal readonly record struct ScoredNode(CandidateNode Node, double Score, (string Name, double Score)[] Parts)
 {
+    /// <summary>The sum of all scorers, added in their order.</summary>
+    public static ScoredNode Of(PlacementRequest request, CandidateNode node, IReadOnlyList<IPlacementScorer> scorers)
+    {
+        var parts = new (string Name, double Score)[scorers.Count];
+        var sum = 0.0;
+        for (var i = 0; i < parts.Length; i++)
+        {
+            parts[i] = (scorers[i].Name, scorers[i].Score(request, node));
+            sum += parts[i].Score;
+        }
+
+        return new(node, sum, parts);
+    }
+
     /// <summary>
     /// Higher scores first; then fewer instances, then names: equal inputs give equal answers on every replica and in every
     /// simulated run.
@@ -51,7 +43,8 @@ internal readonly record struct ScoredNode(CandidateNode Node, double Score, (st
         var message = new CandidateScore { Node = Node.Name, Score = Score };
         foreach (var (name, score) in Parts)
         {
-            message.Parts[name] = score;
+            // Terms of one kind are one part.
+            message.Parts[name] = message.Parts.TryGetValue(name, out var before) ? before + score : score;
         }
 
         return message;

@@ -9,10 +9,15 @@ internal static class Utilisation
     /// </summary>
     public static double After(PlacementRequest request, CandidateNode node)
     {
-        var used = node.Allocated + request.Reserve;
-        var cpu = Share(used.CpuMillicores, node.Capacity.CpuMillicores);
-        var memory = Share(used.MemoryBytes, node.Capacity.MemoryBytes);
+        var (cpu, memory) = Shares(request, node);
         return (cpu + memory) / 2;
+    }
+
+    /// <summary>Of CPU and memory, each 0-1, once the instance is there.</summary>
+    public static (double Cpu, double Memory) Shares(PlacementRequest request, CandidateNode node)
+    {
+        var used = node.Allocated + request.Reserve;
+        return (Share(used.CpuMillicores, node.Capacity.CpuMillicores), Share(used.MemoryBytes, node.Capacity.MemoryBytes));
     }
 
     private static double Share(long used, long capacity) => capacity <= 0 ? 1 : Math.Clamp((double)used / capacity, 0, 1);

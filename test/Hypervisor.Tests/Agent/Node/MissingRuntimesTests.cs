@@ -15,9 +15,9 @@ public sealed class MissingRuntimesTests
     [InlineData(InstanceType.Microvm, "apt-get install qemu-system-x86")]
     public void What_is_missing_is_named_with_its_package_as_far_as_the_placement(InstanceType type, string remedy)
     {
-        var node = Fleet.Node("a", runtimes: [MissingRuntimes.Without(type)]);
+        var node = Nodes.Node("a", runtimes: [MissingRuntimes.Without(type)]);
 
-        var rejection = new InstanceTypeFilter().Judge(Fleet.Request(type: type), node);
+        var rejection = new InstanceTypeFilter().Judge(Nodes.Request(type: type), node);
 
         Assert.Contains(remedy, rejection!.OfOne, StringComparison.Ordinal);
     }

@@ -2,7 +2,7 @@ using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Scheduling.Filters;
 using Xunit;
-using static Hypervisor.Tests.Server.Scheduling.Fleet;
+using static Hypervisor.Tests.Server.Scheduling.Nodes;
 
 namespace Hypervisor.Tests.Server.Scheduling;
 

@@ -1,7 +1,7 @@
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Scheduling;
 using Xunit;
-using static Hypervisor.Tests.Server.Scheduling.Fleet;
+using static Hypervisor.Tests.Server.Scheduling.Nodes;
 
 namespace Hypervisor.Tests.Server.Scheduling;
 
@@ -106,7 +106,7 @@ public sealed class SchedulerTests
             },
         };
 
-        var request = PlacementRequest.Of(new("i"), spec, PlacementStrategy.Binpack);
+        var request = PlacementRequest.Of(new("i"), "p", new Dictionary<string, string>(), spec, PlacementStrategy.Binpack);
 
         Assert.Equal(new ResourceAmount(1, 2, 30), request.Reserve);
         Assert.Equal(PlacementStrategy.Binpack, request.Strategy);

@@ -5,7 +5,7 @@ using Hypervisor.Server.Scheduling;
 namespace Hypervisor.Tests.Server.Scheduling;
 
 /// <summary>Nodes and requests with everything in order unless said otherwise.</summary>
-internal static class Fleet
+internal static class Nodes
 {
     public const long GiB = 1L << 30;
 

@@ -1,0 +1,27 @@
+namespace Hypervisor.Server.Scheduling.Filters;
+
+/// <summary>The place has an instance of the selection; the first of a selection that includes itself may begin anywhere.</summary>
+/// <param name="neighbours">What the term selects.</param>
+internal sealed class AffinityFilter(NeighbourTerm term, Neighbours neighbours) : IPlacementFilter
+{
+    public const string FilterName = "Affinity";
+
+    public string Name => FilterName;
+
+    public Rejection? Judge(PlacementRequest request, CandidateNode node)
+    {
+        if (Topology.PlaceOf(node, term.Topology) is not { } place)
+        {
+            return new($"is part of no {term.Topology}", $"are part of no {term.Topology}");
+        }
+
+        if (neighbours.In(place) > 0 || (neighbours.Total == 0 && term.Selector.Matches(request.Labels)))
+        {
+            return null;
+        }
+
+        return term.Topology == Topology.Node
+            ? new($"has no instance with {term.Text}", $"have no instance with {term.Text}")
+            : new($"is in a {term.Topology} without an instance with {term.Text}", $"are in a {term.Topology} without an instance with {term.Text}");
+    }
+}

@@ -1,0 +1,226 @@
+using Hypervisor.Protocol;
+
+namespace Hypervisor.Server.Scheduling.Fleets;
+
+internal sealed partial class Fleet
+{
+    private readonly Dictionary<string, Entry> _entries = new(StringComparer.Ordinal);
+    private readonly NeighbourIndex _neighbours = new();
+
+    public NeighbourIndex Neighbours => _neighbours;
+
+    /// <summary>Placed and reserved instances together.</summary>
+    public int PlacedCount => _entries.Count;
+
+    /// <summary>What the store says of an instance: where it is, or that it is nowhere. A reservation for it stays what it is.</summary>
+    public void Confirm(InstanceId id, Stay? stay) => Change(id, stay, _entries.GetValueOrDefault(id.Value)?.Reserved);
+
+    /// <summary>What is decided and not yet seen in the store. Of an instance that is there already, how much it will have.</summary>
+    public void Reserve(InstanceId id, Stay stay) => Change(id, _entries.GetValueOrDefault(id.Value)?.Confirmed, stay);
+
+    /// <summary>Only what the store says counts from now on.</summary>
+    public void Unreserve(InstanceId id) => Change(id, _entries.GetValueOrDefault(id.Value)?.Confirmed, null);
+
+    /// <summary>Every instance that counts, in no order.</summary>
+    public IEnumerable<(string Uid, Stay Stay)> Stays()
+    {
+        foreach (var (uid, entry) in _entries)
+        {
+            foreach (var stay in entry.Counted())
+            {
+                yield return (uid, stay);
+            }
+        }
+    }
+
+    public InstanceKind KindOf(string project, IReadOnlyDictionary<string, string> labels, IReadOnlyList<NeighbourTerm> antiAffinity) =>
+        _neighbours.Kind(project, labels, antiAffinity, Topology);
+
+    public TopologyIndex Topology(string name) => _neighbours.Topology(name, index =>
+    {
+        for (var row = 0; row < RowCount; row++)
+        {
+            index.Set(row, _nodes[row]?.Node);
+        }
+    });
+
+    public NeighbourCounter Counter(string project, NeighbourTerm term) => Counter(project, term.Text, term.Selector, term.Topology);
+
+    public NeighbourCounter Counter(string project, SpreadTerm term) => Counter(project, term.Text, term.Selector, term.Topology);
+
+    private NeighbourCounter Counter(string project, string text, Api.Lists.LabelSelector selector, string topology)
+    {
+        var (counter, isNew) = _neighbours.Counter(project, text, selector, Topology(topology));
+        if (isNew)
+        {
+            Count(counter);
+        }
+
+        return counter;
+    }
+
+    private void Count(NeighbourCounter counter)
+    {
+        foreach (var entry in _entries.Values)
+        {
+            foreach (var stay in entry.Counted())
+            {
+                if (counter.Selects(stay.Kind))
+                {
+                    counter.Add(_rowOf[stay.Node.Value], 1);
+                }
+            }
+        }
+    }
+
+    /// <summary>A node with instances became part of another place.</summary>
+    private void Recount(TopologyIndex topology)
+    {
+        foreach (var counter in _neighbours.Counters.Where(counter => counter.Topology == topology))
+        {
+            counter.Clear();
+            Count(counter);
+        }
+
+        foreach (var keeper in _neighbours.Keepers.Where(keeper => keeper.Topology == topology))
+        {
+            keeper.Clear();
+            foreach (var (_, stay) in Stays())
+            {
+                if (stay.Kind.Keepers.Contains(keeper))
+                {
+                    keeper.Add(_rowOf[stay.Node.Value], 1);
+                }
+            }
+        }
+    }
+
+    private void Change(InstanceId id, Stay? confirmed, Stay? reserved)
+    {
+        var entry = _entries.GetValueOrDefault(id.Value);
+        if (entry is null)
+        {
+            if (confirmed is null && reserved is null)
+            {
+                return;
+            }
+
+            _entries.Add(id.Value, entry = new());
+        }
+
+        foreach (var stay in entry.Counted())
+        {
+            Take(stay, -1);
+        }
+
+        var before = (entry.Confirmed, entry.Reserved);
+        (entry.Confirmed, entry.Reserved) = (confirmed, reserved);
+        foreach (var stay in entry.Counted())
+        {
+            Take(stay, 1);
+        }
+
+        foreach (var gone in (Stay?[])[before.Confirmed, before.Reserved])
+        {
+            if (gone is not null && _rowOf.TryGetValue(gone.Node.Value, out var row))
+            {
+                Vacate(row, gone.Node.Value);
+            }
+        }
+
+        if (confirmed is null && reserved is null)
+        {
+            _entries.Remove(id.Value);
+        }
+    }
+
+    private void Take(Stay stay, int sign)
+    {
+        var row = RowOf(stay.Node);
+        ref var at = ref _rows[row];
+        at.FreeCpu -= sign * stay.Amount.CpuMillicores;
+        at.FreeMemory -= sign * stay.Amount.MemoryBytes;
+        at.FreeDisk -= sign * stay.Amount.DiskBytes;
+        at.Instances += sign;
+        if (stay.Ports.Count > 0)
+        {
+            var ports = _ports[row] ??= [];
+            foreach (var port in stay.Ports)
+            {
+                if (sign > 0)
+                {
+                    ports.Add(port);
+                }
+                else
+                {
+                    ports.Remove(port);
+                }
+            }
+        }
+
+        stay.Kind.Placed += sign;
+        foreach (var counter in stay.Kind.CountedBy(_neighbours))
+        {
+            counter.Add(row, sign);
+        }
+
+        foreach (var keeper in stay.Kind.Keepers)
+        {
+            keeper.Add(row, sign);
+        }
+
+        Touch(row);
+    }
+
+    private sealed class Entry
+    {
+        public Stay? Confirmed { get; set; }
+
+        public Stay? Reserved { get; set; }
+
+        /// <summary>
+        /// Where it counts, and with how much: once where both are on one node, with the larger of each, so that neither a decision that the
+        /// store shows already nor one about a larger instance is counted twice.
+        /// </summary>
+        public CountedStays Counted() => (Confirmed, Reserved) switch
+        {
+            ({ } there, { } decided) when there.Node == decided.Node => new(there.Or(decided), null),
+            _ => new(Confirmed ?? Reserved, Confirmed is null ? null : Reserved),
+        };
+    }
+
+    /// <summary>None, one or two, without an allocation.</summary>
+    private readonly struct CountedStays(Stay? first, Stay? second)
+    {
+        public Enumerator GetEnumerator() => new(first, second);
+
+        public struct Enumerator(Stay? first, Stay? second)
+        {
+            private int _position = -1;
+
+            public readonly Stay Current => (_position == 0 ? first : second)!;
+
+            public bool MoveNext() => ++_position switch
+            {
+                0 => first is not null,
+                1 => second is not null,
+                _ => false,
+            };
+        }
+    }
+}
+
+/// <summary>One instance on one node.</summary>
+/// <param name="Amount">What it holds of the node.</param>
+internal sealed record Stay(NodeId Node, ResourceAmount Amount, InstanceKind Kind, IReadOnlyList<PortClaim> Ports)
+{
+    /// <summary>With the larger of each amount, and the ports of both.</summary>
+    public Stay Or(Stay other) => new(
+        Node,
+        new(
+            Math.Max(Amount.CpuMillicores, other.Amount.CpuMillicores),
+            Math.Max(Amount.MemoryBytes, other.Amount.MemoryBytes),
+            Math.Max(Amount.DiskBytes, other.Amount.DiskBytes)),
+        Kind,
+        other.Ports.Count == 0 ? Ports : Ports.Count == 0 ? other.Ports : [.. Ports.Union(other.Ports)]);
+}

@@ -1,0 +1,225 @@
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+
+namespace Hypervisor.Server.Scheduling.Fleets;
+
+/// <summary>
+/// The nodes as decisions need them: a row each, never moved, and the order in which rows last changed, so that a kind of request that was
+/// decided before looks at nothing but what changed since. Not for concurrent use: its owner has a lock.
+/// </summary>
+internal sealed partial class Fleet
+{
+    /// <summary>Positions kept of nodes whose description changed; who is further behind looks at all nodes.</summary>
+    private const int DescriptionLog = 4096;
+
+    private readonly Dictionary<string, int> _rowOf = new(StringComparer.Ordinal);
+    private readonly Stack<int> _vacant = new();
+    private readonly List<int> _described = [];
+    private int _avoided;
+    private FleetRow[] _rows = [];
+    private NodeDescription?[] _nodes = [];
+    private List<PortClaim>?[] _ports = [];
+
+    /// <summary>Rows in use and vacant ones together.</summary>
+    public int RowCount { get; private set; }
+
+    /// <summary>Nodes in the cluster.</summary>
+    public int NodeCount { get; private set; }
+
+    /// <summary>Counts changes of rows.</summary>
+    public long Clock { get; private set; }
+
+    /// <summary>The row that changed last; -1 before any did.</summary>
+    public int Newest { get; private set; } = -1;
+
+    /// <summary>Counts changes of descriptions.</summary>
+    public long DescriptionClock { get; private set; }
+
+    /// <summary>Some node is to be avoided where that can be had.</summary>
+    public bool HasAvoided => _avoided > 0;
+
+    public ref FleetRow Row(int row) => ref _rows[row];
+
+    public ReadOnlySpan<FleetRow> Rows => _rows.AsSpan(0, RowCount);
+
+    /// <summary>Null for a row whose node is not in the cluster.</summary>
+    public NodeDescription? NodeAt(int row) => _nodes[row];
+
+    public IReadOnlyList<PortClaim> PortsAt(int row) => _ports[row] ?? (IReadOnlyList<PortClaim>)[];
+
+    public bool HasPort(int row, PortClaim wanted)
+    {
+        if (_ports[row] is { } used)
+        {
+            foreach (var claim in used)
+            {
+                if (claim.ConflictsWith(wanted))
+                {
+                    return true;
+                }
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>The version that is described, or null for a node that is not in the fleet.</summary>
+    public (long Spec, long Registration, long Health)? VersionOf(NodeId id) =>
+        _rowOf.TryGetValue(id.Value, out var row) ? _nodes[row]?.Version : null;
+
+    /// <summary>A node joins, or is described anew.</summary>
+    public void Describe(NodeDescription node)
+    {
+        var row = RowOf(node.Id);
+        var before = _nodes[row];
+        var capacity = node.Node.Capacity;
+        var old = before?.Node.Capacity ?? default;
+        ref var at = ref _rows[row];
+        at.FreeCpu += capacity.CpuMillicores - old.CpuMillicores;
+        at.FreeMemory += capacity.MemoryBytes - old.MemoryBytes;
+        at.FreeDisk += capacity.DiskBytes - old.DiskBytes;
+        (at.Cpu, at.Memory) = (capacity.CpuMillicores, capacity.MemoryBytes);
+        _nodes[row] = node;
+        NodeCount += before is null ? 1 : 0;
+        Avoid(before, -1);
+        Avoid(node, 1);
+        Redescribed(row);
+    }
+
+    /// <summary>A node is in the cluster no more. What is placed on it is still counted as placed somewhere.</summary>
+    public void Remove(NodeId id)
+    {
+        if (!_rowOf.TryGetValue(id.Value, out var row) || _nodes[row] is not { } node)
+        {
+            return;
+        }
+
+        ref var at = ref _rows[row];
+        at.FreeCpu -= node.Node.Capacity.CpuMillicores;
+        at.FreeMemory -= node.Node.Capacity.MemoryBytes;
+        at.FreeDisk -= node.Node.Capacity.DiskBytes;
+        (at.Cpu, at.Memory) = (0, 0);
+        _nodes[row] = null;
+        NodeCount--;
+        Avoid(node, -1);
+        Redescribed(row);
+        Vacate(row, id.Value);
+    }
+
+    /// <summary>Rows whose description changed after that moment; null when that was too long ago.</summary>
+    public IEnumerable<int>? DescribedSince(long clock)
+    {
+        var missed = DescriptionClock - clock;
+        return missed > _described.Count ? null : _described.Skip(_described.Count - (int)missed);
+    }
+
+    /// <summary>Empty for a row whose node is not in the cluster.</summary>
+    public string NameAt(int row) => _nodes[row]?.Node.Name ?? "";
+
+    /// <summary>Fewer instances first, then names: equal inputs give equal answers on every replica.</summary>
+    public bool IsBeforeAmongEquals(int row, int other) => _rows[row].Instances != _rows[other].Instances
+        ? _rows[row].Instances < _rows[other].Instances
+        : string.CompareOrdinal(_nodes[row]!.Node.Name, _nodes[other]!.Node.Name) < 0;
+
+    /// <summary>A node as the rules in words see it.</summary>
+    public CandidateNode? CandidateAt(int row) => _nodes[row] is not { Node: var node }
+        ? null
+        : node with
+        {
+            Allocated = new(node.Capacity.CpuMillicores - _rows[row].FreeCpu, node.Capacity.MemoryBytes - _rows[row].FreeMemory, node.Capacity.DiskBytes - _rows[row].FreeDisk),
+            InstanceCount = _rows[row].Instances,
+            UsedPorts = PortsAt(row),
+        };
+
+    private int RowOf(NodeId id)
+    {
+        if (_rowOf.TryGetValue(id.Value, out var row))
+        {
+            return row;
+        }
+
+        if (!_vacant.TryPop(out row))
+        {
+            row = RowCount++;
+            if (row == _rows.Length)
+            {
+                var length = Math.Max(64, row * 2);
+                Array.Resize(ref _rows, length);
+                Array.Resize(ref _nodes, length);
+                Array.Resize(ref _ports, length);
+            }
+
+            (_rows[row].Newer, _rows[row].Older) = (-1, -1);
+        }
+
+        _rowOf.Add(id.Value, row);
+        Touch(row);
+        return row;
+    }
+
+    /// <summary>A row is given to another node only when nothing is left that means the old one.</summary>
+    private void Vacate(int row, string uid)
+    {
+        if (_nodes[row] is null && _rows[row].Instances == 0)
+        {
+            _rowOf.Remove(uid);
+            _vacant.Push(row);
+        }
+    }
+
+    private void Redescribed(int row)
+    {
+        foreach (var topology in _neighbours.Topologies)
+        {
+            if (topology.Set(row, _nodes[row]?.Node) && _rows[row].Instances > 0)
+            {
+                Recount(topology);
+            }
+        }
+
+        if (_described.Count == DescriptionLog * 2)
+        {
+            _described.RemoveRange(0, DescriptionLog);
+        }
+
+        _described.Add(row);
+        DescriptionClock++;
+        Touch(row);
+    }
+
+    private void Avoid(NodeDescription? node, int change)
+    {
+        if (node is not null && node.Node.Taints.Any(taint => taint.Effect == TaintEffect.PreferNoSchedule))
+        {
+            _avoided += change;
+        }
+    }
+
+    /// <summary>The row has changed: it goes in front of all others.</summary>
+    private void Touch(int row)
+    {
+        ref var at = ref _rows[row];
+        at.Stamp = ++Clock;
+        if (Newest == row)
+        {
+            return;
+        }
+
+        if (at.Newer >= 0)
+        {
+            _rows[at.Newer].Older = at.Older;
+            if (at.Older >= 0)
+            {
+                _rows[at.Older].Newer = at.Newer;
+            }
+        }
+
+        (at.Newer, at.Older) = (-1, Newest);
+        if (Newest >= 0)
+        {
+            _rows[Newest].Newer = row;
+        }
+
+        Newest = row;
+    }
+}

@@ -1,0 +1,55 @@
+namespace Hypervisor.Server.Scheduling.Fleets;
+
+/// <summary>The places of one kind, by number, and which of them each row is part of.</summary>
+internal sealed class TopologyIndex(string topology)
+{
+    /// <summary>Part of no such place.</summary>
+    public const int Nowhere = -1;
+
+    private readonly Dictionary<string, int> _numbers = new(StringComparer.Ordinal);
+    private int[] _places = [];
+
+    public string Topology => topology;
+
+    /// <summary>Each row is a place of its own, numbered as the row.</summary>
+    public bool IsNode => topology == Scheduling.Topology.Node;
+
+    public int Count => _numbers.Count;
+
+    public int PlaceOf(int row) => IsNode ? row : row < _places.Length ? _places[row] : Nowhere;
+
+    /// <returns>False when the row was part of this very place before.</returns>
+    public bool Set(int row, CandidateNode? node)
+    {
+        if (IsNode)
+        {
+            return false;
+        }
+
+        if (row >= _places.Length)
+        {
+            var before = _places.Length;
+            Array.Resize(ref _places, Math.Max(row + 1, before * 2));
+            Array.Fill(_places, Nowhere, before, _places.Length - before);
+        }
+
+        var place = Nowhere;
+        if (node is not null && Scheduling.Topology.PlaceOf(node, topology) is { } name && !_numbers.TryGetValue(name, out place))
+        {
+            // Numbers are never used again: a place that lost its last node costs a few bytes in each count.
+            _numbers.Add(name, place = _numbers.Count);
+        }
+        else if (node is null || Scheduling.Topology.PlaceOf(node, topology) is null)
+        {
+            place = Nowhere;
+        }
+
+        if (_places[row] == place)
+        {
+            return false;
+        }
+
+        _places[row] = place;
+        return true;
+    }
+}
