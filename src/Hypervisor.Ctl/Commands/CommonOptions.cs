@@ -3,6 +3,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using Hypervisor.Ctl.Output;
+using Hypervisor.Ctl.Specs;
 
 namespace Hypervisor.Ctl.Commands;
 
@@ -61,6 +62,20 @@ internal static class CommonOptions
         HelpName = "DURATION",
         CustomParser = static result => ParseDuration(result),
     };
+
+    public delegate bool AmountParser(string text, out long amount);
+
+    public static Option<long> Amount(string name, string description, string help, AmountParser parse) => new(name)
+    {
+        Description = description,
+        HelpName = help,
+        CustomParser = result => parse(result.Tokens[0].Value, out var amount)
+            ? amount
+            : Fail<long>(result, $"{name}: '{result.Tokens[0].Value}' is no amount: {description}."),
+    };
+
+    /// <summary>An <see cref="AmountParser"/> of bytes.</summary>
+    public static bool PlainIsMiB(string text, out long bytes) => Quantity.TryBytes(text, 1L << 20, out bytes);
 
     public static TimeSpan ParseDuration(ArgumentResult result)
     {

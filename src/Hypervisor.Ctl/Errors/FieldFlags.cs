@@ -58,6 +58,14 @@ internal static class FieldFlags
         ("spec.constraints.zone", "--zone"),
         ("spec.constraints.node_selector", "--node-selector"),
         ("spec.constraints.strategy", "--strategy"),
+        ("spec.constraints.preferred_region", "--preferred-region"),
+        ("spec.constraints.preferred_zone", "--preferred-zone"),
+        ("spec.constraints.preferred_node", "--preferred-node"),
+        ("spec.constraints.preferred_labels", "--preferred-label"),
+        ("spec.constraints.affinity", "--affinity, --preferred-affinity"),
+        ("spec.constraints.anti_affinity", "--anti-affinity, --preferred-anti-affinity"),
+        ("spec.constraints.spread", "--spread, --preferred-spread"),
+        ("spec.constraints.tolerations", "--toleration"),
         ("spec.disks", "--disk"),
         ("spec.machine.firmware", "--firmware"),
         ("spec.machine.cpu_model", "--cpu-model"),
@@ -69,6 +77,11 @@ internal static class FieldFlags
         ("spec.stop.signal", "--stop-signal"),
         ("spec.stop.grace_period", "--stop-timeout"),
         ("spec.on_disconnect", "--on-disconnect"),
+        ("node.spec.overcommit.cpu", "--overcommit-cpu"),
+        ("node.spec.overcommit.memory", "--overcommit-memory"),
+        ("node.spec.reserved.cpu_millicores", "--reserve-cpus"),
+        ("node.spec.reserved.memory_bytes", "--reserve-memory"),
+        ("node.spec.reserved.disk_bytes", "--reserve-disk"),
     ];
 
     /// <summary>The flag for a path such as <c>spec.process.env[2].name</c> (also below an "instance." of an update); null when none sets it.</summary>

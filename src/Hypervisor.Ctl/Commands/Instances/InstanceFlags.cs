@@ -8,11 +8,13 @@ namespace Hypervisor.Ctl.Commands.Instances;
 
 /// <summary>
 /// The flags that describe an instance, for create and update alike. Applied on top of what is there: single values replace,
-/// labels, selectors and environment merge by key, lists replace.
+/// labels, selectors and environment merge by key, lists replace. Where a list holds what is required and what is preferred, each of
+/// its two flags replaces its own part.
 /// </summary>
 internal sealed class InstanceFlags
 {
-    private const long MiB = 1024 * 1024;
+    private static readonly string[] Topologies = ["@node", "@zone", "@region"];
+
     private readonly List<(Option Option, string Path, Action<Invocation, CreateInstanceRequest> Set)> _flags = [];
 
     public InstanceFlags()
@@ -21,11 +23,11 @@ internal sealed class InstanceFlags
         Add(Text("--image", "Image, [registry/]name[:tag][@digest]", "IMAGE"), "spec.image", (r, v) => r.Spec.Image = v);
         Add(Text("--pull", "When its registry is asked: ifnotpresent, always or never", "POLICY"), "spec.image_pull_policy",
             (r, v) => r.Spec.ImagePullPolicy = EnumWords.Parse<ImagePullPolicy>("--pull")(v));
-        Add(Amount("--cpus", "CPUs, for example 2, 0.5 or 500m", "COUNT", Quantity.TryMillicores), "spec.resources.cpu_millicores",
+        Add(CommonOptions.Amount("--cpus", "CPUs, for example 2, 0.5 or 500m", "COUNT", Quantity.TryMillicores), "spec.resources.cpu_millicores",
             (r, v) => Resources(r).CpuMillicores = v);
-        Add(Amount("--memory", "Memory: a number of MiB, or 512MiB, 2GiB", "SIZE", PlainIsMiB), "spec.resources.memory_bytes",
+        Add(CommonOptions.Amount("--memory", "Memory: a number of MiB, or 512MiB, 2GiB", "SIZE", CommonOptions.PlainIsMiB), "spec.resources.memory_bytes",
             (r, v) => Resources(r).MemoryBytes = v);
-        Add(Amount("--disk-space", "Node-local storage: a number of MiB, or 10GiB", "SIZE", PlainIsMiB), "spec.resources.disk_bytes",
+        Add(CommonOptions.Amount("--disk-space", "Node-local storage: a number of MiB, or 10GiB", "SIZE", CommonOptions.PlainIsMiB), "spec.resources.disk_bytes",
             (r, v) => Resources(r).DiskBytes = v);
         Add(Several("--disk", "Disk of a VM or microVM: name, size (a plain number is GiB, 0 the image's size) and perhaps ephemeral or local (repeatable)", "NAME=SIZE[,KIND]"),
             "spec.disks", (r, v) => Replace(r.Spec.Disks, v.Select(DiskFlag.Parse)));
@@ -47,9 +49,9 @@ internal sealed class InstanceFlags
         Add(Text("--hostname", "Host name (default: the instance's name)", "NAME"), "spec.process.hostname", (r, v) => Process(r).Hostname = v);
         Add(Switch("--stdin", "Keep the standard input of its process open, for 'instance console'"), "spec.process.stdin", (r, v) => Process(r).Stdin = v);
         Add(Switch("--tty", "Give its process a terminal"), "spec.process.terminal", (r, v) => Process(r).Terminal = v);
-        Add(Amount("--log-size", "Bytes kept in one log file: a number of MiB, or 64KiB, 1GiB", "SIZE", PlainIsMiB), "spec.logs.max_size_bytes",
+        Add(CommonOptions.Amount("--log-size", "Bytes kept in one log file: a number of MiB, or 64KiB, 1GiB", "SIZE", CommonOptions.PlainIsMiB), "spec.logs.max_size_bytes",
             (r, v) => Logs(r).MaxSizeBytes = v);
-        Add(Amount("--log-files", "Log files kept", "COUNT", long.TryParse), "spec.logs.max_files", (r, v) => Logs(r).MaxFiles = (int)Math.Clamp(v, 0, int.MaxValue));
+        Add(CommonOptions.Amount("--log-files", "Log files kept", "COUNT", long.TryParse), "spec.logs.max_files", (r, v) => Logs(r).MaxFiles = (int)Math.Clamp(v, 0, int.MaxValue));
         Add(Several("--publish", "Port of the node that leads to one of the instance (repeatable)", "[IP:]PORT:PORT[/udp]", "-p"), "spec.network.ports",
             (r, v) => Replace(Network(r).Ports, v.Select(PublishFlag.Parse)));
         Add(Several("--dns", "Name server (repeatable)", "IP"), "spec.network.dns_servers", (r, v) => Replace(Network(r).DnsServers, v));
@@ -60,12 +62,23 @@ internal sealed class InstanceFlags
         Add(Several("--cap-drop", "Capability to drop (repeatable)", "CAPABILITY"), "spec.security.capabilities_drop",
             (r, v) => Replace(Security(r).CapabilitiesDrop, v));
         Add(Choice<SeccompMode>("--seccomp", "default or unconfined"), "spec.security.seccomp", (r, v) => Security(r).Seccomp = v);
-        Add(Amount("--pids-limit", "Most processes and threads", "COUNT", long.TryParse), "spec.security.pids_limit", (r, v) => Security(r).PidsLimit = v);
+        Add(CommonOptions.Amount("--pids-limit", "Most processes and threads", "COUNT", long.TryParse), "spec.security.pids_limit", (r, v) => Security(r).PidsLimit = v);
         Add(Text("--region", "Only on nodes of this region", "NAME"), "spec.constraints.region", (r, v) => Constraints(r).Region = v);
         Add(Text("--zone", "Only on nodes of this zone", "NAME"), "spec.constraints.zone", (r, v) => Constraints(r).Zone = v);
         Add(Several("--node-selector", "Only on nodes with this label (repeatable)", "KEY=VALUE"), "spec.constraints.node_selector",
             (r, v) => Merge(Constraints(r).NodeSelector, "--node-selector", v));
-        Add(Choice<PlacementStrategy>("--strategy", "binpack or spread"), "spec.constraints.strategy", (r, v) => Constraints(r).Strategy = v);
+        Add(Text("--preferred-region", "Better on nodes of this region", "NAME"), "spec.constraints.preferred_region", (r, v) => Constraints(r).PreferredRegion = v);
+        Add(Text("--preferred-zone", "Better on nodes of this zone", "NAME"), "spec.constraints.preferred_zone", (r, v) => Constraints(r).PreferredZone = v);
+        Add(Text("--preferred-node", "Better on this node", "NAME"), "spec.constraints.preferred_node", (r, v) => Constraints(r).PreferredNode = v);
+        Add(Several("--preferred-label", "Better on nodes with this label; \"KEY-\" removes it (repeatable)", "KEY=VALUE"), "spec.constraints.preferred_labels",
+            (r, v) => Merge(Constraints(r).PreferredLabels, "--preferred-label", v));
+        AddAffinity("affinity", "in one place with these instances", "spec.constraints.affinity", constraints => constraints.Affinity);
+        AddAffinity("anti-affinity", "apart from these instances", "spec.constraints.anti_affinity", constraints => constraints.AntiAffinity);
+        AddSpread("--spread", "Only where these instances stay spread", preferred: false);
+        AddSpread("--preferred-spread", "Better where these instances stay spread", preferred: true);
+        Add(SeveralEnding("--toleration", "Also on nodes with this taint; * for every taint (repeatable)", "KEY[=VALUE][:EFFECT]", TaintEffects.Endings),
+            "spec.constraints.tolerations", (r, v) => Replace(Constraints(r).Tolerations, v.Select(TolerationFlag.Parse)));
+        Add(Choice<PlacementStrategy>("--strategy", "binpack, spread or balanced"), "spec.constraints.strategy", (r, v) => Constraints(r).Strategy = v);
         Add(Text("--stop-signal", "Signal that stops it (default: the image's, else TERM)", "SIGNAL"), "spec.stop.signal", (r, v) => Stop(r).Signal = v);
         Add(new Option<TimeSpan>("--stop-timeout") { Description = "How long it may take to stop (default 10s)", HelpName = "DURATION", CustomParser = CommonOptions.ParseDuration },
             "spec.stop.grace_period", (r, v) => Stop(r).GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(v));
@@ -85,8 +98,6 @@ internal sealed class InstanceFlags
             (r, v) => Merge(r.Annotations, "--annotation", v));
     }
 
-    private delegate bool Parse(string text, out long amount);
-
     public void AddTo(Command command)
     {
         foreach (var (option, _, _) in _flags)
@@ -96,7 +107,7 @@ internal sealed class InstanceFlags
     }
 
     /// <summary>Puts every flag that was typed into the request.</summary>
-    /// <returns>The paths that were set, as in a field mask.</returns>
+    /// <returns>The paths that were set, as in a field mask: each once, also where several flags set parts of it.</returns>
     public IReadOnlyList<string> Apply(Invocation invocation, CreateInstanceRequest request)
     {
         request.Spec ??= new();
@@ -106,7 +117,10 @@ internal sealed class InstanceFlags
             if (invocation.Has(option))
             {
                 set(invocation, request);
-                paths.Add(path);
+                if (!paths.Contains(path))
+                {
+                    paths.Add(path);
+                }
             }
         }
 
@@ -146,8 +160,6 @@ internal sealed class InstanceFlags
         CustomParser = result => Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(CommonOptions.ParseDuration(result)),
     };
 
-    private static bool PlainIsMiB(string text, out long bytes) => Quantity.TryBytes(text, MiB, out bytes);
-
     private static Option<string> Text(string name, string description, string help) => new(name) { Description = description, HelpName = help };
 
     private static Option<bool> Switch(string name, string description) => new(name) { Description = description };
@@ -155,14 +167,13 @@ internal sealed class InstanceFlags
     private static Option<string[]> Several(string name, string description, string help, params string[] aliases) =>
         new(name, aliases) { Description = description, HelpName = help, Arity = ArgumentArity.OneOrMore };
 
-    private static Option<long> Amount(string name, string description, string help, Parse parse) => new(name)
+    /// <param name="endings">What a shell offers for the end of a value.</param>
+    private static Option<string[]> SeveralEnding(string name, string description, string help, IEnumerable<string> endings)
     {
-        Description = description,
-        HelpName = help,
-        CustomParser = result => parse(result.Tokens[0].Value, out var amount)
-            ? amount
-            : CommonOptions.Fail<long>(result, $"{name}: '{result.Tokens[0].Value}' is no amount: {description}."),
-    };
+        var option = Several(name, description, help);
+        option.CompletionSources.Add([.. endings]);
+        return option;
+    }
 
     private static Option<T> Choice<T>(string name, string description)
         where T : struct, Enum
@@ -195,6 +206,13 @@ internal sealed class InstanceFlags
         {
             list.Add(value);
         }
+    }
+
+    /// <summary>Puts values in the place of those of their kind, what is required before what is preferred.</summary>
+    private static void ReplaceKind<T>(IList<T> list, Func<T, bool> isPreferred, bool preferred, IEnumerable<T> values)
+    {
+        var others = list.Where(value => isPreferred(value) != preferred).ToList();
+        Replace(list, preferred ? [.. others, .. values] : (List<T>)[.. values, .. others]);
     }
 
     private static void Merge(MapField<string, string> map, string flag, string[] values)
@@ -243,6 +261,27 @@ internal sealed class InstanceFlags
             }
         }
     }
+
+    private void AddAffinity(string name, string where, string path, Func<PlacementConstraints, IList<AffinityTerm>> terms)
+    {
+        AddKind($"--{name}", $"Only {where}", preferred: false);
+        AddKind($"--preferred-{name}", $"Better {where}", preferred: true);
+
+        void AddKind(string flag, string description, bool preferred) => Add(
+            SeveralEnding(flag, $"{description}; a place is a node, or what is after @ (repeatable)", "SELECTOR[@TOPOLOGY]", Topologies),
+            path,
+            (r, v) => ReplaceKind(terms(Constraints(r)), term => term.Preferred, preferred, v.Select(text => AffinityFlag.Parse(flag, preferred, text))));
+    }
+
+    private void AddSpread(string flag, string description, bool preferred) => Add(
+        SeveralEnding(
+            flag,
+            $"{description}, over zones or what is after @, at most MAXSKEW (1) more in one than in another (repeatable)",
+            "SELECTOR[@TOPOLOGY][:MAXSKEW]",
+            Topologies),
+        "spec.constraints.spread",
+        (r, v) => ReplaceKind(
+            Constraints(r).Spread, spread => spread.Preferred, preferred, v.Select(text => SpreadFlag.Parse(flag, preferred, text))));
 
     private void Add<T>(Option<T> option, string path, Action<CreateInstanceRequest, T> set) =>
         _flags.Add((option, path, (invocation, request) => set(request, invocation.Get(option)!)));

@@ -18,6 +18,11 @@ public sealed class CreateTests
         { "--hostname h --user 1000:1000 --workdir /srv", """{"process":{"hostname":"h","user":"1000:1000","workingDir":"/srv"}}""" },
         { "--read-only --cap-add NET_ADMIN --cap-drop ALL --seccomp unconfined --pids-limit 10", """{"security":{"readOnlyRoot":true,"capabilitiesAdd":["NET_ADMIN"],"capabilitiesDrop":["ALL"],"seccomp":"SECCOMP_MODE_UNCONFINED","pidsLimit":"10"}}""" },
         { "--region eu --zone a --node-selector disk=ssd --strategy spread", """{"constraints":{"region":"eu","zone":"a","nodeSelector":{"disk":"ssd"},"strategy":"PLACEMENT_STRATEGY_SPREAD"}}""" },
+        { "--preferred-region eu --preferred-zone a --preferred-node n1 --preferred-label disk=ssd --preferred-label x= --strategy balanced", """{"constraints":{"preferredRegion":"eu","preferredZone":"a","preferredNode":"n1","preferredLabels":{"disk":"ssd","x":""},"strategy":"PLACEMENT_STRATEGY_BALANCED"}}""" },
+        { "--affinity app=db@zone --preferred-affinity app=cache --affinity tier", """{"constraints":{"affinity":[{"selector":"app=db","topology":"zone"},{"selector":"tier"},{"selector":"app=cache","preferred":true}]}}""" },
+        { "--preferred-anti-affinity app=web@example.com/rack --anti-affinity app=web", """{"constraints":{"antiAffinity":[{"selector":"app=web"},{"selector":"app=web","topology":"example.com/rack","preferred":true}]}}""" },
+        { "--preferred-spread app=web@node:2 --spread app=web --spread app=web@zone", """{"constraints":{"spread":[{"selector":"app=web"},{"selector":"app=web","topology":"zone"},{"selector":"app=web","topology":"node","maxSkew":2,"preferred":true}]}}""" },
+        { "--toleration gpu=a100:no-schedule --toleration *", """{"constraints":{"tolerations":[{"key":"gpu","value":"a100","effect":"TAINT_EFFECT_NO_SCHEDULE"},{}]}}""" },
         { "--stop-signal INT --stop-timeout 1m --on-disconnect stop", """{"stop":{"signal":"INT","gracePeriod":"60s"},"onDisconnect":"DISCONNECT_POLICY_STOP"}""" },
         { "--disk root=10 --disk data=1.5GiB,local", """{"disks":[{"name":"root","sizeBytes":"10737418240"},{"name":"data","sizeBytes":"1610612736","kind":"DISK_KIND_LOCAL"}]}""" },
         { "--firmware uefi --cpu-model host-model --accelerator kvm", """{"machine":{"firmware":"FIRMWARE_UEFI","cpuModel":"host-model","accelerator":"ACCELERATOR_REQUIREMENT_KVM"}}""" },
@@ -117,6 +122,43 @@ public sealed class CreateTests
     }
 
     [Fact]
+    public async Task A_file_says_where_an_instance_may_be_and_had_better_be()
+    {
+        var yaml = """
+            metadata: {name: web}
+            spec:
+              constraints:
+                strategy: balanced
+                preferredRegion: eu
+                preferred_zone: a
+                preferredNode: n1
+                preferred_labels: {disk: ssd}
+                affinity:
+                  - {selector: app=db, topology: zone}
+                anti_affinity:
+                  - selector: "app in (web,api)"
+                    preferred: true
+                spread:
+                  - {selector: app=web, topology: example.com/rack, maxSkew: 2}
+                tolerations:
+                  - {key: gpu, value: a100, effect: no-schedule}
+                  - effect: TAINT_EFFECT_NO_EXECUTE
+            """;
+
+        var request = await CreateAsync(new CtlRun { Input = Encoding.UTF8.GetBytes(yaml) }, ["-f", "-", "--no-wait", "--preferred-affinity", "app=cache"]);
+
+        Assert.Equal(
+            InstanceSpec.Parser.ParseJson("""
+                {"constraints":{"strategy":"PLACEMENT_STRATEGY_BALANCED","preferredRegion":"eu","preferredZone":"a","preferredNode":"n1",
+                 "preferredLabels":{"disk":"ssd"},"affinity":[{"selector":"app=db","topology":"zone"},{"selector":"app=cache","preferred":true}],
+                 "antiAffinity":[{"selector":"app in (web,api)","preferred":true}],
+                 "spread":[{"selector":"app=web","topology":"example.com/rack","maxSkew":2}],
+                 "tolerations":[{"key":"gpu","value":"a100","effect":"TAINT_EFFECT_NO_SCHEDULE"},{"effect":"TAINT_EFFECT_NO_EXECUTE"}]}}
+                """),
+            request.Spec);
+    }
+
+    [Fact]
     public async Task Several_documents_are_several_instances()
     {
         await using var server = await FakeServer.StartAsync();
@@ -171,6 +213,32 @@ public sealed class CreateTests
         Assert.Equal(42, request.Instance.Metadata.ResourceVersion);
         Assert.Equal(1L << 30, request.Instance.Spec.Resources.MemoryBytes);
         Assert.Equal(500, request.Instance.Spec.Resources.CpuMillicores);
+    }
+
+    [Fact]
+    public async Task What_is_required_and_what_is_preferred_are_replaced_apart_and_named_once()
+    {
+        await using var server = await FakeServer.StartAsync();
+        var current = Samples.Instance("web", InstanceState.Running);
+        current.Spec.Constraints = PlacementConstraints.Parser.ParseJson("""
+            {"antiAffinity":[{"selector":"a"},{"selector":"b","preferred":true}],"spread":[{"selector":"c"},{"selector":"d","preferred":true}],
+             "preferredLabels":{"x":"1","y":"2"}}
+            """);
+        server.Compute.OnGet = _ => current.Clone();
+        server.Compute.OnUpdate = request => request.Instance;
+
+        Assert.Equal(0, await new CtlRun().RunAsync(
+            server, "instance", "update", "web", "--no-wait", "--anti-affinity", "e", "--preferred-anti-affinity", "f", "--preferred-spread", "g",
+            "--preferred-label", "x-"));
+
+        var request = (UpdateInstanceRequest)server.Compute.Requests[^1];
+        Assert.Equal(["spec.constraints.preferred_labels", "spec.constraints.anti_affinity", "spec.constraints.spread"], request.UpdateMask.Paths);
+        Assert.Equal(
+            PlacementConstraints.Parser.ParseJson("""
+                {"antiAffinity":[{"selector":"e"},{"selector":"f","preferred":true}],"spread":[{"selector":"c"},{"selector":"g","preferred":true}],
+                 "preferredLabels":{"y":"2"}}
+                """),
+            request.Instance.Spec.Constraints);
     }
 
     [Fact]
