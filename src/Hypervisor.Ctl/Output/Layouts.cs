@@ -1,3 +1,4 @@
+using Hypervisor.Ctl.Specs;
 using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Ctl.Output;
@@ -75,6 +76,7 @@ internal static class Layouts
         {
             columns.AddRange(
             [
+                ("TAINTS", n => Taints(n.Spec)),
                 ("RUNTIMES", n => string.Join(',', n.Status?.Inventory?.Runtimes.Where(r => r.Available).Select(Runtime) ?? [])),
                 ("ADDRESS", n => n.Status?.Inventory?.AgentAddress),
                 ("SUBNET", n => n.Status?.Subnet),
@@ -171,6 +173,36 @@ internal static class Layouts
         $"{(port.HostIp.Length > 0 ? port.HostIp + ":" : "")}{port.HostPort}:{port.InstancePort}{(port.Protocol == IpProtocol.Udp ? "/udp" : "")}";
 
     public static string Place(NodeInventory? inventory) => $"{inventory?.Region}/{inventory?.Zone}".Trim('/');
+
+    public static string Labels(ObjectMeta metadata) =>
+        string.Join(", ", metadata.Labels.OrderBy(label => label.Key, StringComparer.Ordinal).Select(label => $"{label.Key}={label.Value}"));
+
+    /// <summary>As "node taint" takes them.</summary>
+    public static string Taints(NodeSpec? spec) => string.Join(
+        ", ", spec?.Taints.Select(taint => $"{taint.Key}{(taint.Value.Length > 0 ? "=" : "")}{taint.Value}:{TaintEffects.WordOf(taint.Effect)}") ?? []);
+
+    /// <summary>"CPUs x4, memory x1.5"; empty when no more than there is may be placed.</summary>
+    public static string Overcommitted(Overcommit? overcommit)
+    {
+        return string.Join(", ", [.. Part("CPUs", overcommit?.Cpu), .. Part("memory", overcommit?.Memory)]);
+
+        static string[] Part(string what, double? factor) =>
+            factor > 1 ? [string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{what} x{factor:0.###}")] : [];
+    }
+
+    /// <summary>"CPUs 0.5, memory 2GiB": what there is none of is left out.</summary>
+    public static string Amounts(Resources? resources)
+    {
+        return string.Join(
+            ", ",
+            [
+                .. Part("CPUs", resources?.CpuMillicores ?? 0, Readable.Cpus),
+                .. Part("memory", resources?.MemoryBytes ?? 0, Readable.Bytes),
+                .. Part("disk", resources?.DiskBytes ?? 0, Readable.Bytes),
+            ]);
+
+        static string[] Part(string what, long amount, Func<long, string> format) => amount != 0 ? [$"{what} {format(amount)}"] : [];
+    }
 
     public static string Share(long? used, long? all, Func<long, string> format) => $"{format(used ?? 0)}/{format(all ?? 0)}";
 

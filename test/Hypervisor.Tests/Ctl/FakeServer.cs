@@ -186,7 +186,13 @@ internal sealed class FakeCluster : ClusterService.ClusterServiceBase
 {
     public Func<ListNodesRequest, ListNodesResponse> OnList { get; set; } = _ => new();
 
-    public UpdateNodeRequest? Updated { get; private set; }
+    public Func<GetNodeRequest, Node> OnGet { get; set; } = _ => new() { Metadata = new() { Name = "n1", Uid = "u1" } };
+
+    public Func<UpdateNodeRequest, Node> OnUpdate { get; set; } = request => request.Node;
+
+    public List<UpdateNodeRequest> Updates { get; } = [];
+
+    public UpdateNodeRequest? Updated => Updates.LastOrDefault();
 
     public byte[][] BackupChunks { get; set; } = [];
 
@@ -201,8 +207,7 @@ internal sealed class FakeCluster : ClusterService.ClusterServiceBase
 
     public override Task<ListNodesResponse> ListNodes(ListNodesRequest request, ServerCallContext context) => Task.FromResult(OnList(request));
 
-    public override Task<Node> GetNode(GetNodeRequest request, ServerCallContext context) =>
-        Task.FromResult(new Node { Metadata = new() { Name = "n1", Uid = "u1" } });
+    public override Task<Node> GetNode(GetNodeRequest request, ServerCallContext context) => Task.FromResult(OnGet(request));
 
     public List<Google.Protobuf.IMessage> Settled { get; } = [];
 
@@ -220,7 +225,7 @@ internal sealed class FakeCluster : ClusterService.ClusterServiceBase
 
     public override Task<Node> UpdateNode(UpdateNodeRequest request, ServerCallContext context)
     {
-        Updated = request;
-        return Task.FromResult(request.Node);
+        Updates.Add(request);
+        return Task.FromResult(OnUpdate(request));
     }
 }

@@ -56,6 +56,13 @@ internal sealed class GetCommand : CtlCommand
         ? Readable.Accelerator(inventory.Accelerator)
         : $"{Readable.Accelerator(inventory.Accelerator)} ({inventory.AcceleratorMessage})";
 
+    /// <summary>"1.5/4, 14 allocatable": what is placed, what the machine has and, from a server that says it, what may be placed.</summary>
+    private static string Room(NodeStatus status, Func<Resources, long> of, Func<long, string> format)
+    {
+        var (allocated, capacity) = (status.Allocated ?? new(), status.Inventory?.Capacity ?? new());
+        return Layouts.Share(of(allocated), of(capacity), format) + (status.Allocatable is { } allocatable ? $", {format(of(allocatable))} allocatable" : "");
+    }
+
     private static void WriteDetails(Printer printer, Node node, DateTimeOffset now)
     {
         var (metadata, status) = (node.Metadata, node.Status ?? new());
@@ -64,17 +71,20 @@ internal sealed class GetCommand : CtlCommand
         printer.WriteDetails(
             ("Name", metadata.Name),
             ("Uid", metadata.Uid),
-            ("Labels", string.Join(", ", metadata.Labels.OrderBy(l => l.Key, StringComparer.Ordinal).Select(l => $"{l.Key}={l.Value}"))),
+            ("Labels", Layouts.Labels(metadata)),
             ("Status", $"{Layouts.NodeStatusOf(node).Text}{since}"),
             ("Because", status.LivenessMessage),
+            ("Taints", Layouts.Taints(node.Spec)),
             ("Role", inventory.Role),
             ("Zone", Layouts.Place(inventory)),
             ("Hostname", inventory.Hostname),
             ("Agent", $"{inventory.AgentAddress} {inventory.AgentVersion}".Trim()),
             ("System", $"{inventory.OperatingSystem} {inventory.KernelVersion} {inventory.Architecture}".Trim()),
-            ("CPUs", Layouts.Share(status.Allocated?.CpuMillicores, inventory.Capacity?.CpuMillicores, Readable.Cpus)),
-            ("Memory", Layouts.Share(status.Allocated?.MemoryBytes, inventory.Capacity?.MemoryBytes, Readable.Bytes)),
-            ("Disk", Layouts.Share(status.Allocated?.DiskBytes, inventory.Capacity?.DiskBytes, Readable.Bytes)),
+            ("CPUs", Room(status, resources => resources.CpuMillicores, Readable.Cpus)),
+            ("Memory", Room(status, resources => resources.MemoryBytes, Readable.Bytes)),
+            ("Disk", Room(status, resources => resources.DiskBytes, Readable.Bytes)),
+            ("Overcommit", Layouts.Overcommitted(node.Spec?.Overcommit)),
+            ("Reserve", Layouts.Amounts(node.Spec?.Reserved)),
             ("Guests", Guests(inventory)),
             ("Instances", status.InstanceCount.ToString(System.Globalization.CultureInfo.InvariantCulture)),
             ("Subnet", status.Subnet),

@@ -16,6 +16,12 @@ public sealed class ListTests
         List = new() { ResourceVersion = (1L << 48) + 7 },
     };
 
+    private static Taint[] Taints =>
+    [
+        new() { Key = "gpu", Value = "a100", Effect = TaintEffect.NoSchedule },
+        new() { Key = "old", Effect = TaintEffect.PreferNoSchedule },
+    ];
+
     [Fact]
     public async Task The_table_is_aligned_and_has_no_trailing_spaces()
     {
@@ -200,6 +206,62 @@ public sealed class ListTests
             """
             NAME   STATUS           ROLE     ZONE   GUESTS   INSTANCES   CPUS    MEMORY         AGE
             n1     READY,CORDONED   worker   eu/a   -        2           1.5/4   512MiB/24GiB   -
+
+            """,
+            run.Out);
+    }
+
+    [Fact]
+    public async Task A_wide_list_of_nodes_has_their_taints()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Cluster.OnList = _ => new()
+        {
+            Nodes = { new Node { Metadata = new() { Name = "n1" }, Spec = new() { Taints = { Taints } } }, new Node { Metadata = new() { Name = "n2" } } },
+        };
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "node", "list", "-o", "wide"));
+
+        Assert.Matches("""(?m)^NAME .* TAINTS +RUNTIMES .*\n^n1 .* gpu=a100:no-schedule, old:prefer-no-schedule +- .*\n^n2 """, run.Out);
+    }
+
+    [Fact]
+    public async Task A_node_in_detail_has_what_may_be_placed_and_what_keeps_instances_away()
+    {
+        await using var server = await FakeServer.StartAsync();
+        server.Cluster.OnGet = _ => new()
+        {
+            Metadata = new() { Name = "n1" },
+            Spec = new()
+            {
+                Taints = { Taints },
+                Overcommit = new() { Cpu = 4, Memory = 1 },
+                Reserved = new() { CpuMillicores = 500, MemoryBytes = 1L << 30 },
+            },
+            Status = new()
+            {
+                Liveness = NodeLiveness.Ready,
+                Allocated = new() { CpuMillicores = 1500, MemoryBytes = 512L << 20 },
+                Allocatable = new() { CpuMillicores = 14000, MemoryBytes = 23L << 30 },
+                Inventory = new() { Capacity = new() { CpuMillicores = 4000, MemoryBytes = 24L << 30 } },
+            },
+        };
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "node", "get", "n1"));
+
+        Assert.Equal(
+            """
+            Name:        n1
+            Status:      READY
+            Taints:      gpu=a100:no-schedule, old:prefer-no-schedule
+            CPUs:        1.5/4, 14 allocatable
+            Memory:      512MiB/24GiB, 23GiB allocatable
+            Disk:        0B/0B, 0B allocatable
+            Overcommit:  CPUs x4
+            Reserve:     CPUs 0.5, memory 1GiB
+            Instances:   0
 
             """,
             run.Out);
