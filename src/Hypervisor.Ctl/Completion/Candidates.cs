@@ -37,12 +37,12 @@ internal static class Candidates
             }
         }
 
+        var current = words.Count > 0 ? words[^1] : "";
         if (awaiting is not null)
         {
-            return (Values(awaiting), NamesOf(awaiting));
+            return (Values(awaiting.CompletionSources, current), NamesOf(awaiting));
         }
 
-        var current = words.Count > 0 ? words[^1] : "";
         if (current.StartsWith('-'))
         {
             return ([.. command.Options.Concat(inherited).Where(o => !o.Hidden).Select(o => (o.Name, o.Description ?? ""))], NameKind.None);
@@ -50,16 +50,34 @@ internal static class Candidates
 
         return command.Subcommands.Count > 0
             ? ([.. command.Subcommands.Where(c => !c.Hidden).Select(c => (c.Name, c.Description ?? ""))], NameKind.None)
-            : ([], (command as TreeCommand)?.Definition?.Completes ?? NameKind.None);
+            : (
+                Values(command.Arguments.SelectMany(argument => argument.CompletionSources), current),
+                (command as TreeCommand)?.Definition?.Completes ?? NameKind.None);
     }
 
-    private static (string, string)[] Values(Option option) =>
-        [.. option.CompletionSources.SelectMany(source => source(CompletionContext.Empty)).Select(item => (item.Label, item.Detail ?? ""))];
+    /// <summary>A source's words; those that begin with '@' or ':' are endings of a value that has come as far as that character.</summary>
+    private static (string, string)[] Values(IEnumerable<Func<CompletionContext, IEnumerable<CompletionItem>>> sources, string current)
+    {
+        var values = new List<(string, string)>();
+        foreach (var item in sources.SelectMany(source => source(CompletionContext.Empty)))
+        {
+            if (item.Label[0] is not ('@' or ':'))
+            {
+                values.Add((item.Label, item.Detail ?? ""));
+            }
+            else if (current.LastIndexOf(item.Label[0]) is >= 0 and var end)
+            {
+                values.Add((current[..end] + item.Label, item.Detail ?? ""));
+            }
+        }
+
+        return [.. values];
+    }
 
     private static NameKind NamesOf(Option option) => option.Name switch
     {
         "--image" => NameKind.Images,
-        "--node" => NameKind.Nodes,
+        "--node" or "--preferred-node" => NameKind.Nodes,
         "--instance" => NameKind.Instances,
         "--context" => NameKind.Contexts,
         "--file" or "--user-data" or "--ssh-key" => NameKind.Files,

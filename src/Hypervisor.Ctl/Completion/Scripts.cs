@@ -13,7 +13,7 @@ internal static class Scripts
         _ => Fish,
     };
 
-    // COMP_WORDS splits at ':' and '='; the words are put together again from the line, as far as the cursor.
+    // COMP_WORDS splits at ':', '=' and, unless host names are not completed, '@'; the words are put together again from the line, as far as the cursor.
     private const string Bash = """
         # bash completion for hypervisor-ctl
         _hypervisor_ctl() {
@@ -28,7 +28,9 @@ internal static class Scripts
                 compopt -o default 2>/dev/null
                 return 0
             fi
-            local candidate prefix="${word%"${word##*[:=]}"}"
+            local breaks=":="
+            [[ "$COMP_WORDBREAKS" == *@* ]] && breaks+="@"
+            local candidate prefix="${word%"${word##*[$breaks]}"}"
             while IFS=$'\t' read -r candidate _; do
                 [[ -n "$candidate" && "$candidate" == "$word"* ]] && COMPREPLY+=("${candidate#"$prefix"}")
             done <<< "$candidates"

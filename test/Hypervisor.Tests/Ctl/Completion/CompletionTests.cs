@@ -13,7 +13,11 @@ public sealed class CompletionTests
     [InlineData("instance sta", "start stats")]
     [InlineData("instance list -o ", "table wide json yaml name")]
     [InlineData("instance create --stra", "--strategy")]
-    [InlineData("instance create --strategy ", "binpack spread")]
+    [InlineData("instance create --strategy ", "binpack spread balanced")]
+    [InlineData("instance create --anti-affinity app=web@", "app=web@node app=web@zone app=web@region")]
+    [InlineData("instance create --spread app=web@z", "app=web@zone")]
+    [InlineData("instance create --toleration gpu=a:no-", "gpu=a:no-schedule gpu=a:no-execute")]
+    [InlineData("node taint n1 gpu:pre", "gpu:prefer-no-schedule")]
     [InlineData("--ser", "--server")]
     [InlineData("completion ", "bash zsh fish")]
     [InlineData("image import ", ":files")]
@@ -65,6 +69,23 @@ public sealed class CompletionTests
             """;
 
         Assert.Equal((0, "1\nlatest\n"), await ShellAsync("bash", "--norc", "-c", script));
+    }
+
+    [Theory]
+    [InlineData("=@:", "zone")]
+    [InlineData("=:", "web@zone")]
+    public async Task Bash_is_given_what_follows_its_own_last_break(string breaks, string expected)
+    {
+        var script = Scripts.For(Shell.Bash) + $$"""
+
+            hypervisor-ctl() { printf 'app=web@zone\t\n'; }
+            COMP_WORDBREAKS="{{breaks}}"; COMP_LINE="hypervisor-ctl instance create --spread app=web@z"; COMP_POINT=${#COMP_LINE}
+            COMP_WORDS=(hypervisor-ctl)
+            _hypervisor_ctl
+            printf '%s\n' "${COMPREPLY[@]}"
+            """;
+
+        Assert.Equal((0, $"{expected}\n"), await ShellAsync("bash", "--norc", "-c", script));
     }
 
     [Fact]
