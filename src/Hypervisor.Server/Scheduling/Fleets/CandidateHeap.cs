@@ -5,7 +5,7 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 /// with what it was worth when it was last looked at.
 /// </summary>
 /// <param name="kept">How many are kept when there are more than twice as many.</param>
-internal sealed class CandidateHeap(Fleet fleet, RowPositions positions, int kept)
+internal sealed class CandidateHeap(Fleet fleet, RowStates states, int kept)
 {
     /// <summary>Rows looked at to find three that are not kept out, before looking at all rows is the better way.</summary>
     private const int MaxVisited = 256;
@@ -22,15 +22,17 @@ internal sealed class CandidateHeap(Fleet fleet, RowPositions positions, int kep
     /// <summary>Whether it was made and is to be kept up to date.</summary>
     public bool IsMade { get; private set; }
 
+    public double ScoreAt(int position) => _items[position].Score;
+
     /// <summary>Puts a row where it belongs, or takes it out when it is not worth listing.</summary>
     public void Set(Candidate candidate)
     {
-        var position = positions[candidate.Row];
+        var position = states[candidate.Row];
         if (BestLeftOut is { } leftOut && IsBetter(leftOut, candidate))
         {
             Remove(candidate.Row);
         }
-        else if (position != RowPositions.Unlisted)
+        else if (position < RowStates.Unlisted)
         {
             _items[position] = candidate;
             Sift(position);
@@ -49,17 +51,17 @@ internal sealed class CandidateHeap(Fleet fleet, RowPositions positions, int kep
 
     public void Remove(int row)
     {
-        var position = positions[row];
-        if (position == RowPositions.Unlisted)
+        var position = states[row];
+        if (position >= RowStates.Unlisted)
         {
             return;
         }
 
-        positions[row] = RowPositions.Unlisted;
+        states[row] = RowStates.Unlisted;
         if (position != --Count)
         {
             _items[position] = _items[Count];
-            positions[_items[position].Row] = (ushort)position;
+            states[_items[position].Row] = (ushort)position;
             Sift(position);
         }
     }
@@ -151,7 +153,7 @@ internal sealed class CandidateHeap(Fleet fleet, RowPositions positions, int kep
     {
         for (var position = 0; position < Count; position++)
         {
-            positions[_items[position].Row] = RowPositions.Unlisted;
+            states[_items[position].Row] = RowStates.Unlisted;
         }
 
         (Count, BestLeftOut, IsMade) = (0, null, false);
@@ -218,7 +220,7 @@ internal sealed class CandidateHeap(Fleet fleet, RowPositions positions, int kep
             Array.Resize(ref _items, Math.Min(kept * 2, Math.Max(8, Count * 2)));
         }
 
-        positions[candidate.Row] = (ushort)Count;
+        states[candidate.Row] = (ushort)Count;
         _items[Count++] = candidate;
     }
 
@@ -244,7 +246,7 @@ internal sealed class CandidateHeap(Fleet fleet, RowPositions positions, int kep
         }
 
         _items[position] = item;
-        positions[item.Row] = (ushort)position;
+        states[item.Row] = (ushort)position;
     }
 
     private void SiftDown(int position)
@@ -273,13 +275,13 @@ internal sealed class CandidateHeap(Fleet fleet, RowPositions positions, int kep
         }
 
         _items[position] = item;
-        positions[item.Row] = (ushort)position;
+        states[item.Row] = (ushort)position;
     }
 
     private void Move(int from, int to)
     {
         _items[to] = _items[from];
-        positions[_items[to].Row] = (ushort)to;
+        states[_items[to].Row] = (ushort)to;
     }
 
     private bool IsBetter(in Candidate candidate, in Candidate other)
@@ -311,26 +313,35 @@ internal enum Listed
     UsedUp,
 }
 
-/// <summary>Where each row is in the one heap that has it.</summary>
-internal sealed class RowPositions
+/// <summary>
+/// For each row where it is in the one heap that has it, or why it does not fit: two bytes, for there is one for each row and shape of request, and
+/// looking at one is what a change of a row costs a shape.
+/// </summary>
+internal sealed class RowStates
 {
-    public const ushort Unlisted = ushort.MaxValue;
+    /// <summary>From here on it is a verdict; below, a position of a row that fits.</summary>
+    public const ushort Unlisted = 0xff00;
 
-    private ushort[] _positions = [];
+    private ushort[] _states = [];
 
     public ushort this[int row]
     {
-        get => _positions[row];
-        set => _positions[row] = value;
+        get => _states[row];
+        set => _states[row] = value;
     }
+
+    public byte VerdictOf(int row) => _states[row] >= Unlisted ? (byte)_states[row] : Verdicts.Fits;
+
+    /// <summary>Of a row that is in no heap.</summary>
+    public void SetVerdict(int row, byte verdict) => _states[row] = (ushort)(Unlisted | verdict);
 
     public void Grow(int rows)
     {
-        var before = _positions.Length;
+        var before = _states.Length;
         if (before < rows)
         {
-            Array.Resize(ref _positions, rows);
-            Array.Fill(_positions, Unlisted, before, rows - before);
+            Array.Resize(ref _states, rows);
+            Array.Fill(_states, (ushort)(Unlisted | Verdicts.NoNode), before, rows - before);
         }
     }
 }

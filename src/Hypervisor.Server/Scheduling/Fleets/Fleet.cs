@@ -78,7 +78,7 @@ internal sealed partial class Fleet
         at.FreeCpu += capacity.CpuMillicores - old.CpuMillicores;
         at.FreeMemory += capacity.MemoryBytes - old.MemoryBytes;
         at.FreeDisk += capacity.DiskBytes - old.DiskBytes;
-        (at.Cpu, at.Memory) = (capacity.CpuMillicores, capacity.MemoryBytes);
+        (at.ShareOfCpu, at.ShareOfMemory) = (ShareOf(capacity.CpuMillicores), ShareOf(capacity.MemoryBytes));
         _nodes[row] = node;
         NodeCount += before is null ? 1 : 0;
         Avoid(before, -1);
@@ -98,7 +98,7 @@ internal sealed partial class Fleet
         at.FreeCpu -= node.Node.Capacity.CpuMillicores;
         at.FreeMemory -= node.Node.Capacity.MemoryBytes;
         at.FreeDisk -= node.Node.Capacity.DiskBytes;
-        (at.Cpu, at.Memory) = (0, 0);
+        (at.ShareOfCpu, at.ShareOfMemory) = (0, 0);
         _nodes[row] = null;
         NodeCount--;
         Avoid(node, -1);
@@ -130,6 +130,8 @@ internal sealed partial class Fleet
             InstanceCount = _rows[row].Instances,
             UsedPorts = PortsAt(row),
         };
+
+    private static double ShareOf(long amount) => amount > 0 ? 1.0 / amount : 0;
 
     private int RowOf(NodeId id)
     {

@@ -14,9 +14,9 @@ internal struct FleetRow
     public long FreeMemory;
     public long FreeDisk;
 
-    /// <summary>What may be placed in all.</summary>
-    public long Cpu;
-    public long Memory;
+    /// <summary>One by what may be placed in all; 0 where that is nothing.</summary>
+    public double ShareOfCpu;
+    public double ShareOfMemory;
 
     /// <summary>The fleet's clock when anything of the row last changed.</summary>
     public long Stamp;

@@ -69,7 +69,7 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
 
         void OfferRow(RequestShape from, int row, ref Ranking to)
         {
-            if (from.RowVerdicts[row] == Verdicts.Fits && Allowed(row, out var bonus))
+            if (from.Fits(row) && Allowed(row, out var bonus))
             {
                 to.Offer(fleet, row, from.ScoreOf(row) + bonus);
             }
@@ -77,7 +77,7 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
     }
 
     /// <summary>Whether a row takes one more instance of the class, as of the last decision.</summary>
-    public bool Takes(int row) => _shape!.RowVerdicts[row] == Verdicts.Fits && Allowed(row, out _);
+    public bool Takes(int row) => _shape!.Fits(row) && Allowed(row, out _);
 
     /// <summary>Places of nodes change what is best row by row, unless all that they do is to forbid some.</summary>
     private bool NeedsEveryRow(RequestShape shape) =>

@@ -10,14 +10,17 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 /// </summary>
 internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNodes able, PlacePartition partition, int kept)
 {
+    /// <summary>Changed rows that are looked at together.</summary>
+    private const int AtOnce = 64;
+
     private readonly PlacementStrategy _strategy = request.Strategy;
     private readonly ResourceAmount _amount = request.Reserve;
     private readonly IReadOnlyList<PortClaim> _ports = request.Ports;
     private readonly List<CandidateHeap> _heaps = [];
-    private readonly RowPositions _positions = new();
+    private readonly RowStates _states = new();
     private readonly int[] _counts = new int[Verdicts.Count];
-    private byte[] _verdicts = [];
     private int[] _parts = [];
+    private double _touched;
     private long _stamp;
     private int _rows;
 
@@ -25,8 +28,8 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
 
     public PlacePartition Partition => partition;
 
-    /// <summary>Of the last look.</summary>
-    public ReadOnlySpan<byte> RowVerdicts => _verdicts.AsSpan(0, _rows);
+    /// <summary>Whether a row fits, as of the last look.</summary>
+    public bool Fits(int row) => _states.VerdictOf(row) == Verdicts.Fits;
 
     /// <summary>How many nodes each filter refuses, and with <see cref="Verdicts.Fits"/> how many none does.</summary>
     public ReadOnlySpan<int> Counts => _counts;
@@ -43,20 +46,24 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
 
         while (_heaps.Count < partition.Count)
         {
-            _heaps.Add(new(fleet, _positions, kept));
+            _heaps.Add(new(fleet, _states, kept));
         }
 
-        var verdicts = able.OfRows;
+        Span<int> changed = stackalloc int[AtOnce];
         for (var row = fleet.Newest; row >= 0;)
         {
-            ref var at = ref fleet.Row(row);
-            if (at.Stamp <= _stamp)
+            var count = 0;
+            for (; row >= 0 && count < AtOnce && fleet.Row(row).Stamp > _stamp; row = fleet.Row(row).Older)
+            {
+                changed[count++] = row;
+            }
+
+            if (count == 0)
             {
                 break;
             }
 
-            Look(row, ref at, verdicts[row]);
-            row = at.Older;
+            Look(changed[..count]);
         }
 
         _stamp = fleet.Clock;
@@ -92,10 +99,35 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
     {
         for (var row = 0; row < _rows; row++)
         {
-            if (_verdicts[row] == Verdicts.Fits && partition.PartOf(row) == part && keptOut?.Contains(row) != true)
+            if (Fits(row) && partition.PartOf(row) == part && keptOut?.Contains(row) != true)
             {
                 ranking.Offer(fleet, row, ScoreOf(row) + bonus);
             }
+        }
+    }
+
+    /// <summary>
+    /// What a shape has of a row is rarely in the processor's cache, in a large fleet. Read for several rows before anything depends on it, it is
+    /// waited for once.
+    /// </summary>
+    private void Look(ReadOnlySpan<int> rows)
+    {
+        if (_parts.Length == 0 && _heaps[0].IsMade)
+        {
+            var sum = 0.0;
+            foreach (var row in rows)
+            {
+                var state = _states[row];
+                sum += state < RowStates.Unlisted ? _heaps[0].ScoreAt(state) : 0;
+            }
+
+            _touched = sum;
+        }
+
+        var verdicts = able.OfRows;
+        foreach (var row in rows)
+        {
+            Look(row, ref fleet.Row(row), verdicts[row]);
         }
     }
 
@@ -106,12 +138,11 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
             verdict = Judge(row, ref at);
         }
 
-        var before = _verdicts[row];
+        var before = _states.VerdictOf(row);
         if (verdict != before)
         {
             _counts[before]--;
             _counts[verdict]++;
-            _verdicts[row] = verdict;
         }
 
         var part = partition.PartOf(row);
@@ -121,19 +152,21 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
             _parts[row] = part;
         }
 
-        var heap = _heaps[part];
-        if (!heap.IsMade)
+        if (verdict != Verdicts.Fits)
         {
+            _heaps[part].Remove(row);
+            _states.SetVerdict(row, verdict);
             return;
         }
 
-        if (verdict == Verdicts.Fits)
+        if (before != Verdicts.Fits)
         {
-            heap.Set(new(Score(ref at) + able.BonusOf(row), row, at.Instances));
+            _states.SetVerdict(row, Verdicts.Fits);
         }
-        else
+
+        if (_heaps[part].IsMade)
         {
-            heap.Remove(row);
+            _heaps[part].Set(new(Score(ref at) + able.BonusOf(row), row, at.Instances));
         }
     }
 
@@ -150,10 +183,11 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         return _amount.CpuMillicores <= at.FreeCpu && _amount.MemoryBytes <= at.FreeMemory && _amount.DiskBytes <= at.FreeDisk ? Verdicts.Fits : Verdicts.Room;
     }
 
+    /// <summary>Of a row that fits: neither share is above one then.</summary>
     private double Score(ref FleetRow at)
     {
-        var cpu = Share(at.Cpu - at.FreeCpu + _amount.CpuMillicores, at.Cpu);
-        var memory = Share(at.Memory - at.FreeMemory + _amount.MemoryBytes, at.Memory);
+        var cpu = 1 - ((at.FreeCpu - _amount.CpuMillicores) * at.ShareOfCpu);
+        var memory = 1 - ((at.FreeMemory - _amount.MemoryBytes) * at.ShareOfMemory);
         return _strategy switch
         {
             PlacementStrategy.Spread => 1 - ((cpu + memory) / 2),
@@ -162,8 +196,6 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         };
     }
 
-    private static double Share(long used, long capacity) => capacity <= 0 ? 1 : Math.Clamp((double)used / capacity, 0, 1);
-
     private void Make(int part, CandidateHeap heap)
     {
         var fitting = ArrayPool<Candidate>.Shared.Rent(_rows);
@@ -171,7 +203,7 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         var alone = partition.Count == 1;
         for (var row = 0; row < _rows; row++)
         {
-            if (_verdicts[row] == Verdicts.Fits && (alone || partition.PartOf(row) == part))
+            if (Fits(row) && (alone || partition.PartOf(row) == part))
             {
                 fitting[count++] = new(ScoreOf(row), row, fleet.Row(row).Instances);
             }
@@ -184,21 +216,14 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
     private void Grow()
     {
         var length = (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(64, fleet.RowCount));
-        if (_verdicts.Length < length)
+        _states.Grow(length);
+        if (partition.Topologies.Count > 0)
         {
-            Array.Resize(ref _verdicts, length);
-            _positions.Grow(length);
-            if (partition.Topologies.Count > 0)
-            {
-                Array.Resize(ref _parts, length);
-            }
+            Array.Resize(ref _parts, length);
         }
 
-        for (; _rows < fleet.RowCount; _rows++)
-        {
-            _verdicts[_rows] = Verdicts.NoNode;
-            _counts[Verdicts.NoNode]++;
-        }
+        _counts[Verdicts.NoNode] += fleet.RowCount - _rows;
+        _rows = fleet.RowCount;
     }
 }
 
