@@ -25,6 +25,18 @@ internal static partial class Limits
         /// <summary>Labels a node must have.</summary>
         public const int NodeSelector = 16;
 
+        /// <summary>Of affinity and of anti-affinity each: each is a count that every placement of the project may change.</summary>
+        public const int AffinityTerms = 8;
+
+        /// <summary>Zone, region, rack and one more.</summary>
+        public const int SpreadConstraints = 4;
+
+        /// <summary>Beyond it a bound is none.</summary>
+        public const int MaxSkew = 1000;
+
+        /// <summary>As many as a node has taints.</summary>
+        public const int Tolerations = 16;
+
         public const int Disks = 16;
 
         /// <summary>Each is a file for each disk, and the chain of a disk's files is opened as a whole: more would slow every start down.</summary>

@@ -118,6 +118,12 @@ internal static partial class Limits
         /// <summary>Likewise.</summary>
         public const int AnnotationCharacters = 16 * 1024;
 
+        /// <summary>More kinds of reasons not to use a machine are not known.</summary>
+        public const int Taints = 16;
+
+        /// <summary>Of CPU and memory; a machine that promises more than so many times itself keeps no promise.</summary>
+        public const int Overcommit = 16;
+
         /// <summary>
         /// Incarnations an agent may be ahead of a restored store: more than anybody restores, and so few that a broken agent
         /// cannot use up the 32,767 there are.

@@ -12,5 +12,5 @@ internal sealed class FirstPlacement(CurrentTerm current, Placer placer) : IFirs
     /// The view handed in may be older than one that reservations were already settled against; the placer takes the present one.
     /// </remarks>
     public PlacementProposal? Propose(InstanceId id, InstanceSpecRecord spec, ClusterView view, bool dryRun) =>
-        current.Value is { } term ? placer.Plan(term, id, spec.Spec, Epoch.None, reserve: !dryRun) : null;
+        current.Value is { } term ? placer.Plan(term, id, spec, Epoch.None, reserve: !dryRun) : null;
 }

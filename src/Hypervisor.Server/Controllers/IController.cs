@@ -1,4 +1,3 @@
-using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Stores;
 
 namespace Hypervisor.Server.Controllers;
@@ -21,7 +20,7 @@ internal interface IController
 internal sealed record LeaderTerm(Compare Guard)
 {
     /// <summary>Of this term only: what an earlier one had in flight either shows in the view or was refused.</summary>
-    public Reservations Reservations { get; } = new();
+    public FollowedFleet Fleet { get; } = new();
 }
 
 /// <summary>Whether this replica leads now, for the API's first placements.</summary>

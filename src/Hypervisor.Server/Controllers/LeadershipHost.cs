@@ -63,6 +63,11 @@ internal sealed partial class LeadershipHost(
         var running = controllers.Select(controller => RunAsync(controller, term, ending)).ToList();
         await Task.WhenAll(running);
         current.Value = null;
+        lock (term.Fleet.Gate)
+        {
+            term.Fleet.Dispose();
+        }
+
         LogNoLongerLeading(logger, candidate);
     }
 

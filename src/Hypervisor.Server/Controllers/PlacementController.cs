@@ -129,7 +129,7 @@ internal sealed partial class PlacementController(
             ? placer.Refuse(
                 term, instance.Id, instance.Epoch, LocalDiskLost,
                 $"Its local disk is on {instance.PlacementRecord?.Placement?.Node}, which was deregistered; it starts nowhere else. Delete it, or restore the disk.")
-            : placer.Plan(term, instance.Id, instance.Spec, instance.Epoch);
+            : placer.Plan(term, instance.Id, instance.SpecRecord, instance.Epoch);
         if (plan is null)
         {
             // The outcome of an earlier attempt is not known yet. It may be that nothing came of it, and then no change of
@@ -204,18 +204,18 @@ internal sealed partial class PlacementController(
 
     private async Task ResolveDoubtsAsync(LeaderTerm term, CancellationToken cancellationToken)
     {
-        lock (term.Reservations.Gate)
+        lock (term.Fleet.Gate)
         {
-            if (!term.Reservations.HasDoubts)
+            if (!term.Fleet.Ledger.HasDoubts)
             {
                 return;
             }
         }
 
         var revision = await store.GetRevisionAsync(cancellationToken);
-        lock (term.Reservations.Gate)
+        lock (term.Fleet.Gate)
         {
-            term.Reservations.ResolveDoubts(revision);
+            term.Fleet.Ledger.ResolveDoubts(revision);
         }
     }
 

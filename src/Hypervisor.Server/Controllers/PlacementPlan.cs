@@ -22,18 +22,18 @@ internal sealed record PlacementPlan(
 
     public override void Settle(PlacementOutcome outcome, long revision)
     {
-        lock (Term.Reservations.Gate)
+        lock (Term.Fleet.Gate)
         {
             switch (outcome)
             {
                 case PlacementOutcome.Committed:
-                    Term.Reservations.Commit(Instance, revision);
+                    Term.Fleet.Ledger.Commit(Instance, revision);
                     break;
                 case PlacementOutcome.Refused:
-                    Term.Reservations.Release(Instance);
+                    Term.Fleet.Ledger.Release(Instance);
                     break;
                 default:
-                    Term.Reservations.Doubt(Instance);
+                    Term.Fleet.Ledger.Doubt(Instance);
                     break;
             }
         }

@@ -4,6 +4,7 @@ using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Filters;
+using Hypervisor.Server.Scheduling.Fleets;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
@@ -21,66 +22,74 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
     /// </summary>
     /// <param name="last">The epoch of the instance's last placement.</param>
     /// <param name="reserve">False for a dry run: the plan is shown and never settled.</param>
-    public PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last, bool reserve = true) =>
-        Plan(term, instance, spec, last, only: null, reserve);
-
-    /// <summary>
-    /// As <see cref="Plan(LeaderTerm, InstanceId, InstanceSpec, Epoch, bool)"/> for an instance that is on a node already: its
-    /// stay goes on, and a cordon does not matter. Room for it has to be there nevertheless (CapacitySafe).
-    /// </summary>
-    /// <param name="copy">The epoch it is there under.</param>
-    public PlacementPlan? PlanStay(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch copy, NodeId node) =>
-        Plan(term, instance, spec, copy, node, reserve: true);
-
-    private PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpec spec, Epoch last, NodeId? only, bool reserve)
+    public PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpecRecord record, Epoch last, bool reserve = true)
     {
-        var request = PlacementRequest.Of(instance, "", new Dictionary<string, string>(), spec, clusterDefault);
-        lock (term.Reservations.Gate)
+        var request = RequestOf(instance, record);
+        lock (term.Fleet.Gate)
         {
-            // One view for all: a reservation is forgotten only where this very view already counts it. Forgotten first, since
-            // one whose commit is found not to have happened must not stand in the way of the instance's next placement.
-            var view = state.View;
-            term.Reservations.Forget(view.Revision);
-            if (term.Reservations.Holds(instance))
+            // Before it is asked who is held: what is found not to have happened must not stand in the way of the instance's next placement.
+            term.Fleet.CatchUp(state);
+            var (ledger, view) = (term.Fleet.Ledger, state.View);
+            if (ledger.Holds(instance))
             {
                 return null;
             }
 
-            if (only is null && spec.Source is { } source)
+            if (record.Spec.Source is { } source)
             {
                 // Also when it is placed anew: of ephemeral disks nothing is left then, and it begins with copies again.
                 request = request with { Source = new SourcePlace(view.Instance(new(source.InstanceUid)) is { Deleting: false } held ? held.NodeId : null) };
             }
 
-            var nodes = term.Reservations.Overlay(view.Revision, Candidates(view, only, withPorts: request.Ports.Count > 0));
-            var decision = scheduler.Decide(request, new(view.ResourceVersion, nodes), time.GetUtcNow());
-            if (decision.Node is not { } node || view.Node(node.Id) is not { } entry)
+            var asked = ledger.Classes.Of(request);
+            var best = asked.Decide(ledger.Fleet, ledger.Classes);
+            if (best.First < 0 || ledger.Fleet.NodeAt(best.First) is not { } node)
             {
-                return Unplaced(term, instance, last, decision.Reason, decision.Message, decision.Receipt);
+                var why = WhyNot(term, asked, request, view);
+                return Unplaced(term, instance, last, why.Reason, why.Message, why.Receipt.Clone());
             }
 
+            var now = time.GetUtcNow();
+            var receipt = Receipts.Of(ledger.Fleet, asked, best, view.ResourceVersion.Value, now);
             if (reserve)
             {
-                term.Reservations.Reserve(node.Id, request);
+                ledger.Reserve(instance, new(node.Id, request.Reserve, asked.Kind, request.Ports));
             }
 
             var epoch = Epoch.After(last, view.Incarnation);
-            decision.Receipt.Epoch = epoch.Value;
-            var placement = new Placement
-            {
-                Node = node.Name,
-                NodeUid = node.Id.Value,
-                Epoch = epoch.Value,
-                PlacedAt = decision.Receipt.DecidedAt,
-                FirstEpoch = only is null ? epoch.Value : last.Value,
-            };
+            return Placed(term, instance, node, request, epoch, first: epoch, now, new() { Placed = receipt });
+        }
+    }
 
-            // The node's spec unchanged: neither cordoned nor deregistered since.
-            return new(
-                term, instance,
-                new PlacementRecord { Placement = placement, Reserved = request.Reserve.ToResources() },
-                new ReceiptRecord { Receipt = decision.Receipt },
-                [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), entry.SpecRevision)]);
+    /// <summary>
+    /// As <see cref="Plan"/> for an instance that is on a node already: its stay goes on, and neither a cordon nor its neighbours matter. Room for
+    /// it has to be there nevertheless (CapacitySafe).
+    /// </summary>
+    /// <param name="copy">The epoch it is there under.</param>
+    public PlacementPlan? PlanStay(LeaderTerm term, InstanceId instance, InstanceSpecRecord record, Epoch copy, NodeId node)
+    {
+        var request = RequestOf(instance, record) with { Affinity = [], AntiAffinity = [], Spread = [] };
+        lock (term.Fleet.Gate)
+        {
+            term.Fleet.CatchUp(state);
+            var (ledger, view) = (term.Fleet.Ledger, state.View);
+            if (ledger.Holds(instance))
+            {
+                return null;
+            }
+
+            var row = ledger.Fleet.Find(node);
+            CandidateNode[] only = row < 0 ? [] : [ledger.Fleet.CandidateAt(row)! with { Scheduling = NodeScheduling.Schedulable, Taints = [] }];
+            var decision = scheduler.Decide(request, new(view.ResourceVersion, only), time.GetUtcNow());
+            if (decision.Node is null)
+            {
+                return Unplaced(term, instance, copy, decision.Reason, decision.Message, decision.Receipt);
+            }
+
+            ledger.Reserve(instance, new(node, request.Reserve, KindOf(ledger, request), request.Ports));
+            var epoch = Epoch.After(copy, view.Incarnation);
+            decision.Receipt.Epoch = epoch.Value;
+            return Placed(term, instance, ledger.Fleet.NodeAt(row)!, request, epoch, first: copy, time.GetUtcNow(), new() { Receipt = decision.Receipt });
         }
     }
 
@@ -90,13 +99,15 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
     /// </summary>
     public ResizeAnswer Resize(LeaderTerm term, InstanceEntry instance, InstanceSpec spec, bool reserve)
     {
-        var request = PlacementRequest.Of(instance.Id, instance.Project, instance.Metadata.Labels, spec, clusterDefault);
-        lock (term.Reservations.Gate)
+        var record = instance.SpecRecord.Clone();
+        record.Spec = spec;
+        var request = RequestOf(instance.Id, record);
+        lock (term.Fleet.Gate)
         {
-            var view = state.View;
-            term.Reservations.Forget(view.Revision);
-            if (term.Reservations.Holds(instance.Id)
-                || view.Instance(instance.Id)?.PlacementRevision != instance.PlacementRevision
+            term.Fleet.CatchUp(state);
+            var ledger = term.Fleet.Ledger;
+            if (ledger.Holds(instance.Id)
+                || state.View.Instance(instance.Id)?.PlacementRevision != instance.PlacementRevision
                 || instance.NodeId is not { } nodeId)
             {
                 return default;
@@ -108,13 +119,14 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
                 Reserve = request.Reserve.Beyond(ResourceAmount.Of(instance.PlacementRecord?.Reserved)),
                 Ports = [.. request.Ports.Where(port => !own.Contains(port))],
             };
-            var candidates = Candidates(view, nodeId, withPorts: more.Ports.Count > 0);
-            if (term.Reservations.Overlay(view.Revision, candidates) is not [var node])
+            var row = ledger.Fleet.Find(nodeId);
+            if (row < 0)
             {
                 return new(null, "is not in the cluster");
             }
 
             // A claim of its own that it gives up with this update is no obstacle to itself.
+            var node = ledger.Fleet.CandidateAt(row)!;
             node = node with { UsedPorts = [.. node.UsedPorts.Where(port => !own.Contains(port))] };
             if ((Grows.Judge(more, node) ?? Publishes.Judge(more, node)) is { } rejection)
             {
@@ -123,7 +135,7 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
 
             if (reserve)
             {
-                term.Reservations.Reserve(nodeId, more);
+                ledger.Reserve(instance.Id, new(nodeId, request.Reserve, KindOf(ledger, request), request.Ports));
             }
 
             var placement = instance.PlacementRecord!.Clone();
@@ -152,27 +164,39 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
             term, instance, new PlacementRecord { Placement = placement }, new ReceiptRecord { Receipt = receipt }, [term.Guard]);
     }
 
-    private static List<CandidateNode> Candidates(ClusterView view, NodeId? only, bool withPorts)
+    private static PlacementPlan Placed(
+        LeaderTerm term, InstanceId instance, NodeDescription node, PlacementRequest request, Epoch epoch, Epoch first, DateTimeOffset now, ReceiptRecord receipt)
     {
-        var candidates = new List<CandidateNode>(only is null ? view.NodeCount : 1);
-        foreach (var node in view.Nodes)
+        var placement = new Placement
         {
-            if (node.Inventory is not { } inventory || (only is { } here && node.Id != here))
-            {
-                continue;
-            }
+            Node = node.Node.Name,
+            NodeUid = node.Id.Value,
+            Epoch = epoch.Value,
+            PlacedAt = now.ToTimestamp(),
+            FirstEpoch = first.Value,
+        };
 
-            var allocated = node.Allocated;
-            candidates.Add(new(
-                node.Id, node.Name, only is null ? node.Scheduling : NodeScheduling.Schedulable, node.Liveness, inventory, node.Labels,
-                ResourceAmount.Of(inventory.Capacity),
-                new(allocated.CpuMillicores, allocated.MemoryBytes, allocated.DiskBytes),
-                node.InstanceUids.Count,
-                withPorts ? [.. view.InstancesOn(node).SelectMany(PortsOf)] : []));
-        }
-
-        return candidates;
+        // The node's spec unchanged: neither cordoned nor deregistered since.
+        return new(
+            term, instance, new PlacementRecord { Placement = placement, Reserved = request.Reserve.ToResources() }, receipt,
+            [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), node.Version.Spec)]);
     }
 
-    private static IEnumerable<PortClaim> PortsOf(InstanceEntry instance) => (instance.Spec.Network?.Ports ?? []).Select(PortClaim.Of);
+    private static InstanceKind KindOf(FleetLedger ledger, PlacementRequest request) =>
+        ledger.Fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);
+
+    private PlacementRequest RequestOf(InstanceId instance, InstanceSpecRecord record) =>
+        PlacementRequest.Of(instance, record.Metadata.Project, record.Metadata.Labels, record.Spec, clusterDefault);
+
+    /// <summary>In words, by the scan of all nodes: thousands that wait for the same are told the same.</summary>
+    private PlacementDecision WhyNot(LeaderTerm term, RequestClass asked, PlacementRequest request, ClusterView view)
+    {
+        var ledger = term.Fleet.Ledger;
+        if (asked.Refusal is not { } known || known.Clock != ledger.Fleet.Clock)
+        {
+            asked.Refusal = known = (ledger.Fleet.Clock, scheduler.Decide(request, ledger.View(view.ResourceVersion), time.GetUtcNow()));
+        }
+
+        return known.Decision;
+    }
 }

@@ -23,18 +23,18 @@ internal sealed record ResizePlan(LeaderTerm Term, InstanceEntry Instance, Place
 {
     public override void Settle(PlacementOutcome outcome, long revision)
     {
-        lock (Term.Reservations.Gate)
+        lock (Term.Fleet.Gate)
         {
             switch (outcome)
             {
                 case PlacementOutcome.Committed:
-                    Term.Reservations.Commit(Instance.Id, revision);
+                    Term.Fleet.Ledger.Commit(Instance.Id, revision);
                     break;
                 case PlacementOutcome.Refused:
-                    Term.Reservations.Release(Instance.Id);
+                    Term.Fleet.Ledger.Release(Instance.Id);
                     break;
                 default:
-                    Term.Reservations.Doubt(Instance.Id);
+                    Term.Fleet.Ledger.Doubt(Instance.Id);
                     break;
             }
         }

@@ -6,8 +6,8 @@ using Hypervisor.Server.Scheduling.Scorers;
 namespace Hypervisor.Server.Scheduling;
 
 /// <summary>
-/// Filter, then score: a pure function of a fleet view and a request. Reserving (<see cref="Reservations"/>) and
-/// committing (the placement's writer) happen elsewhere.
+/// The rules of placement as a scan of all nodes: filter, then score; a pure function of a fleet view and a request, with reasons in words.
+/// Placements are decided by <see cref="Fleets.Fleet"/>, by the same rules; this says why nothing fits, and tests compare the two.
 /// </summary>
 internal sealed class Scheduler
 {
@@ -48,9 +48,11 @@ internal sealed class Scheduler
 
     public static Scheduler Default { get; } = new();
 
+    public static ScoringProfile ProfileOf(PlacementStrategy strategy) => Profiles.FirstOrDefault(candidate => candidate.Strategy == strategy) ?? Profiles[0];
+
     public PlacementDecision Decide(PlacementRequest request, FleetView fleet, DateTimeOffset decidedAt)
     {
-        var profile = Profiles.FirstOrDefault(candidate => candidate.Strategy == request.Strategy) ?? Profiles[0];
+        var profile = ProfileOf(request.Strategy);
         var (filters, scorers) = Rules(request, fleet, profile);
         var rejections = new RejectionTally(filters);
         var best = new BestCandidates(MaxCandidates);

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Stores.Records;
 
 namespace Hypervisor.Server.State;
@@ -45,6 +46,20 @@ internal sealed class NodeEntry
     public NodeScheduling Scheduling => SpecRecord.Spec?.Scheduling is { } scheduling and not NodeScheduling.Unspecified
         ? scheduling
         : NodeScheduling.Schedulable;
+
+    /// <summary>What may be placed: the capacity without the reserve, times the overcommit. Never below zero.</summary>
+    public ResourceAmount Allocatable
+    {
+        get
+        {
+            var left = ResourceAmount.Of(Inventory?.Capacity).Beyond(ResourceAmount.Of(SpecRecord.Spec?.Reserved));
+            return SpecRecord.Spec?.Overcommit is not { } overcommit
+                ? left
+                : left with { CpuMillicores = Times(left.CpuMillicores, overcommit.Cpu), MemoryBytes = Times(left.MemoryBytes, overcommit.Memory) };
+
+            static long Times(long amount, double factor) => factor > 1 ? (long)(amount * factor) : amount;
+        }
+    }
 
     /// <summary>The agent's labels and the operator's; the operator's win. Ordered by key.</summary>
     public ImmutableSortedDictionary<string, string> Labels { get; init; } = NoLabels;

@@ -18,13 +18,16 @@ internal static class NodeView
             LivenessSince = entry.HealthRecord?.Since?.Clone(),
             LivenessMessage = entry.HealthRecord?.Message ?? "Registered; no heartbeat was judged yet.",
             Inventory = entry.Inventory?.Clone() ?? new NodeInventory(),
+            Allocatable = entry.Allocatable.ToResources(),
             Allocated = entry.Allocated.ToResources(),
             InstanceCount = entry.InstanceUids.Count,
             Subnet = entry.RegistrationRecord?.Subnet ?? "",
         };
         status.Unclaimed.AddRange(entry.RegistrationRecord?.Unclaimed.Select(Render) ?? []);
         status.Conditions.Add(RuntimeVulnerable(status.Inventory));
-        return new() { Metadata = metadata, Spec = new() { Scheduling = entry.Scheduling }, Status = status };
+        var spec = entry.SpecRecord.Spec?.Clone() ?? new NodeSpec();
+        spec.Scheduling = entry.Scheduling;
+        return new() { Metadata = metadata, Spec = spec, Status = status };
     }
 
     /// <summary>Derived, so it has no time of its own.</summary>

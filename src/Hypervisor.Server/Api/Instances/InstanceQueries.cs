@@ -4,6 +4,7 @@ using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Validation;
+using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
@@ -50,9 +51,10 @@ internal sealed class InstanceQueries(ViewReads reads, PagedReads pages, ICluste
         var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
         var entry = InstanceAddress.Resolve(view, project, request.Instance);
 
-        // Receipts are large and rarely asked for: they stay in the store.
+        // Rarely asked for: they stay in the store.
         var found = await store.RangeAsync(RangeQuery.Single(Keys.Receipt(entry.Id)), cancellationToken);
-        if (found.Items.Count > 0 && ReceiptRecord.Parser.ParseFrom(found.Items[0].Value.Span).Receipt is { } receipt)
+        var kept = found.Items.Count > 0 ? ReceiptRecord.Parser.ParseFrom(found.Items[0].Value.Span) : null;
+        if ((kept?.Placed is { } placed ? Receipts.Expand(placed, entry.Epoch.Value) : kept?.Receipt) is { } receipt)
         {
             receipt.InstanceUid = entry.Id.Value;
             return receipt;

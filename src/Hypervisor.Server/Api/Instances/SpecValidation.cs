@@ -32,7 +32,7 @@ internal static class SpecValidation
         CheckLogs(spec.Logs, $"{field}.logs", violations);
         NetworkValidation.Check(spec.Network, $"{field}.network", violations);
         SecurityValidation.Check(spec.Security, spec.Type, $"{field}.security", violations);
-        CheckConstraints(spec.Constraints, $"{field}.constraints", violations);
+        ConstraintsValidation.Check(spec.Constraints, $"{field}.constraints", violations);
         TextChecks.Known(spec.DesiredState, $"{field}.desired_state", violations);
         if (spec.DesiredState == DesiredState.Paused)
         {
@@ -73,26 +73,6 @@ internal static class SpecValidation
         }
 
         TextChecks.Range(resources.DiskBytes, 0, Limits.Instance.MaxDiskBytes, "bytes", $"{field}.disk_bytes", violations);
-    }
-
-    private static void CheckConstraints(PlacementConstraints? constraints, string field, FieldViolations violations)
-    {
-        if (constraints is null)
-        {
-            return;
-        }
-
-        foreach (var (name, value) in new[] { ("region", constraints.Region), ("zone", constraints.Zone) })
-        {
-            if (LabelSyntax.ValueProblem(value) is { } problem)
-            {
-                violations.Add($"{field}.{name}", $"'{Printable.Quote(value)}' {problem}.");
-            }
-        }
-
-        TextChecks.Count(constraints.NodeSelector.Count, Limits.Instance.NodeSelector, $"{field}.node_selector", violations);
-        CreateValidation.CheckLabels(constraints.NodeSelector, violations, $"{field}.node_selector");
-        TextChecks.Known(constraints.Strategy, $"{field}.strategy", violations);
     }
 
     private static void CheckStop(StopSpec? stop, string field, FieldViolations violations)

@@ -64,7 +64,7 @@ internal sealed class InstanceAdoption(
         var record = RecordOf(copy, key);
         var nameKey = Keys.Name(copy.Project, copy.Name);
         var plan = current.Value is { } term
-            ? placer.PlanStay(term, id, record.Spec, new(copy.Epoch), node.Id)
+            ? placer.PlanStay(term, id, record, new(copy.Epoch), node.Id)
             : throw ApiErrors.Unavailable("This server does not lead the controllers at the moment; try again.", Limits.Control.CampaignRetry);
         if (plan is null)
         {

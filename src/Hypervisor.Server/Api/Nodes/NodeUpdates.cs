@@ -18,6 +18,10 @@ internal sealed class NodeUpdates(ViewReads reads, StoreWriter writer, TimeProvi
     private const string Labels = "metadata.labels";
     private const string Annotations = "metadata.annotations";
     private const string Scheduling = "spec.scheduling";
+    private const string Taints = "spec.taints";
+    private const string Overcommitted = "spec.overcommit";
+    private const string Reserved = "spec.reserved";
+    private const string Changeable = $"{Labels}, {Annotations}, {Scheduling}, {Taints}, {Overcommitted}, {Reserved}";
 
     /// <remarks>
     /// Labels are the operator's over the agent's: what equals the agent's own is not kept, and what only the agent sets
@@ -79,7 +83,7 @@ internal sealed class NodeUpdates(ViewReads reads, StoreWriter writer, TimeProvi
 
         if (request.UpdateMask is not { Paths.Count: > 0 })
         {
-            violations.Add("update_mask", $"is empty; name what to change: {Labels}, {Annotations}, {Scheduling}");
+            violations.Add("update_mask", $"is empty; name what to change: {Changeable}");
         }
 
         foreach (var path in request.UpdateMask?.Paths ?? [])
@@ -98,8 +102,17 @@ internal sealed class NodeUpdates(ViewReads reads, StoreWriter writer, TimeProvi
                     break;
                 case Scheduling:
                     break;
+                case Taints:
+                    NodeSpecRules.CheckTaints(request.Node?.Spec?.Taints ?? [], "node.spec.taints", violations);
+                    break;
+                case Overcommitted:
+                    NodeSpecRules.CheckOvercommit(request.Node?.Spec?.Overcommit, "node.spec.overcommit", violations);
+                    break;
+                case Reserved:
+                    NodeSpecRules.CheckReserved(request.Node?.Spec?.Reserved, "node.spec.reserved", violations);
+                    break;
                 default:
-                    violations.Add("update_mask", $"'{Printable.Quote(path)}' cannot be changed; only {Labels}, {Annotations}, {Scheduling} can");
+                    violations.Add("update_mask", $"'{Printable.Quote(path)}' cannot be changed; only {Changeable} can");
                     break;
             }
         }
@@ -135,7 +148,7 @@ internal sealed class NodeUpdates(ViewReads reads, StoreWriter writer, TimeProvi
                 case Labels:
                     var agents = node.RegistrationRecord?.Labels ?? [];
                     record.Metadata.Labels.Clear();
-                    record.Metadata.Labels.Add(request.Node.Metadata.Labels
+                    record.Metadata.Labels.Add(request.Node.Metadata!.Labels
                         .Where(label => !agents.TryGetValue(label.Key, out var value) || value != label.Value)
                         .ToDictionary());
                     break;
@@ -145,7 +158,20 @@ internal sealed class NodeUpdates(ViewReads reads, StoreWriter writer, TimeProvi
                     break;
                 case Scheduling:
                     record.Spec ??= new();
-                    record.Spec.Scheduling = request.Node.Spec.Scheduling;
+                    record.Spec.Scheduling = request.Node.Spec!.Scheduling;
+                    break;
+                case Taints:
+                    record.Spec ??= new();
+                    record.Spec.Taints.Clear();
+                    record.Spec.Taints.AddRange(request.Node.Spec?.Taints ?? []);
+                    break;
+                case Overcommitted:
+                    record.Spec ??= new();
+                    record.Spec.Overcommit = request.Node.Spec?.Overcommit;
+                    break;
+                case Reserved:
+                    record.Spec ??= new();
+                    record.Spec.Reserved = request.Node.Spec?.Reserved;
                     break;
             }
         }

@@ -121,6 +121,16 @@ internal sealed partial class Fleet
         ? _rows[row].Instances < _rows[other].Instances
         : string.CompareOrdinal(_nodes[row]!.Node.Name, _nodes[other]!.Node.Name) < 0;
 
+    /// <summary>Those in the cluster, in no order.</summary>
+    public IEnumerable<NodeId> Nodes() => _nodes.Take(RowCount).OfType<NodeDescription>().Select(node => node.Id);
+
+    /// <summary>All of them, by name.</summary>
+    public IEnumerable<CandidateNode> Candidates() =>
+        Enumerable.Range(0, RowCount).Select(CandidateAt).OfType<CandidateNode>().OrderBy(node => node.Name, StringComparer.Ordinal);
+
+    /// <summary>The row of a node of the cluster; -1 for another.</summary>
+    public int Find(NodeId id) => _rowOf.TryGetValue(id.Value, out var row) && _nodes[row] is not null ? row : -1;
+
     /// <summary>A node as the rules in words see it.</summary>
     public CandidateNode? CandidateAt(int row) => _nodes[row] is not { Node: var node }
         ? null

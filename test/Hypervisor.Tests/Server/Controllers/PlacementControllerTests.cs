@@ -2,6 +2,7 @@ using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Controllers;
+using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
 using Xunit;
@@ -31,8 +32,9 @@ public sealed class PlacementControllerTests
         Assert.Equal(Epoch.After(Epoch.None, Incarnation.First), instance.Epoch);
         Assert.Equal(64 << 20, instance.PlacementRecord!.Reserved.MemoryBytes);
         var receipt = ReceiptRecord.Parser.ParseFrom(
-            (await plane.Store.RangeAsync(RangeQuery.Single(Keys.Receipt(id)), Token)).Items[0].Value.Span).Receipt;
-        Assert.Equal(("a", instance.Epoch.Value), (receipt.Node, receipt.Epoch));
+            (await plane.Store.RangeAsync(RangeQuery.Single(Keys.Receipt(id)), Token)).Items[0].Value.Span).Placed;
+        Assert.Equal((1, "a"), (receipt.Nodes, receipt.Best.Single().Node));
+        Assert.True(receipt.CalculateSize() <= Receipts.MaxBytes);
     }
 
     [Fact]
@@ -65,7 +67,7 @@ public sealed class PlacementControllerTests
         var term = new LeaderTerm(leadership.Guard);
         var node = await plane.ReadyNodeAsync("a", Token);
         var id = await plane.PendingAsync("i", Token);
-        var spec = (await plane.ViewAsync(Token)).Instance(id)!.Spec;
+        var spec = (await plane.ViewAsync(Token)).Instance(id)!.SpecRecord;
 
         plane.Placer.Plan(term, id, spec, Epoch.None)!.Settle(PlacementOutcome.Unknown, 0);
         Assert.Null(plane.Placer.Plan(term, id, spec, Epoch.None));
@@ -102,6 +104,7 @@ public sealed class PlacementControllerTests
         var first = new FirstPlacement(new CurrentTerm { Value = new(leadership.Guard) }, plane.Placer);
         var spec = new InstanceSpecRecord
         {
+            Metadata = new(),
             Spec = new() { Type = InstanceType.Container, Resources = new() { MemoryBytes = 64 << 20 } },
         };
 

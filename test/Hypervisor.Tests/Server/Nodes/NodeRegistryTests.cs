@@ -216,7 +216,7 @@ public sealed class NodeRegistryTests
         await plane.ReadyNodeAsync("a", Token);
         var instance = await plane.PendingAsync("i", Token);
         await using var leadership = await plane.CampaignAsync(Token);
-        var plan = plane.Placer.Plan(new(leadership.Guard), instance, plane.State.View.Instance(instance)!.Spec, Epoch.None)!;
+        var plan = plane.Placer.Plan(new(leadership.Guard), instance, plane.State.View.Instance(instance)!.SpecRecord, Epoch.None)!;
 
         await plane.Registry.DeregisterAsync("a", fenced: false, Token);
 

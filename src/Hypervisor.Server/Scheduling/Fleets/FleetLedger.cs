@@ -1,0 +1,198 @@
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.State;
+
+namespace Hypervisor.Server.Scheduling.Fleets;
+
+/// <summary>
+/// The fleet as the store shows it, and what is decided on top of that. Decisions made one after another under the owner's lock never exceed a node,
+/// however many are on their way into the store (CapacitySafe).
+/// </summary>
+/// <remarks>
+/// A reservation ends when its commit fails (<see cref="Release"/>) or when the store shows it: when a change at least as new as its commit was
+/// applied. Until then an instance counts once, with the larger of what the store and the decision say.
+/// </remarks>
+internal sealed class FleetLedger
+{
+    private readonly Dictionary<InstanceId, Reservation> _held = [];
+
+    public FleetLedger() => Classes = new(Fleet);
+
+    public Fleet Fleet { get; } = new();
+
+    public RequestClasses Classes { get; }
+
+    /// <summary>Of the store; 0 before anything was loaded.</summary>
+    public long Revision { get; private set; }
+
+    public bool HasDoubts => _held.Values.Any(reservation => reservation.Doubtful);
+
+    /// <summary>True when a decision about this instance is being committed or not yet seen.</summary>
+    public bool Holds(InstanceId instance) => _held.ContainsKey(instance);
+
+    /// <exception cref="InvalidOperationException">There is one for the instance already.</exception>
+    public void Reserve(InstanceId instance, Stay stay)
+    {
+        if (!_held.TryAdd(instance, new()))
+        {
+            throw new InvalidOperationException($"Instance {instance} has a reservation already.");
+        }
+
+        Fleet.Reserve(instance, stay);
+    }
+
+    /// <summary>The commit succeeded at this store revision.</summary>
+    public void Commit(InstanceId instance, long revision)
+    {
+        if (_held.TryGetValue(instance, out var reservation))
+        {
+            reservation.CommittedAt = revision;
+            if (revision <= Revision)
+            {
+                Release(instance);
+            }
+        }
+    }
+
+    /// <summary>The commit did not happen.</summary>
+    public void Release(InstanceId instance)
+    {
+        if (_held.Remove(instance))
+        {
+            Fleet.Unreserve(instance);
+        }
+    }
+
+    /// <summary>Nobody knows whether the commit happened.</summary>
+    public void Doubt(InstanceId instance)
+    {
+        if (_held.TryGetValue(instance, out var reservation))
+        {
+            reservation.Doubtful = true;
+        }
+    }
+
+    /// <summary>A store revision read after the doubts arose: what of them happened shows in changes up to it.</summary>
+    public void ResolveDoubts(long revision)
+    {
+        foreach (var (instance, reservation) in _held.Where(entry => entry.Value.Doubtful).ToList())
+        {
+            reservation.Doubtful = false;
+            Commit(instance, revision);
+        }
+    }
+
+    /// <summary>Everything anew; what is decided stays decided.</summary>
+    public void Load(ClusterView view)
+    {
+        foreach (var (uid, _) in Fleet.Stays().Where(entry => view.Instance(new(entry.Uid)) is null).ToList())
+        {
+            Fleet.Confirm(new(uid), null);
+        }
+
+        foreach (var id in Fleet.Nodes().Where(id => view.Node(id) is null).ToList())
+        {
+            Fleet.Remove(id);
+        }
+
+        foreach (var node in view.Nodes)
+        {
+            Apply(null, node);
+        }
+
+        foreach (var instance in view.Instances)
+        {
+            Fleet.Confirm(instance.Id, StayOf(instance));
+        }
+
+        Reached(view.Revision);
+    }
+
+    /// <summary>What one revision changed, in order.</summary>
+    public void Apply(StateChange change)
+    {
+        foreach (var (old, current) in change.Nodes)
+        {
+            Apply(old, current);
+        }
+
+        foreach (var (old, current) in change.Instances)
+        {
+            // Most changes are statuses.
+            if (old is null || current is null || old.PlacementRevision != current.PlacementRevision || old.SpecRevision != current.SpecRevision)
+            {
+                Fleet.Confirm((current ?? old)!.Id, current is null ? null : StayOf(current));
+            }
+        }
+
+        Reached(change.Revision);
+    }
+
+    /// <summary>The fleet shows all up to this revision.</summary>
+    public void Reached(long revision)
+    {
+        Revision = Math.Max(Revision, revision);
+        if (_held.Count == 0)
+        {
+            return;
+        }
+
+        foreach (var (instance, _) in _held.Where(entry => entry.Value.CommittedAt <= Revision).ToList())
+        {
+            Release(instance);
+        }
+    }
+
+    /// <summary>The whole fleet as the rules in words see it.</summary>
+    public FleetView View(ResourceVersion version) => new(version, [.. Fleet.Candidates()])
+    {
+        Placed = [.. Fleet.Stays().Select(entry => new PlacedInstance(entry.Stay.Node, entry.Stay.Kind.Project, entry.Stay.Kind.Labels, entry.Stay.Kind.KeepsAway))],
+    };
+
+    private void Apply(NodeEntry? old, NodeEntry? current)
+    {
+        if (current?.Inventory is not { } inventory)
+        {
+            Fleet.Remove((current ?? old)!.Id);
+            return;
+        }
+
+        var version = (current.SpecRevision, current.RegistrationRevision, current.HealthRevision);
+        if (Fleet.VersionOf(current.Id) == version)
+        {
+            // Merely fuller, or emptier.
+            return;
+        }
+
+        Fleet.Describe(new(
+            new(
+                current.Id, current.Name, current.Scheduling, current.Liveness, inventory, current.Labels, current.Allocatable, Allocated: default,
+                InstanceCount: 0, UsedPorts: [])
+            {
+                Taints = current.SpecRecord.Spec?.Taints ?? [],
+            },
+            version));
+    }
+
+    private Stay? StayOf(InstanceEntry instance)
+    {
+        if (instance.NodeId is not { } node)
+        {
+            return null;
+        }
+
+        var apart = instance.Spec.Constraints?.AntiAffinity is { Count: > 0 } terms ? terms.Select(NeighbourTerm.Of).ToList() : [];
+        return new(
+            node,
+            ResourceAmount.Of(instance.PlacementRecord!.Reserved),
+            Fleet.KindOf(instance.Project, instance.Metadata.Labels, apart),
+            instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : []);
+    }
+
+    private sealed class Reservation
+    {
+        public long CommittedAt { get; set; } = long.MaxValue;
+
+        public bool Doubtful { get; set; }
+    }
+}
