@@ -13,6 +13,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
     ["restore"] = RestoreBench.RunAsync,
     ["rootfs"] = RootFileSystemBench.RunAsync,
     ["scheduler"] = DecisionBench.RunAsync,
+    ["scheduler-durable"] = DurableBench.RunAsync,
     ["store"] = StoreBench.RunAsync,
     ["vm"] = VmBench.RunAsync,
     ["watch"] = WatchBench.RunAsync,

@@ -58,6 +58,17 @@ internal static partial class Limits
         /// <summary>Writes of one controller in flight: one full store batch.</summary>
         public const int WritesInFlight = 64;
 
+        /// <summary>Placements on their way into the store: eight full batches, what the store has in flight.</summary>
+        public const int PlacementsInFlight = 1024;
+
+        /// <summary>
+        /// A fleet of more nodes than the one is asked in words why it has no room for a kind of request at most once in the other: that takes
+        /// a look at each, and thousands may wait.
+        /// </summary>
+        public const int NodesOfSmallFleet = 256;
+
+        public static readonly TimeSpan ReasonsKept = TimeSpan.FromSeconds(1);
+
         /// <summary>Clients repeat requests for at most so long; then nothing needs the tombstone's answers.</summary>
         public static readonly TimeSpan TombstoneLifetime = TimeSpan.FromMinutes(15);
 

@@ -63,18 +63,23 @@ internal sealed partial class PlacementController(
         await ResolveDoubtsAsync(term, cancellationToken);
         var view = state.View;
         var outcome = PassOutcome.Done;
-        var writes = new List<Task<PassOutcome>>(Limits.Control.WritesInFlight);
+        var underWay = new Queue<Task<PassOutcome>>(Limits.Control.PlacementsInFlight);
         foreach (var instance in WorkOf(view))
         {
-            writes.Add(ReconcileAsync(term, view, instance, cancellationToken));
-            if (writes.Count == Limits.Control.WritesInFlight)
+            if (underWay.Count == Limits.Control.PlacementsInFlight)
             {
-                outcome = Worst(outcome, await Task.WhenAll(writes));
-                writes.Clear();
+                outcome = Worst(outcome, await underWay.Dequeue());
             }
+
+            underWay.Enqueue(ReconcileAsync(term, view, instance, cancellationToken));
         }
 
-        return Worst(outcome, await Task.WhenAll(writes));
+        foreach (var last in await Task.WhenAll(underWay))
+        {
+            outcome = Worst(outcome, last);
+        }
+
+        return outcome;
     }
 
     /// <summary>Oldest first among the pending, so that the first to ask is the first to get room.</summary>
@@ -253,7 +258,7 @@ internal sealed partial class PlacementController(
         || before.HealthRevision != after.HealthRevision
         || !before.InstanceUids.IsSubsetOf(after.InstanceUids);
 
-    private static PassOutcome Worst(PassOutcome known, PassOutcome[] more) => more.Append(known).Max();
+    private static PassOutcome Worst(PassOutcome known, PassOutcome other) => other > known ? other : known;
 
     private void LogDecided(InstanceEntry instance, PlacementPlan plan)
     {
@@ -268,10 +273,10 @@ internal sealed partial class PlacementController(
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Instance {Project}/{Instance} goes to {Node} under epoch {Epoch}")]
+    [LoggerMessage(Level = LogLevel.Debug, Message = "Instance {Project}/{Instance} goes to {Node} under epoch {Epoch}")]
     private static partial void LogPlaced(ILogger logger, string project, string instance, string node, long epoch);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Instance {Project}/{Instance} waits: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Debug, Message = "Instance {Project}/{Instance} waits: {Reason}")]
     private static partial void LogPending(ILogger logger, string project, string instance, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Placements could not be written; trying again: {Reason}")]

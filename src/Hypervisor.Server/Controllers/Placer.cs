@@ -191,10 +191,11 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
     /// <summary>In words, by the scan of all nodes: thousands that wait for the same are told the same.</summary>
     private PlacementDecision WhyNot(LeaderTerm term, RequestClass asked, PlacementRequest request, ClusterView view)
     {
-        var ledger = term.Fleet.Ledger;
-        if (asked.Refusal is not { } known || known.Clock != ledger.Fleet.Clock)
+        var (ledger, now) = (term.Fleet.Ledger, time.GetUtcNow());
+        if (asked.Refusal is not { } known
+            || (known.Clock != ledger.Fleet.Clock && (ledger.Fleet.NodeCount <= Limits.Control.NodesOfSmallFleet || now - known.At >= Limits.Control.ReasonsKept)))
         {
-            asked.Refusal = known = (ledger.Fleet.Clock, scheduler.Decide(request, ledger.View(view.ResourceVersion), time.GetUtcNow()));
+            asked.Refusal = known = (ledger.Fleet.Clock, now, scheduler.Decide(request, ledger.View(view.ResourceVersion), now));
         }
 
         return known.Decision;

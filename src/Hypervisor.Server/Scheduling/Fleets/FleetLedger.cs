@@ -15,6 +15,7 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 internal sealed class FleetLedger
 {
     private readonly Dictionary<InstanceId, Reservation> _held = [];
+    private readonly PriorityQueue<InstanceId, long> _committed = new();
 
     public FleetLedger() => Classes = new(Fleet);
 
@@ -44,14 +45,19 @@ internal sealed class FleetLedger
     /// <summary>The commit succeeded at this store revision.</summary>
     public void Commit(InstanceId instance, long revision)
     {
-        if (_held.TryGetValue(instance, out var reservation))
+        if (!_held.TryGetValue(instance, out var reservation))
         {
-            reservation.CommittedAt = revision;
-            if (revision <= Revision)
-            {
-                Release(instance);
-            }
+            return;
         }
+
+        if (revision <= Revision)
+        {
+            Release(instance);
+            return;
+        }
+
+        reservation.CommittedAt = revision;
+        _committed.Enqueue(instance, revision);
     }
 
     /// <summary>The commit did not happen.</summary>
@@ -132,14 +138,15 @@ internal sealed class FleetLedger
     public void Reached(long revision)
     {
         Revision = Math.Max(Revision, revision);
-        if (_held.Count == 0)
+        while (_committed.TryPeek(out var instance, out var at) && at <= Revision)
         {
-            return;
-        }
+            _committed.Dequeue();
 
-        foreach (var (instance, _) in _held.Where(entry => entry.Value.CommittedAt <= Revision).ToList())
-        {
-            Release(instance);
+            // Not one that was decided anew since.
+            if (_held.GetValueOrDefault(instance)?.CommittedAt == at)
+            {
+                Release(instance);
+            }
         }
     }
 

@@ -50,8 +50,8 @@ internal sealed class NeighbourIndex
     public (NeighbourCounter Counter, bool IsNew) Counter(string project, string text, LabelSelector selector, TopologyIndex topology) =>
         Find(_counters, Counters, project, text, selector, topology);
 
-    /// <summary>Forgets counters that no class asks for, and kinds of which nothing is placed and no class is.</summary>
-    public void Trim(IReadOnlySet<InstanceKind> used)
+    /// <summary>Forgets counters that no class asks for, kinds of which nothing is placed and no class is, and the places of neither.</summary>
+    public void Trim(IReadOnlySet<InstanceKind> used, IEnumerable<TopologyIndex> parted)
     {
         foreach (var (key, counter) in _counters.Where(entry => entry.Value.Users == 0).ToList())
         {
@@ -69,6 +69,12 @@ internal sealed class NeighbourIndex
         {
             _keepers.Remove(key);
             Keepers.Remove(keeper);
+        }
+
+        var counted = Counters.Concat(Keepers).Select(counter => counter.Topology).Concat(parted).ToHashSet();
+        foreach (var (name, _) in _topologies.Where(entry => !counted.Contains(entry.Value)).ToList())
+        {
+            _topologies.Remove(name);
         }
 
         Generation++;

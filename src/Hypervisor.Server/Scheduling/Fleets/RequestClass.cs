@@ -28,8 +28,8 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
     /// <summary>When it was last asked, by the clock of <see cref="RequestClasses"/>.</summary>
     public long UsedAt { get; set; }
 
-    /// <summary>Why nothing fitted, in words, and the fleet's clock then.</summary>
-    public (long Clock, PlacementDecision Decision)? Refusal { get; set; }
+    /// <summary>Why nothing fitted, in words, when that was, and the fleet's clock then.</summary>
+    public (long Clock, DateTimeOffset At, PlacementDecision Decision)? Refusal { get; set; }
 
     /// <summary>The best rows for one more instance of the class; none when nothing fits.</summary>
     public Ranking Decide(Fleet fleet, RequestClasses classes)

@@ -4,9 +4,12 @@ using System.Text;
 namespace Hypervisor.Server.Scheduling.Fleets;
 
 /// <summary>The classes of requests that are asked for, and what they share. Bounded: those not asked for longest are forgotten.</summary>
-/// <param name="kept">How many survive when they are too many. A class with a shape of its own costs three bytes a row: 30 MB at 10,000 nodes.</param>
-/// <param name="candidates">As <see cref="CandidateHeap"/> has it: all rows of a fleet of twice as many, 16 bytes each for each shape.</param>
-internal sealed class RequestClasses(Fleet fleet, int kept = 1024, int candidates = 4096)
+/// <param name="kept">
+/// How many survive when there are twice as many. One with a shape of its own costs two bytes for each row and sixteen for each candidate: at most
+/// 150 KB at 10,000 nodes, and twice so many are 150 MB.
+/// </param>
+/// <param name="candidates">As <see cref="CandidateHeap"/> has it: all rows of a fleet of twice as many.</param>
+internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates = 4096)
 {
 
     private readonly Dictionary<string, RequestClass> _classes = new(StringComparer.Ordinal);
@@ -106,13 +109,19 @@ internal sealed class RequestClasses(Fleet fleet, int kept = 1024, int candidate
             _shapes.Remove(key);
         }
 
+        var parted = _shapes.Values.Select(shape => shape.Partition).ToHashSet();
+        foreach (var (key, _) in _partitions.Where(entry => !parted.Contains(entry.Value)).ToList())
+        {
+            _partitions.Remove(key);
+        }
+
         var able = _shapes.Values.Select(shape => shape.Able).ToHashSet();
         foreach (var (key, _) in _able.Where(entry => !able.Contains(entry.Value)).ToList())
         {
             _able.Remove(key);
         }
 
-        fleet.Neighbours.Trim(_classes.Values.Select(known => known.Kind).ToHashSet());
+        fleet.Neighbours.Trim(_classes.Values.Select(known => known.Kind).ToHashSet(), parted.SelectMany(partition => partition.Topologies));
     }
 
     private static string ClassKey(PlacementRequest request)

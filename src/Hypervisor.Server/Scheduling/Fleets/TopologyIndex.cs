@@ -26,22 +26,19 @@ internal sealed class TopologyIndex(string topology)
             return false;
         }
 
+        var place = node is not null && Scheduling.Topology.PlaceOf(node, topology) is { } name ? Number(name) : Nowhere;
+
         if (row >= _places.Length)
         {
+            if (place == Nowhere)
+            {
+                // Users may name labels that no node has, as many as they like: those cost nothing.
+                return false;
+            }
+
             var before = _places.Length;
             Array.Resize(ref _places, Math.Max(row + 1, before * 2));
             Array.Fill(_places, Nowhere, before, _places.Length - before);
-        }
-
-        var place = Nowhere;
-        if (node is not null && Scheduling.Topology.PlaceOf(node, topology) is { } name && !_numbers.TryGetValue(name, out place))
-        {
-            // Numbers are never used again: a place that lost its last node costs a few bytes in each count.
-            _numbers.Add(name, place = _numbers.Count);
-        }
-        else if (node is null || Scheduling.Topology.PlaceOf(node, topology) is null)
-        {
-            place = Nowhere;
         }
 
         if (_places[row] == place)
@@ -51,5 +48,16 @@ internal sealed class TopologyIndex(string topology)
 
         _places[row] = place;
         return true;
+    }
+
+    /// <summary>Numbers are never used again: a place that lost its last node costs a few bytes in each count.</summary>
+    private int Number(string place)
+    {
+        if (!_numbers.TryGetValue(place, out var number))
+        {
+            _numbers.Add(place, number = _numbers.Count);
+        }
+
+        return number;
     }
 }

@@ -96,7 +96,7 @@ public sealed class FleetOracleTests
                     requests.ForEach(scene.Compare);
                 }
             },
-            iter: 250);
+            iter: 400);
     }
 
     private static Gen<T> OneOf<T>(params T[] values) => Gen.Int[0, values.Length - 1].Select(index => values[index]);
@@ -197,6 +197,8 @@ public sealed class FleetOracleTests
                 return;
             }
 
+            // What is decided or read about an instance is always of a kind that the fleet was just asked for.
+            stay = stay with { Kind = Fleet.KindOf(stay.Kind.Project, stay.Kind.Labels, stay.Kind.KeepsAway) };
             var id = new InstanceId($"i{instance}");
             switch (what)
             {

@@ -1,0 +1,139 @@
+using System.Diagnostics;
+using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Configuration;
+using Hypervisor.Server.Controllers;
+using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+using Hypervisor.Server.Stores.Etcd;
+using Hypervisor.Server.Stores.Records;
+using Hypervisor.TestCluster;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Hypervisor.Bench.Scheduling;
+
+/// <summary>
+/// Durable placements per second: instances that were accepted while nobody led are placed by the leader's controller, each with one record of its
+/// own in a single-member etcd on the same two cores. From the first look until the view shows the last.
+/// </summary>
+internal static class DurableBench
+{
+    private const int Nodes = 5_000;
+    private const int Instances = 50_000;
+    private const int Rounds = 3;
+
+    public static async Task RunAsync()
+    {
+        await MeasureAsync("basic", workload => workload.Shapes(200));
+        await MeasureAsync("zone-spread", workload => workload.Shapes(200, (number, constraints, labels) =>
+        {
+            labels["app"] = $"a{number}";
+            constraints.Spread.Add(new SpreadConstraint { Selector = $"app=a{number}", Topology = "zone", MaxSkew = 1 });
+        }));
+        await MeasureAsync("anti-affinity", workload => workload.Shapes(1_000, (number, constraints, labels) =>
+        {
+            labels["app"] = $"a{number}";
+            constraints.AntiAffinity.Add(new AffinityTerm { Selector = $"app=a{number}" });
+        }));
+    }
+
+    private static async Task MeasureAsync(string name, Func<Workload, IReadOnlyList<PlacementRequest>> shapes)
+    {
+        var rates = new List<double>();
+        for (var round = 0; round < Rounds; round++)
+        {
+            rates.Add(await RunOnceAsync(shapes));
+        }
+
+        Metric.Print($"scheduler.{name}.durable_per_s", Metric.Median(rates), "1/s");
+    }
+
+    private static async Task<double> RunOnceAsync(Func<Workload, IReadOnlyList<PlacementRequest>> shapes)
+    {
+        var folder = $"/tmp/hvt-{Environment.ProcessId:x}-durable";
+        Directory.CreateDirectory(folder);
+        using var stopping = new CancellationTokenSource();
+        try
+        {
+            await using var etcd = await EtcdCluster.StartAsync(new EtcdOptions { Folder = $"{folder}/etcd" });
+            await using var store = await EtcdStore.OpenAsync(new EtcdConfiguration { Endpoints = etcd.Endpoints }, RealTime.Clock);
+            await using var writer = new StoreWriter(store, RealTime.Clock);
+            var state = new ClusterState(store, RealTime.Clock, new Hypervisor.Hosting.Randomness.SystemRandomSource(), NullLogger<ClusterState>.Instance);
+            var following = state.RunAsync(stopping.Token);
+            await state.WaitUntilLoadedAsync(stopping.Token);
+
+            var workload = new Workload(Nodes);
+            await WriteAllAsync(writer, state, workload.Nodes.Select(NodeRecords));
+            var asked = shapes(workload);
+            var order = workload.Skewed(asked.Count, Instances);
+            await WriteAllAsync(writer, state, order.Select((shape, index) => InstanceRecords(asked[shape], index)));
+
+            await using var leadership = await store.CampaignAsync(Keys.ControllerElection, "bench", Server.Limits.Control.LeaderLease, stopping.Token);
+            await state.WaitForRevisionAsync(leadership.Guard.Revision, stopping.Token);
+            var placer = new Placer(state, Scheduler.Default, PlacementStrategy.Binpack, RealTime.Clock);
+            var controller = new PlacementController(state, store, writer, placer, RealTime.Clock, NullLogger<PlacementController>.Instance);
+            var term = new LeaderTerm(leadership.Guard);
+            var started = Stopwatch.GetTimestamp();
+            using var ending = new CancellationTokenSource();
+            var running = controller.RunAsync(term, ending.Token);
+            using var changes = state.Subscribe(state.View.Revision);
+            while (state.View.UnplacedByUid.Count > 0)
+            {
+                await changes.ReadAsync(TimeSpan.FromSeconds(1), stopping.Token);
+            }
+
+            var rate = Instances / Stopwatch.GetElapsedTime(started).TotalSeconds;
+            await ending.CancelAsync();
+            await running.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await stopping.CancelAsync();
+            await following.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            return rate;
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static async Task WriteAllAsync(StoreWriter writer, ClusterState state, IEnumerable<IReadOnlyList<StoreOperation>> all)
+    {
+        var revision = 0L;
+        foreach (var chunk in all.Chunk(2_000))
+        {
+            var written = await Task.WhenAll(chunk.Select(operations => writer.WriteAsync(new([], operations), CancellationToken.None)));
+            revision = written.Max(result => result.Revision);
+        }
+
+        await state.WaitForRevisionAsync(revision, CancellationToken.None);
+    }
+
+    private static IReadOnlyList<StoreOperation> NodeRecords(CandidateNode node) =>
+    [
+        Put(Keys.NodeSpec(node.Id), new NodeSpecRecord { Metadata = new() { Name = node.Name, Uid = node.Id.Value }, Spec = new() }),
+        Put(Keys.NodeRegistration(node.Id), new NodeRegistrationRecord { Inventory = node.Inventory }),
+        Put(Keys.NodeHealth(node.Id), new NodeHealthRecord { Liveness = NodeLiveness.Ready }),
+    ];
+
+    private static IReadOnlyList<StoreOperation> InstanceRecords(PlacementRequest request, int index)
+    {
+        var uid = $"00000000-0000-4000-8000-{index:D12}";
+        var constraints = new PlacementConstraints { Strategy = request.Strategy };
+        constraints.Spread.AddRange(request.Spread.Select(term => new SpreadConstraint { Selector = term.Text, Topology = term.Topology, MaxSkew = term.MaxSkew }));
+        constraints.AntiAffinity.AddRange(request.AntiAffinity.Select(term => new AffinityTerm { Selector = term.Text, Topology = term.Topology }));
+        var record = new InstanceSpecRecord
+        {
+            Metadata = new()
+            {
+                Name = $"i-{index}", Project = request.Project, Uid = uid, Generation = 1, CreatedAt = DateTimeOffset.UnixEpoch.AddSeconds(index).ToTimestamp(),
+                Labels = { request.Labels.ToDictionary() },
+            },
+            Spec = new() { Type = InstanceType.Container, Image = "busybox", Resources = request.Reserve.ToResources(), Constraints = constraints },
+        };
+        return [Put(Keys.Spec(new(uid)), record), Put(Keys.Name(request.Project, $"i-{index}"), new NameRecord { Uid = uid })];
+    }
+
+    private static StoreOperation.Put Put(string key, IMessage value) => new(key, value.ToByteArray());
+}
