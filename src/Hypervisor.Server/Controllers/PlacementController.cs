@@ -2,6 +2,7 @@ using Google.Protobuf;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Telemetry;
@@ -21,6 +22,9 @@ internal sealed partial class PlacementController(
     ILogger<PlacementController> logger) : IController
 {
     public const string LocalDiskLost = "LocalDiskLost";
+
+    /// <summary>Of the last pass: something is kept waiting by where other instances are, or are not.</summary>
+    private volatile bool _waitsForNeighbours;
 
     public string Name => "placement";
 
@@ -63,6 +67,7 @@ internal sealed partial class PlacementController(
         await ResolveDoubtsAsync(term, cancellationToken);
         var view = state.View;
         var outcome = PassOutcome.Done;
+        _waitsForNeighbours = false;
         var underWay = new Queue<Task<PassOutcome>>(Limits.Control.PlacementsInFlight);
         foreach (var instance in WorkOf(view))
         {
@@ -143,6 +148,11 @@ internal sealed partial class PlacementController(
         }
 
         var placed = plan.Placement.Placement.NodeUid.Length > 0;
+        if (!placed && plan.Receipt?.Receipt?.Filters.Any(verdict => Scheduler.IsOfNeighbours(verdict.Filter)) == true)
+        {
+            _waitsForNeighbours = true;
+        }
+
         if (!placed && instance.PlacementRecord?.Placement is { NodeUid.Length: 0 } known &&
             known.Reason == plan.Placement.Placement.Reason && known.Message == plan.Placement.Placement.Message)
         {
@@ -247,8 +257,13 @@ internal sealed partial class PlacementController(
     {
         var view = state.View;
         return change.Instances.Any(entry => entry.New is { } instance && NeedOf(view, instance) != Need.Nothing)
-            || change.Nodes.Any(entry => Matters(entry.Old, entry.New));
+            || change.Nodes.Any(entry => Matters(entry.Old, entry.New))
+            || (_waitsForNeighbours && change.Instances.Any(entry => IsAnotherNeighbour(entry.Old, entry.New)));
     }
+
+    /// <summary>It came, went, or is now one that others ask for or that asks them to stay away.</summary>
+    private static bool IsAnotherNeighbour(InstanceEntry? before, InstanceEntry? after) =>
+        before?.NodeId != after?.NodeId || (after?.NodeId is not null && before?.SpecRevision != after.SpecRevision);
 
     /// <summary>Anything but a node that merely got fuller.</summary>
     private static bool Matters(NodeEntry? before, NodeEntry? after) =>

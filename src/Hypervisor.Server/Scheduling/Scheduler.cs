@@ -36,6 +36,9 @@ internal sealed class Scheduler
     /// <summary>Of the filters that look at a node and what is on it, in their order.</summary>
     public static IEnumerable<string> NamesOfNodeFilters => Able.Concat(Room).Select(filter => filter.Name);
 
+    /// <summary>Whether a filter judges by where other instances are, and not by the node.</summary>
+    public static bool IsOfNeighbours(string filter) => filter is AffinityFilter.FilterName or AntiAffinityFilter.FilterName or SpreadFilter.FilterName;
+
     private static readonly ScoringProfile[] Profiles =
     [
         new(PlacementStrategy.Binpack, "bin-pack", new BinPackScorer()),

@@ -19,5 +19,8 @@ internal static class Topology
         _ => node.Labels.TryGetValue(topology, out var value) ? NullIfEmpty(value) : null,
     };
 
+    /// <summary>For people: a zone of no region has nothing before it.</summary>
+    public static string TextOf(string place) => place.TrimStart('/');
+
     private static string? NullIfEmpty(string text) => text.Length == 0 ? null : text;
 }

@@ -47,7 +47,7 @@ internal sealed class NodeEntry
         ? scheduling
         : NodeScheduling.Schedulable;
 
-    /// <summary>What may be placed: the capacity without the reserve, times the overcommit. Never below zero.</summary>
+    /// <summary>What may be placed: the capacity without the reserve, times the overcommit, rounded down. Never below zero.</summary>
     public ResourceAmount Allocatable
     {
         get
@@ -57,7 +57,8 @@ internal sealed class NodeEntry
                 ? left
                 : left with { CpuMillicores = Times(left.CpuMillicores, overcommit.Cpu), MemoryBytes = Times(left.MemoryBytes, overcommit.Memory) };
 
-            static long Times(long amount, double factor) => factor > 1 ? (long)(amount * factor) : amount;
+            // In decimal: 2.3 times 3 CPUs are 6.9, and a fraction of a thousandth below it in binary.
+            static long Times(long amount, double factor) => factor > 1 ? (long)(amount * (decimal)factor) : amount;
         }
     }
 

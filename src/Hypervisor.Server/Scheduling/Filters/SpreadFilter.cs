@@ -20,7 +20,7 @@ internal sealed class SpreadFilter(SpreadTerm term, Neighbours neighbours, int l
         return neighbours.In(place) + own - least <= term.MaxSkew
             ? null
             : new(
-                $"is in {term.Topology} {place}, which has {neighbours.In(place)} with {term.Text} against {least} elsewhere",
+                $"is in {term.Topology} {Topology.TextOf(place)}, which has {neighbours.In(place)} with {term.Text} against {least} elsewhere",
                 $"are in a {term.Topology} that would have over {term.MaxSkew} more with {term.Text} than another");
     }
 }
