@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
@@ -77,7 +76,7 @@ internal static class DurableBench
 
             await using var leadership = await store.CampaignAsync(Keys.ControllerElection, "bench", Server.Limits.Control.LeaderLease, stopping.Token);
             await state.WaitForRevisionAsync(leadership.Guard.Revision, stopping.Token);
-            var placer = new Placer(state, Scheduler.Default, PlacementStrategy.Binpack, RealTime.Clock);
+            var placer = new Placer(state, PlacementStrategy.Binpack, RealTime.Clock);
             var controller = new PlacementController(state, store, writer, placer, RealTime.Clock, NullLogger<PlacementController>.Instance);
             var term = new LeaderTerm(leadership.Guard);
             var started = Stopwatch.GetTimestamp();

@@ -2,7 +2,6 @@ using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Events;
-using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 
@@ -14,10 +13,9 @@ internal static class ControllersServices
     /// <param name="strategy">For instances that name none.</param>
     public static IServiceCollection AddControllers(this IServiceCollection services, string candidate, PlacementStrategy strategy)
     {
-        services.AddSingleton(Scheduler.Default);
         services.AddSingleton<CurrentTerm>();
         services.AddSingleton(provider => new Placer(
-            provider.GetRequiredService<ClusterState>(), provider.GetRequiredService<Scheduler>(), strategy, provider.GetRequiredService<TimeProvider>()));
+            provider.GetRequiredService<ClusterState>(), strategy, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IFirstPlacement, FirstPlacement>();
         services.AddSingleton<IResizing, Resizing>();
 

@@ -12,7 +12,7 @@ using Hypervisor.Server.Stores.Records;
 namespace Hypervisor.Server.Controllers;
 
 /// <summary>Decides and reserves in one step, for creates and for the placement controller alike; the caller commits.</summary>
-internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementStrategy clusterDefault, TimeProvider time)
+internal sealed class Placer(ClusterState state, PlacementStrategy clusterDefault, TimeProvider time)
 {
     private static readonly ResourcesFilter Grows = new();
     private static readonly HostPortsFilter Publishes = new();
@@ -80,7 +80,7 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
 
             var row = ledger.Fleet.Find(node);
             CandidateNode[] only = row < 0 ? [] : [ledger.Fleet.CandidateAt(row)! with { Scheduling = NodeScheduling.Schedulable, Taints = [] }];
-            var decision = scheduler.Decide(request, new(view.ResourceVersion, only), time.GetUtcNow());
+            var decision = Scheduler.Decide(request, new(view.ResourceVersion, only), time.GetUtcNow());
             if (decision.Node is null)
             {
                 return Unplaced(term, instance, copy, decision.Reason, decision.Message, decision.Receipt);
@@ -195,7 +195,7 @@ internal sealed class Placer(ClusterState state, Scheduler scheduler, PlacementS
         if (asked.Refusal is not { } known
             || (known.Clock != ledger.Fleet.Clock && (ledger.Fleet.NodeCount <= Limits.Control.NodesOfSmallFleet || now - known.At >= Limits.Control.ReasonsKept)))
         {
-            asked.Refusal = known = (ledger.Fleet.Clock, now, scheduler.Decide(request, ledger.View(view.ResourceVersion), now));
+            asked.Refusal = known = (ledger.Fleet.Clock, now, Scheduler.Decide(request, ledger.View(view.ResourceVersion), now));
         }
 
         return known.Decision;

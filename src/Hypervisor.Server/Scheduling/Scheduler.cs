@@ -9,7 +9,7 @@ namespace Hypervisor.Server.Scheduling;
 /// The rules of placement as a scan of all nodes: filter, then score; a pure function of a fleet view and a request, with reasons in words.
 /// Placements are decided by <see cref="Fleets.Fleet"/>, by the same rules; this says why nothing fits, and tests compare the two.
 /// </summary>
-internal sealed class Scheduler
+internal static class Scheduler
 {
     /// <summary>Nobody reads more, and the receipt is stored with each instance.</summary>
     public const int MaxExamples = 3;
@@ -49,11 +49,9 @@ internal sealed class Scheduler
     private static readonly PreferenceScorer Preferred = new();
     private static readonly TaintScorer Avoided = new();
 
-    public static Scheduler Default { get; } = new();
-
     public static ScoringProfile ProfileOf(PlacementStrategy strategy) => Profiles.FirstOrDefault(candidate => candidate.Strategy == strategy) ?? Profiles[0];
 
-    public PlacementDecision Decide(PlacementRequest request, FleetView fleet, DateTimeOffset decidedAt)
+    public static PlacementDecision Decide(PlacementRequest request, FleetView fleet, DateTimeOffset decidedAt)
     {
         var profile = ProfileOf(request.Strategy);
         var (filters, scorers) = Rules(request, fleet, profile);

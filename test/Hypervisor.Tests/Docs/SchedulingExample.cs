@@ -93,7 +93,7 @@ internal sealed partial record SchedulingExample(
         return new(line, fence.Groups["language"].Value, fence.Groups["text"].Value, nodes, there, before, expected);
     }
 
-    private static IEnumerable<string> Outcomes(string text)
+    private static string[] Outcomes(string text)
     {
         var waits = text.IndexOf(Waits, StringComparison.Ordinal);
         var nodes = (waits < 0 ? text : text[..waits]).Split(' ', StringSplitOptions.RemoveEmptyEntries);

@@ -6,7 +6,6 @@ using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Nodes;
-using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Memory;
@@ -36,7 +35,7 @@ internal sealed class ControlPlane : IAsyncDisposable
             Reads, Writer, Incarnations, Beats, Terms, new ServerNetworkConfiguration(), Random, Time, NullLogger<NodeRegistry>.Instance);
         Feed = new AssignmentFeed(State, Incarnations);
         Intake = new StatusIntake(Reads, State, Writer, Time);
-        Placer = new Placer(State, Scheduler.Default, PlacementStrategy.Spread, Time);
+        Placer = new Placer(State, PlacementStrategy.Spread, Time);
         Placements = new PlacementController(State, Store, Writer, Placer, Time, NullLogger<PlacementController>.Instance);
         Health = new NodeHealthController(State, Writer, Beats, Terms, Time, NullLogger<NodeHealthController>.Instance);
         Tombstones = new TombstoneCollector(State, Writer, Time, NullLogger<TombstoneCollector>.Instance);

@@ -1,3 +1,4 @@
+using Google.Protobuf.Collections;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
@@ -46,7 +47,7 @@ internal static class ConstraintsValidation
         CheckContradictions(constraints, field, violations);
     }
 
-    private static void CheckTerms(IList<AffinityTerm> terms, string field, FieldViolations violations)
+    private static void CheckTerms(RepeatedField<AffinityTerm> terms, string field, FieldViolations violations)
     {
         TextChecks.Count(terms.Count, Limits.Instance.AffinityTerms, field, violations);
         for (var index = 0; index < Math.Min(terms.Count, Limits.Instance.AffinityTerms); index++)
@@ -56,7 +57,7 @@ internal static class ConstraintsValidation
         }
     }
 
-    private static void CheckSpread(IList<SpreadConstraint> spread, string field, FieldViolations violations)
+    private static void CheckSpread(RepeatedField<SpreadConstraint> spread, string field, FieldViolations violations)
     {
         TextChecks.Count(spread.Count, Limits.Instance.SpreadConstraints, field, violations);
         for (var index = 0; index < Math.Min(spread.Count, Limits.Instance.SpreadConstraints); index++)
@@ -70,7 +71,7 @@ internal static class ConstraintsValidation
         }
     }
 
-    private static void CheckTolerations(IList<Toleration> tolerations, string field, FieldViolations violations)
+    private static void CheckTolerations(RepeatedField<Toleration> tolerations, string field, FieldViolations violations)
     {
         TextChecks.Count(tolerations.Count, Limits.Instance.Tolerations, field, violations);
         for (var index = 0; index < Math.Min(tolerations.Count, Limits.Instance.Tolerations); index++)

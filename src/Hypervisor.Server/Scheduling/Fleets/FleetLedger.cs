@@ -1,5 +1,4 @@
 using Hypervisor.Protocol;
-using Hypervisor.Protocol.V1;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Scheduling.Fleets;

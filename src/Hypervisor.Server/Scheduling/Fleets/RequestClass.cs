@@ -9,7 +9,7 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
 
     private readonly KeptOut _keptOut = new();
     private readonly List<NeighbourRule> _keepers = [];
-    private int[] _least = new int[rules.Count];
+    private readonly int[] _least = new int[rules.Count];
     private RequestShape? _shape;
     private int _keepersSeen = -1;
     private int _generation;

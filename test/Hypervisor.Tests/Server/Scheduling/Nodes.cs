@@ -47,5 +47,5 @@ internal static class Nodes
             (selector ?? []).ToDictionary(label => label.Key, label => label.Value), ports ?? [], strategy);
 
     public static PlacementDecision Decide(PlacementRequest request, params CandidateNode[] nodes) =>
-        Scheduler.Default.Decide(request, new(ResourceVersion.Of(Incarnation.First, 7), nodes), Now);
+        Scheduler.Decide(request, new(ResourceVersion.Of(Incarnation.First, 7), nodes), Now);
 }

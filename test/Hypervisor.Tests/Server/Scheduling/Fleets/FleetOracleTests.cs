@@ -228,7 +228,7 @@ public sealed class FleetOracleTests
             {
                 Placed = [.. Fleet.Stays().Select(entry => new PlacedInstance(entry.Stay.Node, "p", entry.Stay.Kind.Labels, entry.Stay.Kind.KeepsAway))],
             };
-            var oracle = Scheduler.Default.Decide(request, view, Scheduling.Nodes.Now);
+            var oracle = Scheduler.Decide(request, view, Scheduling.Nodes.Now);
 
             var fits = candidates.Count - oracle.Receipt.Filters.Sum(filter => filter.NodesRemoved);
             var taken = Enumerable.Range(0, Fleet.RowCount).Count(known.Takes);
