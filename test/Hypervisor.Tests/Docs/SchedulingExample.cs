@@ -133,7 +133,7 @@ internal sealed partial record SchedulingExample(
     /// <summary>"db app=db on a", "db app=db on a in other": an instance with a label, on a node, in a project.</summary>
     private static (CreateInstanceRequest Request, string Node) Neighbour(string text)
     {
-        var match = Already().Match(text);
+        var match = Stay().Match(text);
         var request = new CreateInstanceRequest
         {
             Name = match.Groups["name"].Value,
@@ -164,5 +164,5 @@ internal sealed partial record SchedulingExample(
     private static partial Regex Word();
 
     [GeneratedRegex(@"^(?<name>\S+) (?<key>[^=\s]+)=(?<value>\S+) on (?<node>\S+)(?: in (?<project>\S+))?$")]
-    private static partial Regex Already();
+    private static partial Regex Stay();
 }

@@ -120,7 +120,11 @@ internal sealed class ControlPlane : IAsyncDisposable
 
     /// <summary>An instance as the API writes it, not placed yet.</summary>
     public async Task<InstanceId> PendingAsync(
-        string name, CancellationToken cancellationToken, long memoryBytes = 64 << 20, DiskKind disk = DiskKind.Ephemeral)
+        string name,
+        CancellationToken cancellationToken,
+        long memoryBytes = 64 << 20,
+        DiskKind disk = DiskKind.Ephemeral,
+        Action<InstanceSpecRecord>? change = null)
     {
         var id = new InstanceId(Random.NewUid());
         var record = new InstanceSpecRecord
@@ -135,6 +139,7 @@ internal sealed class ControlPlane : IAsyncDisposable
             },
             Requests = { new RequestRecord { RequestId = "create-" + name } },
         };
+        change?.Invoke(record);
         await WriteAsync(
             [
                 new StoreOperation.Put(Keys.Spec(id), record.ToByteArray()),

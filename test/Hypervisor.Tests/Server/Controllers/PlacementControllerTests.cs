@@ -3,6 +3,7 @@ using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
 using Xunit;
@@ -57,6 +58,31 @@ public sealed class PlacementControllerTests
         var large = await plane.ReadyNodeAsync("large", Token);
         await plane.Placements.ReconcileAsync(term, Token);
         Assert.Equal(large, (await plane.ViewAsync(Token)).Instance(id)!.NodeId);
+    }
+
+    [Fact]
+    public async Task What_waits_for_a_neighbour_follows_it_at_once()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        await using var leadership = await plane.CampaignAsync(Token);
+        var term = new LeaderTerm(leadership.Guard);
+        await plane.ReadyNodeAsync("a", Token);
+        await plane.ReadyNodeAsync("b", Token);
+        var follower = await plane.PendingAsync(
+            "follower", Token, change: record => record.Spec.Constraints = new() { Affinity = { new AffinityTerm { Selector = "app=db" } } });
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        var running = plane.Placements.RunAsync(term, stop.Token);
+        await UntilAsync(plane, view => view.Instance(follower)!.PlacementRecord?.Placement.Reason == "NoFittingNode");
+
+        // A node that merely got fuller is nothing to others; the period of 30 s would do in the end.
+        var leader = await plane.PendingAsync("leader", Token, change: record => record.Metadata.Labels["app"] = "db");
+        await UntilAsync(plane, view => view.Instance(leader)!.NodeId is not null);
+        await UntilAsync(plane, view => view.Instance(follower)!.NodeId is not null);
+
+        var view = await plane.ViewAsync(Token);
+        Assert.Equal(view.Instance(leader)!.NodeId, view.Instance(follower)!.NodeId);
+        await stop.CancelAsync();
+        await running.ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
     }
 
     [Fact]
@@ -200,5 +226,16 @@ public sealed class PlacementControllerTests
         var instance = (await plane.ViewAsync(Token)).Instance(id)!;
         Assert.Equal(node, instance.NodeId);
         Assert.Equal(Epoch.After(Epoch.None, new(2)), instance.Epoch);
+    }
+
+    /// <summary>Moves the clock as well, by less than the period after which everything is looked at anyway.</summary>
+    private static async Task UntilAsync(ControlPlane plane, Func<ClusterView, bool> holds)
+    {
+        for (var step = 0; !holds(plane.State.View); step++)
+        {
+            Assert.True(step < 1500, "It has not come to it.");
+            plane.Time.Advance(TimeSpan.FromMilliseconds(5));
+            await Task.Delay(TimeSpan.FromMilliseconds(5), RealClock.Instance, Token);
+        }
     }
 }
