@@ -134,7 +134,11 @@ internal static class DurableBench
         {
             Metadata = new()
             {
-                Name = $"i-{index}", Project = request.Project, Uid = uid, Generation = 1, CreatedAt = DateTimeOffset.UnixEpoch.AddSeconds(index).ToTimestamp(),
+                Name = $"i-{index}",
+                Project = request.Project,
+                Uid = uid,
+                Generation = 1,
+                CreatedAt = DateTimeOffset.UnixEpoch.AddSeconds(index).ToTimestamp(),
                 Labels = { request.Labels.ToDictionary() },
             },
             Spec = new() { Type = InstanceType.Container, Image = "busybox", Resources = request.Reserve.ToResources(), Constraints = constraints },
