@@ -23,6 +23,9 @@ internal sealed partial class PlacementController(
 {
     public const string LocalDiskLost = "LocalDiskLost";
 
+    /// <summary>Of the last pass: something is kept waiting.</summary>
+    private volatile bool _waits;
+
     /// <summary>Of the last pass: something is kept waiting by where other instances are, or are not.</summary>
     private volatile bool _waitsForNeighbours;
 
@@ -67,7 +70,7 @@ internal sealed partial class PlacementController(
         await ResolveDoubtsAsync(term, cancellationToken);
         var view = state.View;
         var outcome = PassOutcome.Done;
-        _waitsForNeighbours = false;
+        (_waits, _waitsForNeighbours) = (false, false);
         var underWay = new Queue<Task<PassOutcome>>(Limits.Control.PlacementsInFlight);
         foreach (var instance in WorkOf(view))
         {
@@ -148,9 +151,13 @@ internal sealed partial class PlacementController(
         }
 
         var placed = plan.Placement.Placement.NodeUid.Length > 0;
-        if (!placed && plan.Receipt?.Receipt?.Filters.Any(verdict => Scheduler.IsOfNeighbours(verdict.Filter)) == true)
+        if (!placed)
         {
-            _waitsForNeighbours = true;
+            _waits = true;
+            if (plan.Receipt?.Receipt?.Filters.Any(verdict => Scheduler.IsOfNeighbours(verdict.Filter)) == true)
+            {
+                _waitsForNeighbours = true;
+            }
         }
 
         if (!placed && instance.PlacementRecord?.Placement is { NodeUid.Length: 0 } known &&
@@ -258,12 +265,15 @@ internal sealed partial class PlacementController(
         var view = state.View;
         return change.Instances.Any(entry => entry.New is { } instance && NeedOf(view, instance) != Need.Nothing)
             || change.Nodes.Any(entry => Matters(entry.Old, entry.New))
-            || (_waitsForNeighbours && change.Instances.Any(entry => IsAnotherNeighbour(entry.Old, entry.New)));
+            || (_waits && change.Instances.Any(entry => IsAnother(entry.Old, entry.New)))
+            || (_waitsForNeighbours && change.Instances.Any(entry => entry.Old?.NodeId != entry.New?.NodeId));
     }
 
-    /// <summary>It came, went, or is now one that others ask for or that asks them to stay away.</summary>
-    private static bool IsAnotherNeighbour(InstanceEntry? before, InstanceEntry? after) =>
-        before?.NodeId != after?.NodeId || (after?.NodeId is not null && before?.SpecRevision != after.SpecRevision);
+    /// <summary>
+    /// It may hold less of its node than before or publish fewer ports there, be one that others ask for, or no longer ask them to stay away.
+    /// </summary>
+    private static bool IsAnother(InstanceEntry? before, InstanceEntry? after) =>
+        after?.NodeId is { } node && before?.NodeId == node && before.SpecRevision != after.SpecRevision;
 
     /// <summary>Anything but a node that merely got fuller.</summary>
     private static bool Matters(NodeEntry? before, NodeEntry? after) =>
