@@ -38,7 +38,7 @@ internal sealed record ServerConfiguration
     /// <summary><c>network</c></summary>
     public ServerNetworkConfiguration Network { get; init; } = new();
 
-    /// <summary><c>scheduler.strategy</c>: <c>spread</c> or <c>binpack</c>, for instances that name none.</summary>
+    /// <summary><c>scheduler.strategy</c>: <c>spread</c>, <c>binpack</c> or <c>balanced</c>, for instances that name none.</summary>
     public PlacementStrategy SchedulerStrategy { get; init; } = PlacementStrategy.Spread;
 
     /// <summary><c>images</c></summary>

@@ -42,7 +42,7 @@ internal static class ServerConfigurationLoader
             Etcd = Etcd(reader),
             Network = Network(reader, defaults.Network),
             SchedulerStrategy = reader.Value("scheduler.strategy", defaults.SchedulerStrategy,
-                Values.OneOf(("spread", PlacementStrategy.Spread), ("binpack", PlacementStrategy.Binpack))),
+                Values.OneOf(("spread", PlacementStrategy.Spread), ("binpack", PlacementStrategy.Binpack), ("balanced", PlacementStrategy.Balanced))),
             Images = Images(reader, defaults.Images),
             Registries = RegistriesLoader.Read(reader),
             LogLevel = reader.Value("log.level", defaults.LogLevel, LogLevels),

@@ -72,22 +72,31 @@ internal sealed partial class PlacementController(
         var outcome = PassOutcome.Done;
         (_waits, _waitsForNeighbours) = (false, false);
         var underWay = new Queue<Task<PassOutcome>>(Limits.Control.PlacementsInFlight);
-        foreach (var instance in WorkOf(view))
+        try
         {
-            if (underWay.Count == Limits.Control.PlacementsInFlight)
+            foreach (var instance in WorkOf(view))
             {
-                outcome = Worst(outcome, await underWay.Dequeue());
+                if (underWay.Count == Limits.Control.PlacementsInFlight)
+                {
+                    outcome = Worst(outcome, await underWay.Dequeue());
+                }
+
+                underWay.Enqueue(ReconcileAsync(term, view, instance, cancellationToken));
             }
 
-            underWay.Enqueue(ReconcileAsync(term, view, instance, cancellationToken));
-        }
+            while (underWay.TryDequeue(out var last))
+            {
+                outcome = Worst(outcome, await last);
+            }
 
-        foreach (var last in await Task.WhenAll(underWay))
+            return outcome;
+        }
+        finally
         {
-            outcome = Worst(outcome, last);
+            // Also after a failure nothing is left on its way when the next look, or the next term, begins.
+            Task left = Task.WhenAll(underWay);
+            await left.ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
         }
-
-        return outcome;
     }
 
     /// <summary>Oldest first among the pending, so that the first to ask is the first to get room.</summary>

@@ -11,7 +11,7 @@ internal sealed class Neighbours
 
     public string Topology { get; }
 
-    /// <summary>Wherever they are, also on nodes that are part of no such place.</summary>
+    /// <summary>In all places: those on nodes that are part of none are nobody's neighbours.</summary>
     public int Total { get; private set; }
 
     public int In(string place) => _counts.GetValueOrDefault(place);
@@ -52,9 +52,9 @@ internal sealed class Neighbours
 
     private void Add(PlacedInstance instance, FleetNodes fleet)
     {
-        Total++;
         if (fleet.Node(instance.Node) is { } node && Scheduling.Topology.PlaceOf(node, Topology) is { } place)
         {
+            Total++;
             _counts[place] = In(place) + 1;
         }
     }

@@ -9,17 +9,26 @@ internal sealed partial class Fleet
 
     public NeighbourIndex Neighbours => _neighbours;
 
-    /// <summary>Placed and reserved instances together.</summary>
-    public int PlacedCount => _entries.Count;
-
     /// <summary>What the store says of an instance: where it is, or that it is nowhere. A reservation for it stays what it is.</summary>
-    public void Confirm(InstanceId id, Stay? stay) => Change(id, stay, _entries.GetValueOrDefault(id.Value)?.Reserved);
+    public void Confirm(InstanceId id, Stay? stay)
+    {
+        var entry = _entries.GetValueOrDefault(id.Value);
+        Change(id, entry, stay, entry?.Reserved);
+    }
 
     /// <summary>What is decided and not yet seen in the store. Of an instance that is there already, how much it will have.</summary>
-    public void Reserve(InstanceId id, Stay stay) => Change(id, _entries.GetValueOrDefault(id.Value)?.Confirmed, stay);
+    public void Reserve(InstanceId id, Stay stay)
+    {
+        var entry = _entries.GetValueOrDefault(id.Value);
+        Change(id, entry, entry?.Confirmed, stay);
+    }
 
     /// <summary>Only what the store says counts from now on.</summary>
-    public void Unreserve(InstanceId id) => Change(id, _entries.GetValueOrDefault(id.Value)?.Confirmed, null);
+    public void Unreserve(InstanceId id)
+    {
+        var entry = _entries.GetValueOrDefault(id.Value);
+        Change(id, entry, entry?.Confirmed, null);
+    }
 
     /// <summary>Every instance that counts, in no order.</summary>
     public IEnumerable<(string Uid, Stay Stay)> Stays()
@@ -95,9 +104,8 @@ internal sealed partial class Fleet
         }
     }
 
-    private void Change(InstanceId id, Stay? confirmed, Stay? reserved)
+    private void Change(InstanceId id, Entry? entry, Stay? confirmed, Stay? reserved)
     {
-        var entry = _entries.GetValueOrDefault(id.Value);
         if (entry is null)
         {
             if (confirmed is null && reserved is null)
@@ -113,24 +121,26 @@ internal sealed partial class Fleet
             Take(stay, -1);
         }
 
-        var before = (entry.Confirmed, entry.Reserved);
+        var (left, given) = (entry.Confirmed, entry.Reserved);
         (entry.Confirmed, entry.Reserved) = (confirmed, reserved);
         foreach (var stay in entry.Counted())
         {
             Take(stay, 1);
         }
 
-        foreach (var gone in (Stay?[])[before.Confirmed, before.Reserved])
-        {
-            if (gone is not null && _rowOf.TryGetValue(gone.Node.Value, out var row))
-            {
-                Vacate(row, gone.Node.Value);
-            }
-        }
-
+        Vacate(left);
+        Vacate(given);
         if (confirmed is null && reserved is null)
         {
             _entries.Remove(id.Value);
+        }
+    }
+
+    private void Vacate(Stay? stay)
+    {
+        if (stay is not null && _rowOf.TryGetValue(stay.Node.Value, out var row))
+        {
+            Vacate(row, stay.Node.Value);
         }
     }
 

@@ -40,8 +40,6 @@ internal sealed partial class Fleet
 
     public ref FleetRow Row(int row) => ref _rows[row];
 
-    public ReadOnlySpan<FleetRow> Rows => _rows.AsSpan(0, RowCount);
-
     /// <summary>Null for a row whose node is not in the cluster.</summary>
     public NodeDescription? NodeAt(int row) => _nodes[row];
 

@@ -149,11 +149,20 @@ internal sealed class FleetLedger
         }
     }
 
-    /// <summary>The whole fleet as the rules in words see it.</summary>
-    public FleetView View(ResourceVersion version) => new(version, [.. Fleet.Candidates()])
+    /// <summary>The whole fleet as the rules in words see it, with those instances that can matter to the request.</summary>
+    public FleetView View(PlacementRequest request, ResourceVersion version)
     {
-        Placed = [.. Fleet.Stays().Select(entry => new PlacedInstance(entry.Stay.Node, entry.Stay.Kind.Project, entry.Stay.Kind.Labels, entry.Stay.Kind.KeepsAway))],
-    };
+        var asks = request.Affinity.Count + request.AntiAffinity.Count + request.Spread.Count > 0;
+        return new(version, [.. Fleet.Candidates()])
+        {
+            Placed =
+            [
+                .. Fleet.Stays().Select(entry => entry.Stay)
+                    .Where(stay => stay.Kind.Project == request.Project && (asks || stay.Kind.KeepsAway.Count > 0))
+                    .Select(stay => new PlacedInstance(stay.Node, stay.Kind.Project, stay.Kind.Labels, stay.Kind.KeepsAway)),
+            ],
+        };
+    }
 
     private void Apply(NodeEntry? old, NodeEntry? current)
     {

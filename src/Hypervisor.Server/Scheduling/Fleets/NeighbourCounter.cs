@@ -12,7 +12,7 @@ internal sealed class NeighbourCounter(string project, LabelSelector selector, T
 
     public TopologyIndex Topology => topology;
 
-    /// <summary>Wherever they are.</summary>
+    /// <summary>In all places: those on nodes that are part of none are nobody's neighbours.</summary>
     public int Total { get; private set; }
 
     /// <summary>How many classes of requests ask it; nobody counts for none.</summary>
@@ -27,21 +27,14 @@ internal sealed class NeighbourCounter(string project, LabelSelector selector, T
 
     public void Add(int row, int change)
     {
-        Total += change;
         var place = topology.PlaceOf(row);
-        if (topology.IsNode)
+        if (place < 0)
         {
-            var count = _rows.GetValueOrDefault(row) + change;
-            if (count == 0)
-            {
-                _rows.Remove(row);
-            }
-            else
-            {
-                _rows[row] = count;
-            }
+            return;
         }
-        else if (place >= 0)
+
+        Total += change;
+        if (!topology.IsNode)
         {
             if (place >= _places.Length)
             {
@@ -49,6 +42,17 @@ internal sealed class NeighbourCounter(string project, LabelSelector selector, T
             }
 
             _places[place] += change;
+            return;
+        }
+
+        var count = _rows.GetValueOrDefault(row) + change;
+        if (count == 0)
+        {
+            _rows.Remove(row);
+        }
+        else
+        {
+            _rows[row] = count;
         }
     }
 

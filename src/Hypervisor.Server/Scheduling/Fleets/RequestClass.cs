@@ -8,9 +8,15 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
     private const int MaxParts = 1024;
 
     private readonly KeptOut _keptOut = new();
-    private readonly List<NeighbourRule> _keepers = [];
     private readonly int[] _least = new int[rules.Count];
     private RequestShape? _shape;
+
+    /// <summary>Its own rules first, in the order of <see cref="_least"/>, then that it is kept away by others.</summary>
+    private NeighbourRule[] _all = [];
+
+    /// <summary>For each of all: which of the partition's kinds of places it is about; -1 for nodes.</summary>
+    private int[] _kinds = [];
+    private bool _ranksNodes;
     private int _keepersSeen = -1;
     private int _generation;
 
@@ -37,108 +43,74 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
         var shape = Prepare(fleet, classes);
         shape.Refresh();
         var ranking = new Ranking();
-        if (rules.Count == 0 && _keepers.Count == 0)
+        if (_all.Length == 0)
         {
             shape.Offer(0, 0, null, ref ranking);
             return ranking;
         }
 
+        NeighbourRule? fewRows = null;
         for (var index = 0; index < rules.Count; index++)
         {
-            _least[index] = rules[index].Kind == NeighbourRuleKind.Spread ? Least(shape.Able, rules[index]) : 0;
+            var rule = rules[index];
+            _least[index] = rule.Kind == NeighbourRuleKind.Spread ? Least(shape.Able, rule) : 0;
+            fewRows = rule is { Kind: NeighbourRuleKind.Affinity, Preferred: false, Topology.IsNode: true, IsOpen: false } ? rule : fewRows;
         }
 
-        var fewRows = rules.FirstOrDefault(rule => rule is { Kind: NeighbourRuleKind.Affinity, Preferred: false, Topology.IsNode: true, IsOpen: false });
         if (fewRows is not null)
         {
             foreach (var row in fewRows.Counter.Rows)
             {
-                OfferRow(shape, row, ref ranking);
+                OfferRow(fleet, row, ref ranking);
             }
         }
-        else if (NeedsEveryRow(shape))
+        else if (_ranksNodes || shape.Partition.Count > MaxParts)
         {
             for (var row = 0; row < fleet.RowCount; row++)
             {
-                OfferRow(shape, row, ref ranking);
+                OfferRow(fleet, row, ref ranking);
             }
         }
         else
         {
-            OfferParts(shape, ref ranking);
+            for (var part = 0; part < shape.Partition.Count; part++)
+            {
+                if (Allowed(shape.Partition.PlacesOf(part), row: -1, out var bonus))
+                {
+                    shape.Offer(part, bonus, _keptOut.IsEmpty ? null : _keptOut, ref ranking);
+                }
+            }
         }
 
         return ranking;
-
-        void OfferRow(RequestShape from, int row, ref Ranking to)
-        {
-            if (from.Fits(row) && Allowed(row, out var bonus))
-            {
-                to.Offer(fleet, row, from.ScoreOf(row) + bonus);
-            }
-        }
     }
 
     /// <summary>Whether a row takes one more instance of the class, as of the last decision.</summary>
-    public bool Takes(int row) => _shape!.Fits(row) && Allowed(row, out _);
+    public bool Takes(int row) => _shape!.Fits(row) && Allowed(_shape.Partition.PlacesOf(_shape.Partition.PartOf(row)), row, out _);
 
-    /// <summary>Places of nodes change what is best row by row, unless all that they do is to forbid some.</summary>
-    private bool NeedsEveryRow(RequestShape shape) =>
-        shape.Partition.Count > MaxParts
-        || rules.Any(rule => rule.Topology.IsNode && (rule.Preferred || rule.Kind == NeighbourRuleKind.Spread));
-
-    private void OfferParts(RequestShape shape, ref Ranking ranking)
+    private void OfferRow(Fleet fleet, int row, ref Ranking ranking)
     {
-        _keptOut.Clear();
-        foreach (var rule in rules.Concat(_keepers).Where(rule => rule is { Topology.IsNode: true, Kind: NeighbourRuleKind.AntiAffinity }))
+        if (_shape!.Fits(row) && Allowed(_shape.Partition.PlacesOf(_shape.Partition.PartOf(row)), row, out var bonus))
         {
-            _keptOut.Add(rule.Counter);
-        }
-
-        var partition = shape.Partition;
-        for (var part = 0; part < partition.Count; part++)
-        {
-            if (Allowed(partition, partition.PlacesOf(part), out var bonus))
-            {
-                shape.Offer(part, bonus, _keptOut.IsEmpty ? null : _keptOut, ref ranking);
-            }
+            ranking.Offer(fleet, row, _shape.ScoreOf(row) + bonus);
         }
     }
 
-    private bool Allowed(PlacePartition partition, int[] places, out double bonus)
+    /// <param name="places">By the partition's kinds.</param>
+    /// <param name="row">The one that is asked about; -1 leaves out what is about single nodes.</param>
+    private bool Allowed(int[] places, int row, out double bonus)
     {
         bonus = 0;
-        for (var index = 0; index < rules.Count + _keepers.Count; index++)
+        for (var index = 0; index < _all.Length; index++)
         {
-            var rule = index < rules.Count ? rules[index] : _keepers[index - rules.Count];
-            if (rule.Topology.IsNode)
+            var (rule, kindOfPlace) = (_all[index], _kinds[index]);
+            if (kindOfPlace < 0 && row < 0)
             {
                 continue;
             }
 
-            var place = places[IndexOf(partition.Topologies, rule.Topology)];
-            var least = index < rules.Count ? _least[index] : 0;
-            if (rule.Preferred)
-            {
-                bonus += rule.BonusOf(place, least);
-            }
-            else if (!rule.Allows(place, least))
-            {
-                return false;
-            }
-        }
-
-        return true;
-    }
-
-    private bool Allowed(int row, out double bonus)
-    {
-        bonus = 0;
-        for (var index = 0; index < rules.Count + _keepers.Count; index++)
-        {
-            var rule = index < rules.Count ? rules[index] : _keepers[index - rules.Count];
-            var place = rule.Topology.PlaceOf(row);
-            var least = index < rules.Count ? _least[index] : 0;
+            var place = kindOfPlace < 0 ? row : places[kindOfPlace];
+            var least = index < _least.Length ? _least[index] : 0;
             if (rule.Preferred)
             {
                 bonus += rule.BonusOf(place, least);
@@ -175,19 +147,6 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
         return least == int.MaxValue ? 0 : least;
     }
 
-    private static int IndexOf(IReadOnlyList<TopologyIndex> topologies, TopologyIndex wanted)
-    {
-        for (var index = 0; index < topologies.Count; index++)
-        {
-            if (topologies[index] == wanted)
-            {
-                return index;
-            }
-        }
-
-        throw new InvalidOperationException($"The partition has no places of kind {wanted.Topology}.");
-    }
-
     /// <summary>Whom it is kept away by may have changed, and with it which kinds of places matter.</summary>
     private RequestShape Prepare(Fleet fleet, RequestClasses classes)
     {
@@ -197,11 +156,22 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
             return _shape;
         }
 
-        _keepers.Clear();
-        _keepers.AddRange(keepers.Select(keeper => new NeighbourRule(NeighbourRuleKind.AntiAffinity, keeper, Preferred: false, Selects: false)));
         (_keepersSeen, _generation) = (keepers.Count, fleet.Neighbours.Generation);
-        var topologies = rules.Concat(_keepers).Select(rule => rule.Topology).Where(topology => !topology.IsNode).Distinct()
-            .OrderBy(topology => topology.Topology, StringComparer.Ordinal);
-        return _shape = classes.ShapeOf(request, [.. topologies]);
+        _all = [.. rules, .. keepers.Select(keeper => new NeighbourRule(NeighbourRuleKind.AntiAffinity, keeper, Preferred: false, Selects: false))];
+        TopologyIndex[] topologies =
+        [
+            .. _all.Select(rule => rule.Topology).Where(topology => !topology.IsNode).Distinct().OrderBy(topology => topology.Topology, StringComparer.Ordinal),
+        ];
+        _kinds = [.. _all.Select(rule => Array.IndexOf(topologies, rule.Topology))];
+
+        // Nodes as places change what is best row by row, unless all that they do is to forbid some.
+        _ranksNodes = _all.Any(rule => rule.Topology.IsNode && (rule.Preferred || rule.Kind == NeighbourRuleKind.Spread));
+        _keptOut.Clear();
+        foreach (var rule in _all.Where(rule => rule is { Topology.IsNode: true, Kind: NeighbourRuleKind.AntiAffinity }))
+        {
+            _keptOut.Add(rule.Counter);
+        }
+
+        return _shape = classes.ShapeOf(request, topologies);
     }
 }

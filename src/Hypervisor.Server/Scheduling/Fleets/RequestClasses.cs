@@ -11,7 +11,6 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 /// <param name="candidates">As <see cref="CandidateHeap"/> has it: all rows of a fleet of twice as many.</param>
 internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates = 4096)
 {
-
     private readonly Dictionary<string, RequestClass> _classes = new(StringComparer.Ordinal);
     private readonly Dictionary<string, RequestShape> _shapes = new(StringComparer.Ordinal);
     private readonly Dictionary<string, AbleNodes> _able = new(StringComparer.Ordinal);
@@ -25,16 +24,15 @@ internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates
 
     public RequestClass Of(PlacementRequest request)
     {
-        var kind = fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);
         var key = ClassKey(request);
         if (!_classes.TryGetValue(key, out var known))
         {
             if (_classes.Count >= kept * 2)
             {
                 Trim();
-                kind = fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);
             }
 
+            var kind = fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);
             var rules = Rules(request, kind);
             rules.ForEach(rule => rule.Counter.Users++);
             _classes.Add(key, known = new(++_ids, request, kind, rules));

@@ -11,22 +11,17 @@ internal sealed class TopologyIndex(string topology)
 
     public string Topology => topology;
 
-    /// <summary>Each row is a place of its own, numbered as the row.</summary>
+    /// <summary>Each row with a node is a place of its own, numbered as the row.</summary>
     public bool IsNode => topology == Scheduling.Topology.Node;
 
     public int Count => _numbers.Count;
 
-    public int PlaceOf(int row) => IsNode ? row : row < _places.Length ? _places[row] : Nowhere;
+    public int PlaceOf(int row) => row < _places.Length ? _places[row] : Nowhere;
 
     /// <returns>False when the row was part of this very place before.</returns>
     public bool Set(int row, CandidateNode? node)
     {
-        if (IsNode)
-        {
-            return false;
-        }
-
-        var place = node is not null && Scheduling.Topology.PlaceOf(node, topology) is { } name ? Number(name) : Nowhere;
+        var place = node is null || Scheduling.Topology.PlaceOf(node, topology) is not { } name ? Nowhere : IsNode ? row : Number(name);
 
         if (row >= _places.Length)
         {

@@ -103,7 +103,7 @@ public sealed class ServerConfigurationTests
     [InlineData("heartbeat:\n  interval: 2s\n  timeout: 3s\n", "s.yaml:3: heartbeat.timeout: is less than twice")]
     [InlineData("grpc_addr: 127.0.0.1:1\nhttp_addr: 127.0.0.1:1\n", "s.yaml:2: http_addr: is the same as grpc_addr")]
     [InlineData("network:\n  node_subnets: 10.0.0.0/25\n", "s.yaml:2: network.node_subnets: asks for a piece larger than the whole")]
-    [InlineData("scheduler:\n  strategy: spred\n", "s.yaml:2: scheduler.strategy: is not one of the choices (spred) – did you mean \"spread\"? Write spread, binpack")]
+    [InlineData("scheduler:\n  strategy: spred\n", "s.yaml:2: scheduler.strategy: is not one of the choices (spred) – did you mean \"spread\"? Write spread, binpack, balanced")]
     [InlineData("data_dir: lib/x\n", "s.yaml:1: data_dir: is not an absolute path (lib/x)")]
     [InlineData("data_dir: /lib/../x\n", "s.yaml:1: data_dir: contains . or ..")]
     [InlineData("etcd:\n  endpoints: [http://a:2379, https://b:2379]\n",
