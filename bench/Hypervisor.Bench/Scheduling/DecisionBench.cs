@@ -62,7 +62,8 @@ internal static class DecisionBench
             }
         }
 
-        Metric.Print($"scheduler.{name}.decisions_per_s", Metric.Median(rates), "1/s");
+        var (workloadName, suffix) = name.Split("_at_") is [var plain, var size] ? (plain, $"_at_{size}") : (name, "");
+        Metric.Print($"scheduler.{workloadName}.decisions_per_s{suffix}", Metric.Median(rates), "1/s");
     }
 
     private static double Run(Workload workload, IReadOnlyList<PlacementRequest> asked, int[] order, InstanceId[] ids, bool churn, bool begun, bool all)
