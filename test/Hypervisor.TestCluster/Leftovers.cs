@@ -1,9 +1,9 @@
 namespace Hypervisor.TestCluster;
 
 /// <summary>
-/// What a cluster's instances have on the machine, read from the kernel and from containerd by other means than the product's.
+/// What instances have on a machine of a cluster, read from the kernel and from containerd by other means than the product's.
 /// </summary>
-internal sealed class Leftovers(LocalCluster cluster)
+internal sealed class Leftovers(LocalMachine machine)
 {
     /// <summary>One line per thing, sorted. Empty when no instance has left a trace.</summary>
     public async Task<IReadOnlyList<string>> ListAsync()
@@ -13,40 +13,40 @@ internal sealed class Leftovers(LocalCluster cluster)
         found.AddRange(Shims().Select(pid => $"shim {pid}"));
         found.AddRange(InstanceCgroups().Select(cgroup => $"cgroup {cgroup}"));
         found.AddRange(Mounts().Select(mount => $"mount {mount}"));
-        found.AddRange(Files($"{cluster.RunFolder}/agent/netns").Select(file => $"namespace {file}"));
-        found.AddRange(Files($"{cluster.NodeFolder}/agent/network/attachments").Select(file => $"attachment {file}"));
-        var tasks = $"containerd/io.containerd.runtime.v2.task/{cluster.ContainerdNamespace}";
-        found.AddRange(Files($"{cluster.RunFolder}/{tasks}").Select(file => $"bundle {file}"));
-        found.AddRange(Files($"{cluster.NodeFolder}/{tasks}").Select(file => $"work {file}"));
-        found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/instances").Select(file => $"files {file}"));
-        found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/mounts").Select(file => $"look {file}"));
-        found.AddRange(Files($"{cluster.RunFolder}/agent/containerd/exec").Select(file => $"exec {file}"));
+        found.AddRange(Files($"{machine.RunFolder}/agent/netns").Select(file => $"namespace {file}"));
+        found.AddRange(Files($"{machine.NodeFolder}/agent/network/attachments").Select(file => $"attachment {file}"));
+        var tasks = $"containerd/io.containerd.runtime.v2.task/{machine.ContainerdNamespace}";
+        found.AddRange(Files($"{machine.RunFolder}/{tasks}").Select(file => $"bundle {file}"));
+        found.AddRange(Files($"{machine.NodeFolder}/{tasks}").Select(file => $"work {file}"));
+        found.AddRange(Files($"{machine.RunFolder}/agent/containerd/instances").Select(file => $"files {file}"));
+        found.AddRange(Files($"{machine.RunFolder}/agent/containerd/mounts").Select(file => $"look {file}"));
+        found.AddRange(Files($"{machine.RunFolder}/agent/containerd/exec").Select(file => $"exec {file}"));
         found.AddRange(Machines().Select(pid => $"machine {pid}"));
         foreach (var type in new[] { "vm", "microvm" })
         {
-            found.AddRange(Files($"{cluster.NodeFolder}/agent/guests/{type}").Select(file => $"guest {file}"));
-            found.AddRange(Files($"{cluster.RunFolder}/agent/{type[0]}").Select(file => $"sockets {file}"));
+            found.AddRange(Files($"{machine.NodeFolder}/agent/guests/{type}").Select(file => $"guest {file}"));
+            found.AddRange(Files($"{machine.RunFolder}/agent/{type[0]}").Select(file => $"sockets {file}"));
         }
 
-        found.AddRange(Files($"{cluster.RunFolder}/agent/qemu").Select(file => $"qemu {file}"));
-        found.AddRange(Files($"{cluster.RunFolder}/agent/firecracker").Select(file => $"firecracker {file}"));
-        found.AddRange(Files($"{cluster.NodeFolder}/agent/jails").Select(file => $"jail {file}"));
-        found.AddRange(Files($"{cluster.NodeFolder}/agent/libvirt").Select(file => $"libvirt {file}"));
+        found.AddRange(Files($"{machine.RunFolder}/agent/qemu").Select(file => $"qemu {file}"));
+        found.AddRange(Files($"{machine.RunFolder}/agent/firecracker").Select(file => $"firecracker {file}"));
+        found.AddRange(Files($"{machine.NodeFolder}/agent/jails").Select(file => $"jail {file}"));
+        found.AddRange(Files($"{machine.NodeFolder}/agent/libvirt").Select(file => $"libvirt {file}"));
         foreach (var folder in new[] { "etc/qemu", "log/qemu", "lib/qemu/save", "lib/qemu/nvram", "lib/qemu/snapshot" })
         {
-            found.AddRange(Files($"{cluster.NodeFolder}/libvirt/{folder}").Where(file => file.Contains("zixiao-", StringComparison.Ordinal)).Select(file => $"domain {file}"));
+            found.AddRange(Files($"{machine.NodeFolder}/libvirt/{folder}").Where(file => file.Contains("zixiao-", StringComparison.Ordinal)).Select(file => $"domain {file}"));
         }
 
         found.AddRange(Files(RuncState).Select(file => $"runc {file}"));
-        var links = await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "veth")
-            + await Shell.RunAsync("ip", "-n", cluster.Id, "-o", "link", "show", "type", "tun");
+        var links = await Shell.RunAsync("ip", "-n", machine.Id, "-o", "link", "show", "type", "veth")
+            + await Shell.RunAsync("ip", "-n", machine.Id, "-o", "link", "show", "type", "tun");
         // "8: hv-0a800007@if2: …": the name without the numbers, which are others after a repair.
         found.AddRange(Lines(links).Select(link => $"link {link.Split(' ')[1].Split('@')[0].TrimEnd(':')}"));
         // Elements of maps are published ports; the set of the node's own subnets stays.
-        var rules = await Shell.RunAsync("nsenter", $"--net={cluster.NetworkNamespace}", "--", "nft", "list", "ruleset");
+        var rules = await Shell.RunAsync("nsenter", $"--net={machine.NetworkNamespace}", "--", "nft", "list", "ruleset");
         found.AddRange(Lines(rules).Where(rule => rule.Contains(" : ", StringComparison.Ordinal) && rule.Contains("elements", StringComparison.Ordinal))
             .Select(rule => $"nft {rule.Trim()}"));
-        if (cluster.Containerd.IsRunning)
+        if (machine.Containerd.IsRunning)
         {
             foreach (var (kind, arguments) in new (string, string[])[]
             {
@@ -80,14 +80,14 @@ internal sealed class Leftovers(LocalCluster cluster)
     public Task<string> ContainerdAsync(params string[] arguments) =>
         Shell.RunAsync("ctr", Ctr(arguments));
 
-    private string[] Ctr(string[] arguments) => ["--address", cluster.ContainerdSocket, "--namespace", cluster.ContainerdNamespace, .. arguments];
+    private string[] Ctr(string[] arguments) => ["--address", machine.ContainerdSocket, "--namespace", machine.ContainerdNamespace, .. arguments];
 
     /// <summary>Processes inside instances, by their cgroup.</summary>
     public IReadOnlyList<int> InstanceProcesses() =>
         [.. InstanceCgroups().SelectMany(cgroup => ReadLines($"{cgroup}/cgroup.procs")).Select(int.Parse).Distinct()];
 
     public IReadOnlyList<int> Shims() =>
-        Processes(line => line.Contains("containerd-shim", StringComparison.Ordinal) && line.Contains(cluster.ContainerdSocket, StringComparison.Ordinal));
+        Processes(line => line.Contains("containerd-shim", StringComparison.Ordinal) && line.Contains(machine.ContainerdSocket, StringComparison.Ordinal));
 
     /// <summary>Of VMMs, by the folders that their sockets and disks are in. Firecracker has only names without folders: it works in its guest's.</summary>
     public IReadOnlyList<int> Machines() =>
@@ -96,16 +96,16 @@ internal sealed class Leftovers(LocalCluster cluster)
         .. Processes(line => line.Contains(" --api-sock ", StringComparison.Ordinal)).Where(WorksForAgent),
     ];
 
-    /// <summary>Ends and removes everything of the cluster, whatever state it is in.</summary>
+    /// <summary>Ends and removes everything of the machine, whatever state it is in.</summary>
     public async Task RemoveAsync()
     {
         await LoseMemoryAsync();
-        await cluster.Containerd.DisposeAsync();
-        await (cluster.Libvirtd?.DisposeAsync() ?? ValueTask.CompletedTask);
-        if (Directory.Exists(cluster.Folder))
+        await machine.Containerd.DisposeAsync();
+        await (machine.Libvirtd?.DisposeAsync() ?? ValueTask.CompletedTask);
+        if (Directory.Exists(machine.Folder))
         {
             await UnmountAsync();
-            Directory.Delete(cluster.Folder, recursive: true);
+            Directory.Delete(machine.Folder, recursive: true);
         }
     }
 
@@ -115,8 +115,8 @@ internal sealed class Leftovers(LocalCluster cluster)
     /// </summary>
     public async Task LoseMemoryAsync()
     {
-        await cluster.Containerd.KillAsync();
-        await (cluster.Libvirtd?.KillAsync() ?? Task.CompletedTask);
+        await machine.Containerd.KillAsync();
+        await (machine.Libvirtd?.KillAsync() ?? Task.CompletedTask);
         var sockets = await SocketsAsync();
         foreach (var freezer in InstanceCgroups().Select(cgroup => $"{cgroup}/freezer.state").Where(File.Exists))
         {
@@ -135,7 +135,7 @@ internal sealed class Leftovers(LocalCluster cluster)
         }
 
         // A node's own disk stays.
-        await UnmountAsync(cluster.NodeFolder);
+        await UnmountAsync(machine.NodeFolder);
         foreach (var cgroup in InstanceCgroups().OrderByDescending(path => path.Length).Concat(CgroupParents()).ToList())
         {
             try
@@ -147,12 +147,12 @@ internal sealed class Leftovers(LocalCluster cluster)
             }
         }
 
-        if (File.Exists(cluster.NetworkNamespace))
+        if (File.Exists(machine.NetworkNamespace))
         {
-            await Shell.RunAsync("ip", "netns", "delete", cluster.Id);
+            await Shell.RunAsync("ip", "netns", "delete", machine.Id);
         }
 
-        foreach (var folder in new[] { cluster.RunFolder, RuncState }.Where(Directory.Exists))
+        foreach (var folder in new[] { machine.RunFolder, RuncState }.Where(Directory.Exists))
         {
             Directory.Delete(folder, recursive: true);
         }
@@ -166,12 +166,12 @@ internal sealed class Leftovers(LocalCluster cluster)
 
     /// <summary>Started by the agent and meant to outlive it: VMMs and the DHCP server.</summary>
     private bool IsOfAgent(string commandLine) =>
-        commandLine.Contains($"{cluster.RunFolder}/agent/", StringComparison.Ordinal) || commandLine.Contains($"{cluster.NodeFolder}/agent/", StringComparison.Ordinal);
+        commandLine.Contains($"{machine.RunFolder}/agent/", StringComparison.Ordinal) || commandLine.Contains($"{machine.NodeFolder}/agent/", StringComparison.Ordinal);
 
     private bool WorksForAgent(int pid) => new FileInfo($"/proc/{pid}/cwd").LinkTarget is { } folder && IsOfAgent(folder + "/");
 
     /// <summary>Of runc as containerd's shim calls it; the folder above is shared by all containerds.</summary>
-    private string RuncState => $"/run/containerd/runc/{cluster.ContainerdNamespace}";
+    private string RuncState => $"/run/containerd/runc/{machine.ContainerdNamespace}";
 
     private async Task UnmountAsync(string? except = null)
     {
@@ -184,17 +184,17 @@ internal sealed class Leftovers(LocalCluster cluster)
     /// <summary>Of the shims, in a folder that all containerds share; the kernel lists those of the cluster's network namespace.</summary>
     private async Task<HashSet<string>> SocketsAsync()
     {
-        if (!File.Exists(cluster.NetworkNamespace))
+        if (!File.Exists(machine.NetworkNamespace))
         {
             return [];
         }
 
-        var sockets = await Shell.RunAsync("nsenter", $"--net={cluster.NetworkNamespace}", "--", "cat", "/proc/net/unix");
+        var sockets = await Shell.RunAsync("nsenter", $"--net={machine.NetworkNamespace}", "--", "cat", "/proc/net/unix");
         return [.. Lines(sockets).Select(line => line.Split(' ')[^1]).Where(path => path.StartsWith("/run/containerd/s/", StringComparison.Ordinal))];
     }
 
     private IEnumerable<string> CgroupParents() => Directory.GetDirectories("/sys/fs/cgroup")
-        .SelectMany(controller => new[] { controller + cluster.CgroupParent, controller + cluster.CgroupParent + "-guests" })
+        .SelectMany(controller => new[] { controller + machine.CgroupParent, controller + machine.CgroupParent + "-guests" })
         .Where(Directory.Exists);
 
     private IEnumerable<string> InstanceCgroups() => CgroupParents()
@@ -202,7 +202,7 @@ internal sealed class Leftovers(LocalCluster cluster)
 
     private IEnumerable<string> Mounts() => ReadLines("/proc/self/mountinfo")
         .Select(line => line.Split(' ')[4])
-        .Where(path => path.StartsWith(cluster.Folder + "/", StringComparison.Ordinal) || path.StartsWith(cluster.RunFolder + "/", StringComparison.Ordinal));
+        .Where(path => path.StartsWith(machine.Folder + "/", StringComparison.Ordinal) || path.StartsWith(machine.RunFolder + "/", StringComparison.Ordinal));
 
     private static IEnumerable<string> Files(string folder) => Directory.Exists(folder) ? Directory.EnumerateFileSystemEntries(folder) : [];
 

@@ -79,18 +79,18 @@ internal static class Instances
     }
 
     /// <summary>Waits until the machine holds what it held before, and fails with the difference.</summary>
-    public static async Task LeavesAsync(this LocalCluster cluster, IReadOnlyList<string> baseline, string what)
+    public static async Task LeavesAsync(this LocalMachine machine, IReadOnlyList<string> baseline, string what, double seconds = 15)
     {
         IReadOnlyList<string> present = [];
         try
         {
-            await RealTime.UntilAsync($"{what} leaves nothing", TimeSpan.FromSeconds(15), async () =>
-                baseline.SequenceEqual(present = await new Leftovers(cluster).ListAsync()));
+            await RealTime.UntilAsync($"{what} leaves nothing", TimeSpan.FromSeconds(seconds), async () =>
+                baseline.SequenceEqual(present = await new Leftovers(machine).ListAsync()));
         }
         catch (TimeoutException exception)
         {
             var more = present.Except(baseline).Select(line => "+ " + line).Concat(baseline.Except(present).Select(line => "- " + line));
-            throw new TimeoutException($"{exception.Message}:\n{string.Join('\n', more)}\n{cluster.Agent.Log}", exception);
+            throw new TimeoutException($"{exception.Message}:\n{string.Join('\n', more)}\n{machine.Agent.Log}", exception);
         }
     }
 
@@ -103,9 +103,9 @@ internal static class Instances
         ])).Output;
 
     /// <summary>The main process of an instance: of all its processes the one whose parent is not among them.</summary>
-    public static int ProcessOf(this LocalCluster cluster, Instance instance)
+    public static int ProcessOf(this LocalMachine machine, Instance instance)
     {
-        var cgroup = $"/sys/fs/cgroup/pids{cluster.CgroupParent}/{instance.Metadata.Uid}";
+        var cgroup = $"/sys/fs/cgroup/pids{machine.CgroupParent}/{instance.Metadata.Uid}";
         var all = File.ReadAllLines($"{cgroup}/cgroup.procs").Select(int.Parse).ToHashSet();
         return all.Single(pid => ParentOf(pid) is { } parent && !all.Contains(parent));
 
