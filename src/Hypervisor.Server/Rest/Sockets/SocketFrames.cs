@@ -86,13 +86,25 @@ internal sealed class SocketFrames(WebSocket socket, CancellationTokenSource end
                 await socket.CloseOutputAsync(CloseCode(failure), Reason(failure), farewell.Token);
             }
 
-            // A reader that stopped at a violation does not see the close; nor is it waited for.
             await reading.WaitAsync(farewell.Token);
+            await DiscardAsync(farewell.Token);
         }
         catch (Exception gone) when (gone is WebSocketException or OperationCanceledException or IOException)
         {
             socket.Abort();
             await reading;
+        }
+    }
+
+    /// <summary>
+    /// A reader that stopped at a violation left the rest unread. A connection that is closed over what was not read is reset, and the client might
+    /// never see what it was told.
+    /// </summary>
+    private async Task DiscardAsync(CancellationToken cancellationToken)
+    {
+        while (socket.State == WebSocketState.CloseSent)
+        {
+            await socket.ReceiveAsync(_frame.AsMemory(), cancellationToken);
         }
     }
 
