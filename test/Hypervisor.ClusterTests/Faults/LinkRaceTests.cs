@@ -1,4 +1,5 @@
 using System.Formats.Tar;
+using System.IO.Enumeration;
 using System.Text;
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol.V1;
@@ -205,7 +206,13 @@ public sealed class LinkRaceTests(OneCluster fixture) : IDisposable
     private string Canary(bool withoutEmptyNew = false)
     {
         var text = new StringBuilder();
-        var entries = _canary.EnumerateFileSystemInfos("*", SearchOption.AllDirectories)
+        var everything = new FileSystemEnumerable<FileSystemInfo>(
+            _canary.FullName, static (ref entry) => entry.ToFileSystemInfo(), new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0 })
+        {
+            // What a link leads to is no part of it.
+            ShouldRecursePredicate = static (ref entry) => (entry.Attributes & FileAttributes.ReparsePoint) == 0,
+        };
+        var entries = everything
             .Where(entry => !withoutEmptyNew || _planted.Contains(entry.Name) || !IsOfRunc(entry));
         foreach (var entry in entries.OrderBy(entry => entry.FullName, StringComparer.Ordinal))
         {
