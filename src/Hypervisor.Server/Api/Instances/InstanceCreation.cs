@@ -98,10 +98,11 @@ internal sealed class InstanceCreation(
             ImageValidation.Check(record.Spec, view.Image(project, record.Spec.Image));
             if (request.DryRun)
             {
-                return DryRun(id, record, view);
+                return DryRun(request, id, record, view);
             }
 
             var proposal = placeFirst?.Propose(id, record, view, dryRun: false);
+            QueueAdmission.Check(request, id, record, view, proposal, placement);
             var image = PinnedBy(record, view);
             var written = await WriteAsync(id, record, image, guards, proposal, cancellationToken);
             if (written.Succeeded)
@@ -233,9 +234,10 @@ internal sealed class InstanceCreation(
         return record;
     }
 
-    private Instance DryRun(InstanceId id, InstanceSpecRecord record, ClusterView view)
+    private Instance DryRun(CreateInstanceRequest request, InstanceId id, InstanceSpecRecord record, ClusterView view)
     {
         var proposal = placement?.Propose(id, record, view, dryRun: true);
+        QueueAdmission.Check(request, id, record, view, proposal, placement);
         var instance = InstanceView.Render(DraftEntries.Of(id, record, proposal?.Placement, view, ResourceVersion.None));
         instance.Metadata.Uid = "";
         return instance;
