@@ -61,6 +61,21 @@ internal static partial class Limits
         /// </summary>
         public const int Pending = 100_000;
 
+        /// <summary>Places kept at once for instances that others make room for, or that move.</summary>
+        public const int Claims = 256;
+
+        /// <summary>Beyond the time that stopping may take; then the place is given up and decided about anew.</summary>
+        public static readonly TimeSpan ClaimPatience = TimeSpan.FromMinutes(1);
+
+        /// <summary>Nodes on which room is looked for by evicting: all of a small fleet, and of a large one others each time.</summary>
+        public const int PreemptionNodes = 128;
+
+        /// <summary>Instances that leave one node at the same time when it is evacuated: the rest goes on serving.</summary>
+        public const int EvictionsPerNode = 4;
+
+        /// <summary>What could not leave yet is looked at again after so long: room comes and goes elsewhere all the time.</summary>
+        public static readonly TimeSpan EvacuationRetry = TimeSpan.FromSeconds(1);
+
         /// <summary>When to come back then: a fleet that places thousands a second has room in the queue again.</summary>
         public static readonly TimeSpan RetryPending = TimeSpan.FromSeconds(2);
 

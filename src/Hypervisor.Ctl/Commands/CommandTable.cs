@@ -52,7 +52,7 @@ internal static class CommandTable
             new("get", "Show nodes in detail", static () => new Nodes.GetCommand()),
             new("cordon", "Place no new instances on nodes", static () => new Nodes.CordonCommand()),
             new("uncordon", "Place new instances on nodes again", static () => new Nodes.UncordonCommand()),
-            new("drain", "Mark nodes as draining: they take no new instances (moving theirs away follows)", static () => new Nodes.DrainCommand()),
+            new("drain", "Mark nodes as draining: they take no new instances, and theirs move away where others have room", static () => new Nodes.DrainCommand()),
             new("taint", "Keep away from a node what does not tolerate it", static () => new Nodes.TaintCommand()),
             new("label", "Set and remove labels of a node", static () => new Nodes.LabelCommand()),
             new("set", "Say how much may be placed on a node", static () => new Nodes.SetCommand()),

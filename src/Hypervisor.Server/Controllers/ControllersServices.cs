@@ -20,6 +20,7 @@ internal static class ControllersServices
         services.AddSingleton<IResizing, Resizing>();
 
         services.AddSingleton<IController, PlacementController>();
+        services.AddSingleton<IController, EvacuationController>();
         services.AddSingleton<IController, NodeHealthController>();
         services.AddSingleton<IController, TombstoneCollector>();
         services.AddSingleton<IController, HistoryCompactor>();

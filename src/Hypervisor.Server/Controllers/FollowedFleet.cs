@@ -24,6 +24,9 @@ internal sealed class FollowedFleet : IDisposable
     /// <summary>Likewise.</summary>
     public PlacementQueue Queue { get; }
 
+    /// <summary>Where the next look for somebody who could make room begins. Likewise.</summary>
+    public int Cursor { get; set; }
+
     /// <summary>Instances that need something else than a node, in no order. Likewise.</summary>
     public IReadOnlyCollection<InstanceEntry> Chores => _chores.Values;
 
@@ -91,6 +94,11 @@ internal sealed class FollowedFleet : IDisposable
 
     private void Consider(InstanceId id, InstanceEntry? instance, Incarnation incarnation, Func<InstanceEntry, PlacementRequest> requestOf)
     {
+        if (Ledger.ClaimOf(id) is { } claim && IsOver(claim, instance))
+        {
+            Ledger.Unclaim(id);
+        }
+
         var need = instance is null ? PlacementNeed.Nothing : PlacementNeeds.Of(instance, incarnation);
         if (need == PlacementNeed.Placement)
         {
@@ -110,6 +118,11 @@ internal sealed class FollowedFleet : IDisposable
             _chores[id.Value] = instance!;
         }
     }
+
+    /// <summary>Nobody will come for what is claimed: the instance goes, or stays where it is.</summary>
+    private static bool IsOver(Claim claim, InstanceEntry? instance) =>
+        instance is null or { Deleting: true }
+        || (instance is { NodeId: not null, Eviction: null } && instance.PlacementRevision >= claim.AskedAt);
 
     private void ConsiderClones(InstanceId source, Func<InstanceEntry, PlacementRequest> requestOf)
     {

@@ -60,6 +60,7 @@ internal sealed partial class PlacementController(
     {
         using var timing = ServerInstruments.Reconciling(Name, time);
         await ResolveDoubtsAsync(term, cancellationToken);
+        placer.GiveUpClaims(term);
         var outcome = PassOutcome.Done;
         var underWay = new Queue<Task<PassOutcome>>(Limits.Control.PlacementsInFlight);
         var undone = new ConcurrentQueue<QueuedInstance>();
@@ -125,6 +126,11 @@ internal sealed partial class PlacementController(
     private async Task<PassOutcome> CommitAsync(
         LeaderTerm term, QueuedPlan next, ConcurrentQueue<QueuedInstance> undone, CancellationToken cancellationToken)
     {
+        if (next.Preemption is { } preemption)
+        {
+            return await PreemptAsync(term, next, preemption, undone, cancellationToken);
+        }
+
         if (next.Plan is not { } plan)
         {
             // The outcome of an earlier attempt is not known yet. It may be that nothing came of it, and then no change of

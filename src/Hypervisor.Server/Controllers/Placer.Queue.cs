@@ -7,8 +7,8 @@ namespace Hypervisor.Server.Controllers;
 
 /// <summary>What is to be written about one that waits.</summary>
 /// <param name="Entry">As of the decision.</param>
-/// <param name="Plan">Null while an earlier plan for it is not settled.</param>
-internal sealed record QueuedPlan(QueuedInstance Item, InstanceEntry Entry, PlacementPlan? Plan);
+/// <param name="Plan">Null while an earlier plan for it is not settled, and where others have to make room first.</param>
+internal sealed record QueuedPlan(QueuedInstance Item, InstanceEntry Entry, PlacementPlan? Plan, Preemption? Preemption = null);
 
 internal sealed partial class Placer
 {
@@ -23,7 +23,7 @@ internal sealed partial class Placer
             CatchUp(term);
             var (queue, ledger, view) = (term.Fleet.Queue, term.Fleet.Ledger, state.View);
             queue.Wake();
-            while (queue.Next() is { } item)
+            while ((Claimant(term) ?? queue.Next()) is { } item)
             {
                 var (entry, group) = (item.Entry, item.Group);
                 if (ledger.Holds(entry.Id))
@@ -31,11 +31,18 @@ internal sealed partial class Placer
                     return new(item, entry, null);
                 }
 
+                // The place that was kept for it is free now, or it is somewhere better: nobody comes in between.
+                ledger.Unclaim(entry.Id);
                 var request = group.Request with { Instance = entry.Id };
                 var asked = ledger.Classes.Of(request, group.Key);
                 if (Place(term, asked, request, entry.Epoch, view, reserve: true) is { } plan)
                 {
                     return new(item, entry, plan);
+                }
+
+                if (Preempt(term, asked, request, view) is { } preemption)
+                {
+                    return new(item, entry, null, preemption);
                 }
 
                 queue.PutBack(item, told: false);

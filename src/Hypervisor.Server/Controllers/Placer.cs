@@ -68,7 +68,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
                 return Unplaced(term, instance, copy, decision);
             }
 
-            ledger.Reserve(instance, new(node, request.Reserve, KindOf(ledger, request), request.Ports));
+            ledger.Reserve(instance, StayOf(node, request, KindOf(ledger, request)));
             var epoch = Epoch.After(copy, view.Incarnation);
             decision.Receipt.Epoch = epoch.Value;
             return Placed(term, instance, ledger.Fleet.NodeAt(row)!, request, epoch, first: copy, time.GetUtcNow(), new() { Receipt = decision.Receipt });
@@ -117,7 +117,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
 
             if (reserve)
             {
-                ledger.Reserve(instance.Id, new(nodeId, request.Reserve, KindOf(ledger, request), request.Ports));
+                ledger.Reserve(instance.Id, StayOf(nodeId, request, KindOf(ledger, request)));
             }
 
             var placement = instance.PlacementRecord!.Clone();
@@ -176,7 +176,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
         var receipt = Receipts.Of(ledger.Fleet, asked, best, view.ResourceVersion.Value, now);
         if (reserve)
         {
-            ledger.Reserve(request.Instance, new(node.Id, request.Reserve, asked.Kind, request.Ports));
+            ledger.Reserve(request.Instance, StayOf(node.Id, request, asked.Kind));
         }
 
         var epoch = Epoch.After(last, view.Incarnation);
@@ -200,6 +200,9 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
             term, instance, new PlacementRecord { Placement = placement, Reserved = request.Reserve.ToResources() }, receipt,
             [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), node.Version.Spec)]);
     }
+
+    private static Stay StayOf(NodeId node, PlacementRequest request, InstanceKind kind) =>
+        new(node, request.Reserve, kind, request.Ports) { Priority = request.Priority };
 
     private static InstanceKind KindOf(FleetLedger ledger, PlacementRequest request) =>
         ledger.Fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);

@@ -31,6 +31,11 @@ internal static class EventRules
             yield return Instance(after, "Deleting", "Deletion was asked for.");
         }
 
+        if (after.Eviction is { } eviction && before?.Eviction is null)
+        {
+            yield return Instance(after, eviction.Reason, eviction.Message, EventSeverity.Warning);
+        }
+
         if (!after.Deleting && Unplaced(after) is { } refusal && refusal != (before is null ? null : Unplaced(before)))
         {
             yield return Instance(after, refusal.Reason, refusal.Message, EventSeverity.Warning);

@@ -89,7 +89,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
 
         foreach (var instance in view.InstancesOn(node))
         {
-            yield return instance.Deleting ? Event(version, RemovalOf(instance)) : Event(version, AssignmentOf(instance));
+            yield return instance.Leaves ? Event(version, RemovalOf(instance)) : Event(version, AssignmentOf(instance));
         }
 
         foreach (var tombstone in view.Tombstones)
@@ -151,8 +151,8 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         var wasHere = before?.NodeId == node;
         if (after?.NodeId == node)
         {
-            var known = wasHere && before!.Epoch == after.Epoch && before.Deleting == after.Deleting;
-            if (after.Deleting)
+            var known = wasHere && before!.Epoch == after.Epoch && before.Leaves == after.Leaves && before.Eviction is null == after.Eviction is null;
+            if (after.Leaves)
             {
                 return known ? null : new() { Remove = RemovalOf(after) };
             }
@@ -175,12 +175,20 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             Project = instance.Project,
             Generation = instance.Metadata.Generation,
             Epoch = instance.Epoch.Value,
-            Spec = instance.Spec,
+            Spec = instance.Eviction is null ? instance.Spec : Stopped(instance.Spec),
             TraceParent = instance.SpecRecord.TraceParent,
             FirstEpoch = instance.PlacementRecord?.Placement?.FirstEpoch ?? 0,
         };
         assignment.Labels.Add(instance.Metadata.Labels);
         return assignment;
+    }
+
+    /// <summary>What was evicted ends as if its user had stopped it, and is removed only then.</summary>
+    private static InstanceSpec Stopped(InstanceSpec spec)
+    {
+        var stopped = spec.Clone();
+        stopped.DesiredState = DesiredState.Stopped;
+        return stopped;
     }
 
     private static Removal RemovalOf(InstanceEntry instance) =>

@@ -80,7 +80,7 @@ internal sealed class StatusIntake(ViewReads reads, ClusterState state, StoreWri
         return ReportResult.Retry;
     }
 
-    /// <summary>Nothing is left on the node: the last step of a deletion. Repeating it finds it done.</summary>
+    /// <summary>Nothing is left on the node: the last step of a deletion or an eviction. Repeating it finds it done.</summary>
     private async Task FinishRemovalAsync(NodeId node, Removal removal, CancellationToken cancellationToken)
     {
         var id = new InstanceId(removal.Uid);
@@ -90,13 +90,13 @@ internal sealed class StatusIntake(ViewReads reads, ClusterState state, StoreWri
             StoreWrite write;
             if (view.Instance(id) is { } instance)
             {
-                // Another node's instance, a later placement, or one that nobody deletes: the acknowledgement is of the past.
-                if (!instance.Deleting || instance.NodeId != node || instance.Epoch.Value != removal.Epoch)
+                // Another node's instance, a later placement, or one that is to stay: the acknowledgement is of the past.
+                if (!(instance.Deleting || instance.Eviction is not null) || instance.NodeId != node || instance.Epoch.Value != removal.Epoch)
                 {
                     return;
                 }
 
-                write = InstanceRemoval.Write(instance, time.GetUtcNow(), []);
+                write = instance.Deleting ? InstanceRemoval.Write(instance, time.GetUtcNow(), []) : Evictions.Finish(instance);
             }
             else if (view.Tombstone(id) is { } tombstone && Settled(tombstone.Record, node, removal.Epoch) is { } record)
             {

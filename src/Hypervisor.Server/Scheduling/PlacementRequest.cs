@@ -40,6 +40,9 @@ internal sealed record PlacementRequest(
 
     public IReadOnlyList<Toleration> Tolerations { get; init; } = [];
 
+    /// <summary>Says nothing about where it fits, only about who may have to leave for it.</summary>
+    public int Priority { get; init; }
+
     /// <param name="clusterDefault">Taken where the instance names no strategy.</param>
     public static PlacementRequest Of(
         InstanceId instance, string project, IReadOnlyDictionary<string, string> labels, InstanceSpec spec, PlacementStrategy clusterDefault)
@@ -63,6 +66,7 @@ internal sealed record PlacementRequest(
             AntiAffinity = [.. constraints.AntiAffinity.Select(NeighbourTerm.Of)],
             Spread = [.. constraints.Spread.Select(SpreadTerm.Of)],
             Tolerations = constraints.Tolerations,
+            Priority = constraints.Priority,
         };
     }
 

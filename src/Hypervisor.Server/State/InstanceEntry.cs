@@ -54,6 +54,13 @@ internal sealed class InstanceEntry
     /// <summary>The last epoch it was given; <see cref="Epoch.None"/> while never placed.</summary>
     public Epoch Epoch => new(PlacementRecord?.Placement?.Epoch ?? 0);
 
+    /// <summary>Why it has to leave the node it is on, or null.</summary>
+    public Eviction? Eviction => NodeId is null ? null : PlacementRecord!.Placement.Eviction;
+
+    /// <summary>Nothing of it may be left on its node: it is being deleted, or was evicted and has stopped.</summary>
+    public bool Leaves =>
+        Deleting || (Eviction is not null && CurrentStatus?.State is InstanceState.Stopped or InstanceState.Failed or InstanceState.Deleting);
+
     /// <summary>What the agent reported under the present epoch, or null: an older report says nothing about this placement.</summary>
     public InstanceStatus? CurrentStatus =>
         StatusRecord?.Status is { } status && NodeId is not null && status.ObservedEpoch == Epoch.Value ? status : null;

@@ -99,6 +99,11 @@ internal static class InstanceView
             return (InstanceState.Unknown, "NodeDown", $"Node '{node.Name}' has not been heard of since {Time(node)}; {last}.");
         }
 
+        if (entry.Eviction is { } eviction)
+        {
+            return (InstanceState.Stopping, eviction.Reason, eviction.Message);
+        }
+
         if (reported is null)
         {
             return (InstanceState.Scheduled, "WaitingForNode", $"Placed on node '{node.Name}', which has not reported it yet.");

@@ -37,6 +37,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         Intake = new StatusIntake(Reads, State, Writer, Time);
         Placer = new Placer(State, PlacementStrategy.Spread, Time);
         Placements = new PlacementController(State, Store, Writer, Placer, Time, NullLogger<PlacementController>.Instance);
+        Evacuations = new EvacuationController(State, Writer, Placer, Time, NullLogger<EvacuationController>.Instance);
         Health = new NodeHealthController(State, Writer, Beats, Terms, Time, NullLogger<NodeHealthController>.Instance);
         Tombstones = new TombstoneCollector(State, Writer, Time, NullLogger<TombstoneCollector>.Instance);
         _following = State.RunAsync(_stopping.Token);
@@ -67,6 +68,8 @@ internal sealed class ControlPlane : IAsyncDisposable
     public Placer Placer { get; }
 
     public PlacementController Placements { get; }
+
+    public EvacuationController Evacuations { get; }
 
     public NodeHealthController Health { get; }
 

@@ -2,4 +2,4 @@ using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Ctl.Commands.Nodes;
 
-internal sealed class DrainCommand() : SchedulingCommand(NodeScheduling.Draining, "is draining: it takes no new instances, and keeps those it has until you delete them");
+internal sealed class DrainCommand() : SchedulingCommand(NodeScheduling.Draining, "is draining: it takes no new instances, and those it has move away as others have room; ones with local disks stay");

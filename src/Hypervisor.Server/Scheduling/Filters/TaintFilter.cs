@@ -35,7 +35,8 @@ internal sealed class TaintFilter : IPlacementFilter
         return false;
     }
 
-    private static string Text(Taint taint)
+    /// <summary>"key=value:no-execute".</summary>
+    public static string Text(Taint taint)
     {
         var effect = taint.Effect == TaintEffect.NoExecute ? "no-execute" : "no-schedule";
         return taint.Value.Length == 0 ? $"{taint.Key}:{effect}" : $"{taint.Key}={taint.Value}:{effect}";

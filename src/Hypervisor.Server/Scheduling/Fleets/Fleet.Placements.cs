@@ -6,8 +6,12 @@ internal sealed partial class Fleet
 {
     private readonly Dictionary<string, Entry> _entries = new(StringComparer.Ordinal);
     private readonly NeighbourIndex _neighbours = new();
+    private readonly SortedDictionary<int, int> _priorities = [];
 
     public NeighbourIndex Neighbours => _neighbours;
+
+    /// <summary>Of the instances that are somewhere; above all there are when nothing is.</summary>
+    public int LowestPriority => _priorities.Count == 0 ? int.MaxValue : _priorities.Keys.First();
 
     /// <summary>Told of what may help those that wait; null while nobody does.</summary>
     public FleetNews? News { get; set; }
@@ -162,6 +166,19 @@ internal sealed partial class Fleet
         }
     }
 
+    private void Count(int priority, int change)
+    {
+        var count = _priorities.GetValueOrDefault(priority) + change;
+        if (count == 0)
+        {
+            _priorities.Remove(priority);
+        }
+        else
+        {
+            _priorities[priority] = count;
+        }
+    }
+
     private void Vacate(Stay? stay)
     {
         if (stay is not null && _rowOf.TryGetValue(stay.Node.Value, out var row))
@@ -194,6 +211,7 @@ internal sealed partial class Fleet
             }
         }
 
+        Count(stay.Priority, sign);
         stay.Kind.Placed += sign;
         stay.Kind.Usage.Add(stay.Amount, sign);
         foreach (var counter in stay.Kind.CountedBy(_neighbours))
@@ -253,6 +271,8 @@ internal sealed partial class Fleet
 /// <param name="Amount">What it holds of the node.</param>
 internal sealed record Stay(NodeId Node, ResourceAmount Amount, InstanceKind Kind, IReadOnlyList<PortClaim> Ports)
 {
+    public int Priority { get; init; }
+
     /// <summary>Whether it holds at least as much as the other one did.</summary>
     public bool Covers(Stay other) => other.Amount.FitsIn(Amount) && other.Ports.All(Ports.Contains);
 
@@ -264,5 +284,8 @@ internal sealed record Stay(NodeId Node, ResourceAmount Amount, InstanceKind Kin
             Math.Max(Amount.MemoryBytes, other.Amount.MemoryBytes),
             Math.Max(Amount.DiskBytes, other.Amount.DiskBytes)),
         Kind,
-        other.Ports.Count == 0 ? Ports : Ports.Count == 0 ? other.Ports : [.. Ports.Union(other.Ports)]);
+        other.Ports.Count == 0 ? Ports : Ports.Count == 0 ? other.Ports : [.. Ports.Union(other.Ports)])
+    {
+        Priority = Priority,
+    };
 }

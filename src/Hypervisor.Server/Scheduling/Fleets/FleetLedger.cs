@@ -15,6 +15,7 @@ internal sealed class FleetLedger
 {
     private readonly Dictionary<InstanceId, Reservation> _held = [];
     private readonly PriorityQueue<InstanceId, long> _committed = new();
+    private readonly Dictionary<InstanceId, Claim> _claims = [];
 
     public FleetLedger() => Classes = new(Fleet);
 
@@ -38,7 +39,47 @@ internal sealed class FleetLedger
             throw new InvalidOperationException($"Instance {instance} has a reservation already.");
         }
 
+        _claims.Remove(instance);
         Fleet.Reserve(instance, stay);
+    }
+
+    /// <summary>
+    /// Keeps a place for an instance that cannot have it yet, since others, or itself, have to leave somewhere first: nobody else is given it. It may
+    /// be more than the node has free meanwhile. Ends with the instance's reservation, or with <see cref="Unclaim"/>.
+    /// </summary>
+    public void Hold(Claim claim)
+    {
+        _claims[claim.Instance] = claim;
+        Fleet.Reserve(claim.Instance, claim.Stay);
+    }
+
+    public Claim? ClaimOf(InstanceId instance) => _claims.GetValueOrDefault(instance);
+
+    public IReadOnlyCollection<Claim> Claims => _claims.Values;
+
+    /// <summary>Whether what is claimed is free now.</summary>
+    public bool IsFree(Claim claim)
+    {
+        var row = Fleet.Find(claim.Stay.Node);
+        if (row < 0)
+        {
+            return false;
+        }
+
+        ref var at = ref Fleet.Row(row);
+        var asked = claim.Stay.Amount;
+        return (asked.CpuMillicores == 0 || at.FreeCpu >= 0)
+            && (asked.MemoryBytes == 0 || at.FreeMemory >= 0)
+            && (asked.DiskBytes == 0 || at.FreeDisk >= 0)
+            && claim.Stay.Ports.All(port => Fleet.PortsAt(row).Count(port.ConflictsWith) == 1);
+    }
+
+    public void Unclaim(InstanceId instance)
+    {
+        if (_claims.Remove(instance))
+        {
+            Fleet.Unreserve(instance);
+        }
     }
 
     /// <summary>The commit succeeded at this store revision.</summary>
@@ -201,7 +242,10 @@ internal sealed class FleetLedger
             node,
             ResourceAmount.Of(instance.PlacementRecord!.Reserved),
             Fleet.KindOf(instance.Project, instance.Metadata.Labels, apart),
-            instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : []);
+            instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [])
+        {
+            Priority = instance.Spec.Constraints?.Priority ?? 0,
+        };
     }
 
     private sealed class Reservation
@@ -210,4 +254,24 @@ internal sealed class FleetLedger
 
         public bool Doubtful { get; set; }
     }
+}
+
+/// <summary>A place that is kept for an instance while others, or itself on another node, are told to leave.</summary>
+/// <param name="since">A timestamp of the clock.</param>
+/// <param name="patience">A place that is not free after so long is given up.</param>
+/// <param name="leaving">Uids of those who are told to leave for it, also before the store shows that they are.</param>
+internal sealed class Claim(InstanceId instance, Stay stay, long since, TimeSpan patience, params IReadOnlyList<string> leaving)
+{
+    public InstanceId Instance => instance;
+
+    public Stay Stay => stay;
+
+    public long Since => since;
+
+    public TimeSpan Patience => patience;
+
+    public IReadOnlyList<string> Leaving => leaving;
+
+    /// <summary>The store's revision of what was told; before that nothing that the store shows is about it.</summary>
+    public long AskedAt { get; set; } = long.MaxValue;
 }

@@ -108,6 +108,15 @@ internal sealed class PlacementQueue(Fleet fleet)
         return null;
     }
 
+    /// <summary>Takes one, whoever is next.</summary>
+    public void TakeOut(QueuedInstance item)
+    {
+        if (!item.IsTaken)
+        {
+            Take(item);
+        }
+    }
+
     /// <summary>Gives back what was taken, for nothing came of it.</summary>
     /// <param name="told">It sleeps and knows why.</param>
     public void PutBack(QueuedInstance item, bool told)

@@ -289,6 +289,6 @@ public sealed class ListTests
         Assert.Equal(0, await run.RunAsync(server, "node", "drain", "n1"));
 
         Assert.Equal(NodeScheduling.Draining, server.Cluster.Updated!.Node.Spec.Scheduling);
-        Assert.Equal("n1 is draining: it takes no new instances, and keeps those it has until you delete them\n", run.Out);
+        Assert.Equal("n1 is draining: it takes no new instances, and those it has move away as others have room; ones with local disks stay\n", run.Out);
     }
 }

@@ -1,0 +1,71 @@
+using System.Collections.Concurrent;
+using Google.Protobuf;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.Scheduling.Queues;
+using Hypervisor.Server.Stores;
+using Hypervisor.Server.Stores.Records;
+
+namespace Hypervisor.Server.Controllers;
+
+internal sealed partial class PlacementController
+{
+    /// <summary>While others leave for it.</summary>
+    public const string Preempting = "Preempting";
+
+    /// <summary>Tells all who have to leave, and the one that they leave for, or nobody.</summary>
+    private async Task<PassOutcome> PreemptAsync(
+        LeaderTerm term, QueuedPlan next, Preemption preemption, ConcurrentQueue<QueuedInstance> undone, CancellationToken cancellationToken)
+    {
+        var entry = next.Entry;
+        var eviction = new Eviction
+        {
+            Reason = Evictions.Preempted,
+            Message = $"Makes room for '{entry.Name}' of project '{entry.Project}', whose priority is higher.",
+            ForUid = entry.Id.Value,
+        };
+        var begin = Evictions.Begin(
+            preemption.Victims, eviction, time.GetUtcNow(), [term.Guard, Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision)]);
+        var waits = new PlacementRecord
+        {
+            Placement = new()
+            {
+                Epoch = entry.Epoch.Value,
+                Reason = Preempting,
+                Message = $"{Leave(preemption.Victims.Count)} node '{preemption.Node}' to make room for it.",
+            },
+        };
+        var told = false;
+        try
+        {
+            var write = begin with { Operations = [.. begin.Operations, new StoreOperation.Put(Keys.Placement(entry.Id), waits.ToByteArray())] };
+            if (await TryWriteAsync(write, cancellationToken) is not { } revision)
+            {
+                return PassOutcome.Unfinished;
+            }
+
+            told = true;
+            placer.Asked(term, entry.Id, revision);
+            LogPreempts(logger, entry.Project, entry.Name, preemption.Victims.Count, preemption.Node);
+            return PassOutcome.Done;
+        }
+        finally
+        {
+            if (!told)
+            {
+                placer.Unclaim(term, entry.Id);
+                undone.Enqueue(next.Item);
+            }
+        }
+    }
+
+    private static string Leave(int count) => count switch
+    {
+        0 => "What leaves already leaves",
+        1 => "1 instance leaves",
+        _ => $"{count} instances leave",
+    };
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Instance {Project}/{Instance} has {Count} instances of lower priority leave {Node}")]
+    private static partial void LogPreempts(ILogger logger, string project, string instance, int count, string node);
+}

@@ -1,0 +1,282 @@
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server;
+using Hypervisor.Server.Controllers;
+using Hypervisor.Server.Nodes;
+using Hypervisor.Server.State;
+using Hypervisor.Server.Stores;
+using Xunit;
+
+namespace Hypervisor.Tests.Server.Controllers;
+
+/// <summary>
+/// Protects: an instance that has to leave a node is stopped, removed and placed anew, in this order, and what it holds there is nobody else's before
+/// its node has said that nothing is left; a place that others make room for goes to whom they made it for.
+/// </summary>
+public sealed class EvictionTests : IAsyncLifetime
+{
+    private ControlPlane _plane = null!;
+    private ILeadership _leadership = null!;
+    private LeaderTerm _term = null!;
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    private ClusterView View => _plane.State.View;
+
+    public async ValueTask InitializeAsync()
+    {
+        _plane = await ControlPlane.StartAsync(Token);
+        _leadership = await _plane.CampaignAsync(Token);
+        _term = new(_leadership.Guard);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _leadership.DisposeAsync();
+        await _plane.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task A_higher_priority_gets_the_room_of_a_lower_one_once_that_is_gone()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var low = await AskAsync("low", 0);
+        await PassAsync();
+        Assert.Equal(node, View.Instance(low)!.NodeId);
+        await ReportAsync(node, low, InstanceState.Running);
+        var high = await AskAsync("high", 10);
+        await PassAsync();
+
+        // Told to stop, and nothing else yet.
+        Assert.Equal((Evictions.Preempted, high.Value), (View.Instance(low)!.Eviction!.Reason, View.Instance(low)!.Eviction!.ForUid));
+        Assert.Equal(PlacementController.Preempting, View.Instance(high)!.PlacementRecord!.Placement.Reason);
+        Assert.Equal(DesiredState.Stopped, Event(node, low)!.Put.Spec.DesiredState);
+        await PassAsync();
+        Assert.Null(View.Instance(high)!.NodeId);
+
+        // Stopped is not gone: it holds its room until its node has nothing left of it.
+        await ReportAsync(node, low, InstanceState.Stopped);
+        Assert.Equal(View.Instance(low)!.Epoch.Value, Event(node, low)!.Remove.Epoch);
+        await PassAsync();
+        Assert.Null(View.Instance(high)!.NodeId);
+
+        await RemovedAsync(node, low);
+        await PassAsync();
+        Assert.Equal(node, View.Instance(high)!.NodeId);
+        Assert.Null(View.Instance(low)!.NodeId);
+
+        // It waits like a new one, and comes back under a later epoch.
+        var other = await _plane.ReadyNodeAsync("b", Token);
+        var before = View.Instance(low)!.Epoch;
+        await PassAsync();
+        Assert.Equal(other, View.Instance(low)!.NodeId);
+        Assert.True(View.Instance(low)!.Epoch > before);
+    }
+
+    [Fact]
+    public async Task Nobody_leaves_for_an_equal_and_nobody_whose_disk_is_there()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 200 << 20);
+        var local = await _plane.PendingAsync("local", Token, disk: DiskKind.Local);
+        var equal = await AskAsync("equal", 10);
+        var third = await AskAsync("third", 10);
+        await PassAsync();
+        Assert.All([local, equal, third], id => Assert.Equal(node, View.Instance(id)!.NodeId));
+
+        var waits = await AskAsync("waits", 10);
+        await PassAsync();
+
+        Assert.All([local, equal, third], id => Assert.Null(View.Instance(id)!.Eviction));
+        Assert.Equal("InsufficientResources", View.Instance(waits)!.PlacementRecord!.Placement.Reason);
+    }
+
+    [Fact]
+    public async Task Two_that_need_room_never_wait_for_the_same_hole()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 130 << 20);
+        InstanceId[] low = [await AskAsync("low-1", 0), await AskAsync("low-2", 0)];
+        await PassAsync();
+        InstanceId[] high = [await AskAsync("high-1", 10), await AskAsync("high-2", 10), await AskAsync("high-3", 10)];
+        await PassAsync();
+
+        Assert.Equal(high[..2].Select(id => id.Value), low.Select(id => View.Instance(id)!.Eviction!.ForUid).Order(StringComparer.Ordinal));
+        Assert.Equal("InsufficientResources", View.Instance(high[2])!.PlacementRecord!.Placement.Reason);
+        foreach (var id in low)
+        {
+            await ReportAsync(node, id, InstanceState.Stopped);
+            await RemovedAsync(node, id);
+        }
+
+        await PassAsync();
+        Assert.All(high[..2], id => Assert.Equal(node, View.Instance(id)!.NodeId));
+        Assert.Null(View.Instance(high[2])!.NodeId);
+        Assert.Equal(128 << 20, View.Node(node)!.Allocated.MemoryBytes);
+    }
+
+    [Fact]
+    public async Task A_new_leader_has_nobody_else_leave_for_what_is_being_made_room_for_already()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 130 << 20);
+        InstanceId[] low = [await AskAsync("low-1", 0), await AskAsync("low-2", 0)];
+        await PassAsync();
+        var high = await AskAsync("high", 10);
+        await PassAsync();
+        var leaving = low.Single(id => View.Instance(id)!.Eviction is not null);
+
+        _term = new(_leadership.Guard);
+        await PassAsync();
+
+        Assert.Equal(leaving, low.Single(id => View.Instance(id)!.Eviction is not null));
+        await ReportAsync(node, leaving, InstanceState.Stopped);
+        await RemovedAsync(node, leaving);
+        await PassAsync();
+        Assert.Equal(node, View.Instance(high)!.NodeId);
+    }
+
+    [Fact]
+    public async Task A_place_that_does_not_become_free_is_given_up_in_time_and_one_whose_instance_goes_at_once()
+    {
+        await _plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        await AskAsync("low", 0);
+        await PassAsync();
+        var high = await AskAsync("high", 10);
+        await PassAsync();
+        Assert.Single(_term.Fleet.Ledger.Claims);
+        var first = _term.Fleet.Ledger.ClaimOf(high);
+
+        _plane.Time.Advance(Limits.Control.ClaimPatience + TimeSpan.FromMinutes(1));
+        await PassAsync();
+        Assert.NotSame(first, _term.Fleet.Ledger.ClaimOf(high));
+
+        await _plane.DeleteAsync(high, Token);
+        await PassAsync();
+        await _plane.ViewAsync(Token);
+        await PassAsync();
+        Assert.Empty(_term.Fleet.Ledger.Claims);
+    }
+
+    [Fact]
+    public async Task A_drained_node_gives_its_instances_to_others_that_have_room_and_keeps_the_rest()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token);
+        InstanceId[] moving = [await AskAsync("one", 0), await AskAsync("two", 0)];
+        var local = await _plane.PendingAsync("local", Token, disk: DiskKind.Local);
+        await PassAsync();
+        var other = await _plane.ReadyNodeAsync("b", Token, memoryBytes: 100 << 20);
+        await SetAsync(node, spec => spec.Scheduling = NodeScheduling.Draining);
+
+        Assert.Equal(PassOutcome.Waiting, await _plane.Evacuations.ReconcileAsync(_term, Token));
+        var left = moving.Single(id => View.Instance(id)!.Eviction is { Reason: Evictions.Drained });
+
+        // The place is its own before it has left: who comes meanwhile does not get it.
+        var meanwhile = await AskAsync("meanwhile", 0);
+        await PassAsync();
+        Assert.Null(View.Instance(meanwhile)!.NodeId);
+
+        await ReportAsync(node, left, InstanceState.Stopped);
+        await RemovedAsync(node, left);
+        await PassAsync();
+        Assert.Equal(other, View.Instance(left)!.NodeId);
+        Assert.Null(View.Instance(local)!.Eviction);
+        Assert.Null(View.Instance(moving.Single(id => id != left))!.Eviction);
+    }
+
+    [Fact]
+    public async Task A_taint_makes_those_leave_that_do_not_tolerate_it_wherever_they_go()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token);
+        var tolerant = await AskAsync("tolerant", 0, constraints => constraints.Tolerations.Add(new Toleration { Key = "broken" }));
+        var other = await AskAsync("other", 0);
+        await PassAsync();
+        await SetAsync(node, spec => spec.Taints.Add(new Taint { Key = "broken", Effect = TaintEffect.NoExecute }));
+
+        await _plane.Evacuations.ReconcileAsync(_term, Token);
+
+        Assert.Null(View.Instance(tolerant)!.Eviction);
+        Assert.Equal(Evictions.TaintNotTolerated, View.Instance(other)!.Eviction!.Reason);
+        Assert.Contains("broken:no-execute", View.Instance(other)!.Eviction!.Message, StringComparison.Ordinal);
+        await ReportAsync(node, other, InstanceState.Stopped);
+        await RemovedAsync(node, other);
+        await PassAsync();
+        Assert.Equal("NoFittingNode", View.Instance(other)!.PlacementRecord!.Placement.Reason);
+    }
+
+    [Fact]
+    public async Task No_more_than_some_leave_a_node_at_the_same_time()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token);
+        var all = new List<InstanceId>();
+        foreach (var number in Enumerable.Range(0, Limits.Control.EvictionsPerNode + 3))
+        {
+            all.Add(await AskAsync($"i{number}", 0));
+        }
+
+        await PassAsync();
+        await _plane.ReadyNodeAsync("b", Token);
+        await SetAsync(node, spec => spec.Scheduling = NodeScheduling.Draining);
+
+        await _plane.Evacuations.ReconcileAsync(_term, Token);
+        await _plane.Evacuations.ReconcileAsync(_term, Token);
+
+        Assert.Equal(Limits.Control.EvictionsPerNode, all.Count(id => View.Instance(id)!.Eviction is not null));
+    }
+
+    [Fact]
+    public async Task What_is_deleted_while_it_leaves_is_deleted()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token);
+        var id = await AskAsync("i", 0);
+        await PassAsync();
+        await SetAsync(node, spec => spec.Taints.Add(new Taint { Key = "broken", Effect = TaintEffect.NoExecute }));
+        await _plane.Evacuations.ReconcileAsync(_term, Token);
+        await _plane.DeleteAsync(id, Token);
+
+        await RemovedAsync(node, id);
+
+        Assert.Null((await _plane.ViewAsync(Token)).Instance(id));
+        Assert.NotNull(View.Tombstone(id));
+    }
+
+    private Task<InstanceId> AskAsync(string name, int priority, Action<PlacementConstraints>? change = null) => _plane.PendingAsync(
+        name,
+        Token,
+        change: record =>
+        {
+            // In the order of the calls.
+            _plane.Time.Advance(TimeSpan.FromMilliseconds(1));
+            record.Metadata.CreatedAt = Google.Protobuf.WellKnownTypes.Timestamp.FromDateTimeOffset(_plane.Time.GetUtcNow());
+            record.Spec.Constraints = new() { Priority = priority };
+            change?.Invoke(record.Spec.Constraints);
+        });
+
+    private async Task PassAsync()
+    {
+        await _plane.ViewAsync(Token);
+        await _plane.Placements.ReconcileAsync(_term, Token);
+        await _plane.ViewAsync(Token);
+    }
+
+    private async Task SetAsync(NodeId node, Action<NodeSpec> change)
+    {
+        var record = (await _plane.ViewAsync(Token)).Node(node)!.SpecRecord.Clone();
+        record.Spec ??= new();
+        change(record.Spec);
+        await _plane.PutAsync(Keys.NodeSpec(node), record, Token);
+    }
+
+    /// <summary>What its agent is told of an instance as it is now.</summary>
+    private AssignmentEvent? Event(NodeId node, InstanceId id) => AssignmentFeed.EventFor(node, null, View.Instance(id));
+
+    private async Task ReportAsync(NodeId node, InstanceId id, InstanceState state)
+    {
+        var report = new StatusReport { Uid = id.Value, Epoch = View.Instance(id)!.Epoch.Value, Status = new() { State = state } };
+        await _plane.Intake.ReportAsync(node, new() { Reports = { report } }, Token);
+        await _plane.ViewAsync(Token);
+    }
+
+    private async Task RemovedAsync(NodeId node, InstanceId id)
+    {
+        await _plane.Intake.ReportAsync(node, new() { Removed = { new Removal { Uid = id.Value, Epoch = View.Instance(id)!.Epoch.Value } } }, Token);
+        await _plane.ViewAsync(Token);
+    }
+}
