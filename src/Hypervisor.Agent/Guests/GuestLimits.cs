@@ -56,6 +56,9 @@ internal static class GuestLimits
     /// <summary>So long a guest's own agent is asked to let its system write again: one that has not answered by then was not frozen, or is gone.</summary>
     public static readonly TimeSpan Thaw = TimeSpan.FromMinutes(10);
 
+    /// <summary>Between two presses of a guest's power button: a system that heard the first one is busy ending and minds no other.</summary>
+    public static readonly TimeSpan PressAgain = TimeSpan.FromSeconds(10);
+
     /// <summary>Between attempts to reach the agent of a guest that is to end.</summary>
     public static readonly TimeSpan ThawPoll = TimeSpan.FromMilliseconds(500);
 

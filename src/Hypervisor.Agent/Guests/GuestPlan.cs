@@ -62,7 +62,16 @@ internal static class GuestPlan
         var assignment = record.Assignment.Clone();
         var spec = suspended.Assignment.Spec;
         (assignment.Spec.Resources, assignment.Spec.Machine, assignment.Spec.Process) = (spec.Resources, spec.Machine, spec.Process);
-        return record with { Assignment = assignment, Config = suspended.Config, Nic = suspended.Nic, Kernel = suspended.Kernel, Suspended = true, FrozenAt = suspended.FrozenAt };
+        return record with
+        {
+            Assignment = assignment,
+            Config = suspended.Config,
+            Nic = suspended.Nic,
+            Kernel = suspended.Kernel,
+            Suspended = true,
+            Interrupted = suspended.Interrupted,
+            FrozenAt = suspended.FrozenAt,
+        };
     }
 
     /// <summary>It was to be paused when it was suspended, or has to be paused since: it does not run in between.</summary>
@@ -82,6 +91,7 @@ internal static class GuestPlan
         FinishedAt = null,
         Exit = null,
         Crashes = 0,
+        Interrupted = false,
     };
 
     /// <summary>Null when a snapshot's memory fits into the machine that is wanted now; else what differs.</summary>

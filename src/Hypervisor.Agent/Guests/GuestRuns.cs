@@ -122,8 +122,7 @@ internal sealed partial class GuestRuns(
             }
 
             record = await AwaitThawAsync(record, policy.GracePeriod < GuestLimits.Frozen ? policy.GracePeriod : GuestLimits.Frozen, cancellationToken);
-            await AskToEndAsync(record, policy, cancellationToken);
-            machine = await EndedAsync(record.Id, policy.GracePeriod, cancellationToken);
+            machine = await EndedAsync(record, policy, cancellationToken);
             if (machine is { State: not VmmState.Stopped })
             {
                 await vmm.KillAsync(record.Id, cancellationToken);
@@ -290,7 +289,8 @@ internal sealed partial class GuestRuns(
         }
     }
 
-    private async Task AskToEndAsync(GuestRecord record, StopPolicy policy, CancellationToken cancellationToken)
+    /// <returns>True when whoever is in it was told; of a button nobody knows whether it was heard.</returns>
+    private async Task<bool> AskToEndAsync(GuestRecord record, StopPolicy policy, CancellationToken cancellationToken)
     {
         if (record.Config is not null)
         {
@@ -300,7 +300,7 @@ internal sealed partial class GuestRuns(
             try
             {
                 await contact.SignalAsync(record.Id, store.ChannelOf(record.Assignment.Uid), signal, linked.Token);
-                return;
+                return true;
             }
             catch (Exception failure) when (failure is DriverException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
             {
@@ -317,18 +317,31 @@ internal sealed partial class GuestRuns(
             // It may be gone already; else the kill at the end of its time needs nobody's word.
             LogNotSignalled(record.Assignment.Uid, failure.Message);
         }
+
+        return false;
     }
 
-    /// <summary>What the VMM says of it once it has ended, or when its time is over.</summary>
-    private async Task<VmmGuest?> EndedAsync(InstanceId id, TimeSpan grace, CancellationToken cancellationToken)
+    /// <summary>
+    /// Asks it to end. A system that boots, or has just gone on from its memory, may miss its power button: it is pressed again and again.
+    /// </summary>
+    /// <returns>What the VMM says of it once it has ended, or when its time is over.</returns>
+    private async Task<VmmGuest?> EndedAsync(GuestRecord record, StopPolicy policy, CancellationToken cancellationToken)
     {
         var begun = time.GetTimestamp();
+        var heard = await AskToEndAsync(record, policy, cancellationToken);
+        var asked = begun;
         while (true)
         {
-            var machine = await vmm.GetAsync(id, cancellationToken);
-            if (!IsAlive(machine) || time.GetElapsedTime(begun) >= grace)
+            var machine = await vmm.GetAsync(record.Id, cancellationToken);
+            if (!IsAlive(machine) || time.GetElapsedTime(begun) >= policy.GracePeriod)
             {
                 return machine;
+            }
+
+            if (!heard && time.GetElapsedTime(asked) >= GuestLimits.PressAgain)
+            {
+                asked = time.GetTimestamp();
+                heard = await AskToEndAsync(record, policy, cancellationToken);
             }
 
             await Task.Delay(GuestLimits.StatePoll, time, cancellationToken);

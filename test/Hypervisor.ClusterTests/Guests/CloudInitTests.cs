@@ -93,7 +93,7 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
         var stopped = await Cluster.InstanceAsync("cloud", "powers itself off", instance => instance.Status is { State: InstanceState.Stopped, Exit: not null }, seconds: 180);
         Assert.True(
             stopped.Status.Exit is { Code: 0, Signal: 0 },
-            $"{stopped.Status.Exit}\n{string.Join('\n', Cluster.Logs().Split('\n').Where(line => line.Contains(running.Metadata.Uid, StringComparison.Ordinal)))}");
+            $"{stopped.Status}\n{string.Join('\n', Cluster.Logs().Split('\n').Where(line => line.Contains(running.Metadata.Uid, StringComparison.Ordinal)))}\n{LastWords(running.Metadata.Uid)}");
         await Cluster.DeleteAsync("cloud");
         await Cluster.LeavesAsync([], "the VM");
     }
@@ -120,6 +120,12 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
         // With the right one it is the same call.
         var (imported, said) = await fixture.CtlAsync("image", "import", Fixture.UrlOf("small.qcow2"), "--name", "small", "--checksum", arrived);
         Assert.True(imported == 0, said);
+    }
+
+    private string LastWords(string uid)
+    {
+        var file = Directory.EnumerateFiles(Cluster.Folder, "console.log", SearchOption.AllDirectories).FirstOrDefault(path => path.Contains(uid, StringComparison.Ordinal));
+        return file is null ? "" : string.Join('\n', File.ReadLines(file).TakeLast(40));
     }
 
     private static string Said(string console, string what)

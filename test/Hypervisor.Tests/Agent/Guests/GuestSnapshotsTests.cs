@@ -46,12 +46,19 @@ public sealed class GuestSnapshotsTests : IDisposable
     }
 
     /// <summary>Its user never suspended it: cut off, it would lose what a stop gives it time for.</summary>
-    [Fact]
-    public async Task A_guest_that_is_held_for_it_goes_on_to_be_asked_to_end()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_guest_that_is_held_for_it_goes_on_to_be_asked_to_end(bool prepared)
     {
         _scene.OnSignal = signal => _scene.Exit(0);
         await _scene.RunAsync();
         await Snapshot("s1");
+        if (prepared)
+        {
+            // As before every start, and the stop comes in between.
+            await _scene.Driver.CreateAsync(_scene.Definition(), default);
+        }
 
         await _scene.PassAsync(_scene.Driver.StopAsync(Id, Five, new StopPolicy(15, TimeSpan.FromSeconds(3)), default));
 
