@@ -1,0 +1,75 @@
+using Hypervisor.ClusterTests.Faults;
+using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
+using Xunit;
+
+namespace Hypervisor.ClusterTests.Scheduling;
+
+/// <summary>
+/// Protects: on three real nodes: who has to leave one is stopped and gone there before anybody has its room, or itself runs elsewhere, and nothing of it
+/// is left.
+/// </summary>
+public sealed class EvictionTests(ThreeZones zones) : IClassFixture<ThreeZones>, IAsyncLifetime
+{
+    private readonly CommandLine _ctl = new(zones.Cluster);
+
+    private LocalCluster Cluster => zones.Cluster;
+
+    public ValueTask InitializeAsync() => ValueTask.CompletedTask;
+
+    public async ValueTask DisposeAsync() => await zones.ClearAsync();
+
+    [Fact]
+    public async Task A_higher_priority_gets_the_room_of_a_lower_one()
+    {
+        var most = (await Cluster.Nodes.GetNodeAsync(new GetNodeRequest { Node = "n3" }, deadline: LocalCluster.Deadline(10))).Status.Allocatable.CpuMillicores;
+        await CreateAsync("low", "--zone", "c", "--cpus", $"{most * 8 / 10}m", "--priority", "low");
+        var low = await Cluster.RunningAsync("low");
+        await CreateAsync("high", "--zone", "c", "--cpus", $"{most / 2}m", "--priority", "high");
+
+        var high = await Cluster.RunningAsync("high");
+        Assert.Equal("n3", high.Placement.Node);
+        Assert.False(Directory.Exists($"/sys/fs/cgroup/pids{Machine("n3").CgroupParent}/{low.Metadata.Uid}"), "nothing of the one that left runs");
+        await Cluster.InstanceAsync("low", "waits", instance => instance is { Status.State: InstanceState.Pending, Placement.Reason: "InsufficientResources" });
+        Assert.Contains("Makes room for 'high'", await _ctl.RunAsync("events", "--instance", "low"), StringComparison.Ordinal);
+
+        await Cluster.DeleteAsync("high");
+        var back = await Cluster.RunningAsync("low");
+        Assert.True(back.Placement.Epoch > low.Placement.Epoch);
+    }
+
+    [Theory]
+    [InlineData("node drain n1", "node uncordon n1", "Drained")]
+    [InlineData("node taint n1 broken:no-execute", "node taint n1 broken-", "TaintNotTolerated")]
+    public async Task What_is_on_a_node_that_is_to_be_empty_goes_on_elsewhere(string begin, string end, string reason)
+    {
+        string[] names = ["one", "two"];
+        foreach (var name in names)
+        {
+            await CreateAsync(name, "--preferred-node", "n1");
+        }
+
+        var before = await Task.WhenAll(names.Select(name => Cluster.RunningAsync(name)));
+        Assert.All(before, instance => Assert.Equal("n1", instance.Placement.Node));
+
+        await _ctl.RunAsync(begin.Split(' '));
+        foreach (var instance in before)
+        {
+            var moved = await Cluster.InstanceAsync(
+                instance.Metadata.Name, "runs elsewhere", now => now.Status.State == InstanceState.Running && now.Placement.Node is not ("" or "n1"));
+            Assert.True(moved.Placement.Epoch > instance.Placement.Epoch);
+            Assert.False(Directory.Exists($"/sys/fs/cgroup/pids{Machine("n1").CgroupParent}/{instance.Metadata.Uid}"), "nothing of it is left");
+            Assert.Contains(reason, await _ctl.RunAsync("events", "--instance", instance.Metadata.Name), StringComparison.Ordinal);
+        }
+
+        await _ctl.RunAsync(end.Split(' '));
+    }
+
+    private LocalMachine Machine(string hostname) => Cluster.Machines.Single(machine => machine.Hostname == hostname);
+
+    private Task<string> CreateAsync(string name, params string[] flags) => _ctl.RunAsync(
+    [
+        "instance", "create", name, "--type", "container", "--image", "busybox", "--command", "sleep", "--command", "3600", "--memory", "32", "--stop-signal", "KILL", "--no-wait",
+        .. flags.Contains("--cpus") ? flags : ["--cpus", "50m", .. flags],
+    ]);
+}
