@@ -27,6 +27,9 @@ internal static class Limits
     /// <summary>What --timeout is when not given.</summary>
     public static readonly TimeSpan DefaultWait = TimeSpan.FromSeconds(60);
 
+    /// <summary>Between two looks at a group that is waited for: members need seconds.</summary>
+    public static readonly TimeSpan GroupPause = TimeSpan.FromMilliseconds(500);
+
     /// <summary>Names for the shell: a person is waiting between two keystrokes.</summary>
     public static readonly TimeSpan CompletionTimeout = TimeSpan.FromSeconds(1);
 
