@@ -8,7 +8,7 @@ internal static class AffinityFlag
 {
     /// <param name="own">"@zone" alone means the members of the group that is described.</param>
     /// <exception cref="CtlException">It is none of these.</exception>
-    public static AffinityTerm Parse(string flag, bool preferred, string text, bool own)
+    public static AffinityTerm Parse(string flag, bool preferred, string text, bool own = false)
     {
         // Neither selectors nor keys of labels have an '@'. What a selector may be is for the server to say.
         var parts = text.Split('@', StringSplitOptions.TrimEntries);

@@ -9,7 +9,7 @@ internal static class SpreadFlag
 {
     /// <param name="own">"@zone" alone means the members of the group that is described.</param>
     /// <exception cref="CtlException">It is none of these.</exception>
-    public static SpreadConstraint Parse(string flag, bool preferred, string text, bool own)
+    public static SpreadConstraint Parse(string flag, bool preferred, string text, bool own = false)
     {
         // Neither selectors nor keys of labels have a ':' or an '@'.
         var colon = text.IndexOf(':', StringComparison.Ordinal);
