@@ -54,6 +54,6 @@ internal static class Limits
     /// <summary>Names offered to a shell.</summary>
     public const int CompletionNames = 500;
 
-    /// <summary>How often a change of a node is made anew because somebody else was first: more than a few in a row is no coincidence.</summary>
+    /// <summary>How often a change of a node or group is made anew because somebody else was first: more than a few in a row is no coincidence.</summary>
     public const int ChangeAttempts = 5;
 }

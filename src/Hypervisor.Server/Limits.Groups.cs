@@ -19,8 +19,8 @@ internal static partial class Limits
 
         public const int MaxSurge = 1000;
 
-        /// <summary>Members made or deleted of one group before the next has its turn: some store transactions.</summary>
-        public const int MembersPerPass = 256;
+        /// <summary>Members made or deleted of one group before the next has its turn: one full commit.</summary>
+        public const int MembersPerPass = 1024;
 
         /// <summary>
         /// Instances that one transaction makes. Four keys each, so that 64 operations: a commit joins as many such transactions, a thousand

@@ -17,6 +17,7 @@ internal static class GroupConditions
 {
     public const string Progressing = "Progressing";
     public const string Available = "Available";
+    public const string Complete = "Complete";
 
     /// <param name="stop">Null while it gets on.</param>
     public static IReadOnlyList<Condition> Of(GroupEntry group, GroupTally tally, GroupPlan plan, GroupStop? stop, DateTimeOffset now)
@@ -38,11 +39,19 @@ internal static class GroupConditions
     public static bool IsComplete(GroupTargets targets, GroupTally tally, GroupPlan plan) =>
         plan.Idle && plan.Outdated == 0 && tally.Current == targets.Count && tally.Ready == targets.Count;
 
+    /// <summary>That it is complete is known from the tally and said already: nobody has to look at its members.</summary>
+    public static bool IsSettled(GroupEntry group, GroupTally tally) =>
+        (tally.Current, tally.Ready, tally.Of(group.Record.Revision)) == (group.Spec.Count, group.Spec.Count, group.Spec.Count)
+        && group.StatusRecord is { FormingSince: null } status
+        && status.ObservedGeneration == group.Metadata.Generation
+        && status.Conditions.All(condition => condition.Status == ConditionStatus.True)
+        && status.Conditions.Any(condition => condition.Reason == Complete);
+
     private static Condition Progress(GroupEntry group, GroupTargets targets, GroupTally tally, GroupPlan plan, DateTimeOffset now)
     {
         if (IsComplete(targets, tally, plan))
         {
-            return New(group, Progressing, ConditionStatus.True, "Complete", "All members have the wanted template and are ready.", now);
+            return New(group, Progressing, ConditionStatus.True, Complete, "All members have the wanted template and are ready.", now);
         }
 
         return plan.Outdated > 0

@@ -24,12 +24,16 @@ internal static class GroupPlanner
     public static GroupPlan Decide(GroupTargets targets, IReadOnlyList<Member> members)
     {
         var delete = members.Where(member => member.Phase == MemberPhase.Ended).ToList();
-        var updated = Removable(members.Where(member => member.Present && member.Revision == targets.Revision));
-        var outdated = Removable(members.Where(member => member.Present && member.Revision != targets.Revision));
+        var updated = members.Where(member => member.Present && member.Revision == targets.Revision).ToList();
+        var outdated = members.Where(member => member.Present && member.Revision != targets.Revision).ToList();
         var present = updated.Count + outdated.Count;
         var available = members.Count(member => member.Phase == MemberPhase.Available);
 
-        delete.AddRange(updated.Take(updated.Count - targets.Count));
+        if (updated.Count > targets.Count)
+        {
+            delete.AddRange(Removable(updated).Take(updated.Count - targets.Count));
+        }
+
         if (outdated.Count > 0)
         {
             delete.AddRange(Replaced(targets, outdated, updated.Count(member => member.Phase == MemberPhase.Available), available));
@@ -52,7 +56,13 @@ internal static class GroupPlanner
     /// </summary>
     private static IEnumerable<Member> Replaced(GroupTargets targets, List<Member> outdated, int newAvailable, int available)
     {
-        var most = Math.Max(0, outdated.Count + newAvailable - targets.MinAvailable);
+        var most = outdated.Count + newAvailable - targets.MinAvailable;
+        if (most <= 0)
+        {
+            return [];
+        }
+
+        outdated = Removable(outdated);
         var unavailable = outdated.Where(member => member.Phase != MemberPhase.Available).Take(most).ToList();
         var spare = Math.Min(most - unavailable.Count, Math.Max(0, available - targets.MinAvailable));
         return unavailable.Concat(outdated.Where(member => member.Phase == MemberPhase.Available).Take(spare));
@@ -62,13 +72,12 @@ internal static class GroupPlanner
     /// In the order in which they go: the ones that do least first, then those that have most others on their node, so that what was spread stays
     /// spread, then the youngest.
     /// </summary>
-    private static List<Member> Removable(IEnumerable<Member> members)
+    private static List<Member> Removable(List<Member> members)
     {
-        var list = members.ToList();
-        var perNode = list.CountBy(member => member.Node, StringComparer.Ordinal).ToDictionary(StringComparer.Ordinal);
+        var perNode = members.CountBy(member => member.Node, StringComparer.Ordinal).ToDictionary(StringComparer.Ordinal);
         return
         [
-            .. list.Select(member => (Member: member, Others: perNode[member.Node]--))
+            .. members.Select(member => (Member: member, Others: perNode[member.Node]--))
                 .OrderBy(entry => entry.Member.Phase)
                 .ThenByDescending(entry => entry.Others)
                 .ThenByDescending(entry => entry.Member.CreatedAt)

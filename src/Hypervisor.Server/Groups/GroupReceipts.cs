@@ -40,15 +40,16 @@ internal static class GroupReceipts
         .GroupBy(member =>
         {
             var (state, reason, message) = InstanceView.Judge(member);
-            return (Reason: reason.Length > 0 ? reason : state.ToString(), message);
+            return (Reason: reason.Length > 0 ? reason : state.ToString(), Message: message);
         })
         .OrderByDescending(alike => alike.Count())
         .ThenBy(alike => alike.Key.Reason, StringComparer.Ordinal)
+        .ThenBy(alike => alike.Key.Message, StringComparer.Ordinal)
         .Take(Limits.Groups.Reasons)
         .Select(alike => new GroupWait
         {
             Reason = alike.Key.Reason,
-            Message = alike.Key.message,
+            Message = alike.Key.Message,
             Members = alike.Count(),
             Examples = { alike.Select(member => member.Name).Order(StringComparer.Ordinal).Take(Limits.Groups.Examples) },
         });

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Google.Protobuf.WellKnownTypes;
+using Grpc.Core;
 using Hypervisor.Ctl.Commands.Instances;
 using Hypervisor.Ctl.Completion;
 using Hypervisor.Ctl.Errors;
@@ -9,8 +10,7 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Ctl.Commands.Groups;
 
 /// <summary>
-/// Reads the group, applies the flags and sends what they set, bound to the version that was read: a concurrent change is refused instead of
-/// overwritten.
+/// Reads the group, applies the flags and sends what they set, bound to the version that was read, so that no concurrent change is overwritten.
 /// </summary>
 internal sealed class UpdateCommand : CtlCommand
 {
@@ -40,23 +40,7 @@ internal sealed class UpdateCommand : CtlCommand
         }
 
         var waits = _wait.Read(invocation, out var timeout);
-        var current = await invocation.CallAsync(
-            options => invocation.Groups.GetGroupAsync(new() { Project = invocation.Project, Group = words[0] }, options), cancellationToken);
-        var metadata = new ObjectMeta { Name = current.Metadata.Uid, Project = current.Metadata.Project, ResourceVersion = current.Metadata.ResourceVersion };
-        var wished = new Group { Metadata = metadata, Spec = current.Spec.Clone() };
-        var paths = _flags.Apply(invocation, wished.Spec);
-        if (paths.Count == 0)
-        {
-            throw CtlException.Usage("Nothing to change: no flag was given.");
-        }
-
-        var request = new UpdateGroupRequest
-        {
-            Group = wished,
-            UpdateMask = new FieldMask { Paths = { paths } },
-            RequestId = invocation.Get(_requestId) ?? invocation.NewRequestId(),
-        };
-        var group = await invocation.CallAsync(options => invocation.Groups.UpdateGroupAsync(request, options), cancellationToken);
+        var group = await UpdateAsync(invocation, words[0], cancellationToken);
         if (waits)
         {
             using var waiter = new GroupWaiter(invocation, timeout);
@@ -65,5 +49,36 @@ internal sealed class UpdateCommand : CtlCommand
 
         GroupResult.Write(invocation, invocation.Printer(_output), group, waits ? "updated" : "will be updated", showState: waits);
         return ExitCode.Done;
+    }
+
+    private async Task<Group> UpdateAsync(Invocation invocation, string name, CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            var current = await invocation.CallAsync(
+                options => invocation.Groups.GetGroupAsync(new() { Project = invocation.Project, Group = name }, options), cancellationToken);
+            var metadata = new ObjectMeta { Name = current.Metadata.Uid, Project = current.Metadata.Project, ResourceVersion = current.Metadata.ResourceVersion };
+            var wished = new Group { Metadata = metadata, Spec = current.Spec.Clone() };
+            var paths = _flags.Apply(invocation, wished.Spec);
+            if (paths.Count == 0)
+            {
+                throw CtlException.Usage("Nothing to change: no flag was given.");
+            }
+
+            var request = new UpdateGroupRequest
+            {
+                Group = wished,
+                UpdateMask = new FieldMask { Paths = { paths } },
+                RequestId = invocation.Get(_requestId) ?? invocation.NewRequestId(),
+            };
+            try
+            {
+                return await invocation.CallAsync(options => invocation.Groups.UpdateGroupAsync(request, options), cancellationToken);
+            }
+            catch (RpcException exception) when (exception.StatusCode == StatusCode.Aborted && attempt < Limits.ChangeAttempts)
+            {
+                // Somebody changed the group after it was read, or it got on; the next round reads what they wrote.
+            }
+        }
     }
 }

@@ -28,6 +28,12 @@ internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, Me
     private async Task<GroupPass> KeepAsync(
         LeaderTerm term, ClusterView view, GroupEntry group, GroupProgress progress, CancellationToken cancellationToken)
     {
+        if (GroupConditions.IsSettled(group, view.TallyOf(group)))
+        {
+            progress.Forget(group.Uid);
+            return GroupPass.Done;
+        }
+
         var (wake, now) = (Limits.Control.ReconcilePeriod, time.GetUtcNow());
         var minReady = group.Spec.Update.MinReady.ToTimeSpan();
         var members = new List<Member>(view.TallyOf(group).Current);

@@ -165,7 +165,7 @@ public sealed class GroupReconcilerTests
         var progress = GroupWorld.ConditionOf(await world.GetAsync("gang"), "Progressing");
         Assert.Equal((ConditionStatus.False, "GangDoesNotFit"), (progress.Status, progress.Reason));
         Assert.Equal(
-            "Of 3 members that need a node at once 2 find one; the next: 2 nodes: 2 have 3 GiB of memory free of the 5 GiB asked for", progress.Message);
+            "Of 3 members that need a node at once 2 find one; the next: 2 nodes: 2 have less than the 5 GiB of memory asked for", progress.Message);
 
         // The room that was held for the others is free again.
         await world.CreateAsync("web", 2, spec => spec.Template.Spec.Resources.MemoryBytes = 2L << 30);
