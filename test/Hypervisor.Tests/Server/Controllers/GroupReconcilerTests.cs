@@ -204,6 +204,28 @@ public sealed class GroupReconcilerTests
         Assert.Empty(again.Select(member => member.Id).Intersect(whole.Select(member => member.Id)));
     }
 
+    /// <summary>Protects: others are served between two parts of a large group, and no more of it than a part is held in memory.</summary>
+    [Fact]
+    public async Task A_large_group_is_made_and_removed_in_parts()
+    {
+        await using var world = await GroupWorld.StartAsync(nodes: 1);
+        await world.CreateAsync("large", 2500);
+        var uid = (await world.EntryAsync("large")).Uid;
+        var progress = new GroupProgress(world.Plane.Time);
+
+        foreach (var expected in new[] { 1024, 2048, 2500 })
+        {
+            Assert.Equal(TimeSpan.Zero, (await world.Plane.Groups.ReconcileAsync(world.Term, uid, progress, Token)).Again);
+            Assert.Equal(expected, world.Plane.State.View.InstanceCount);
+        }
+
+        await world.Api.Updates.ScaleAsync(new() { Group = "large", Count = 1000 }, Token);
+        await world.Plane.Groups.ReconcileAsync(world.Term, uid, progress, Token);
+        Assert.Equal(1476, (await world.GetAsync("large")).Status.Current);
+        await world.ReconcileAsync("large");
+        Assert.Equal(1000, (await world.GetAsync("large")).Status.Current);
+    }
+
     [Fact]
     public async Task Deleting_a_group_leaves_nothing_of_it()
     {
