@@ -40,6 +40,9 @@ internal static partial class Limits
         /// <summary>As many as a node has taints.</summary>
         public const int Tolerations = 16;
 
+        /// <summary>Either side of normal: more classes than people tell apart.</summary>
+        public const int Priority = 1000;
+
         public const int Disks = 16;
 
         /// <summary>Each is a file for each disk, and the chain of a disk's files is opened as a whole: more would slow every start down.</summary>

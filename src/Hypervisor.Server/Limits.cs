@@ -50,10 +50,22 @@ internal static partial class Limits
         public static readonly TimeSpan ReconcileRetry = TimeSpan.FromMilliseconds(200);
 
         /// <summary>
-        /// Least time between two looks at instances that wait for room: a busy fleet changes many times a millisecond, and
-        /// each look judges every node.
+        /// Least time between two looks at instances that wait for room: a busy fleet changes many times a millisecond, and each look
+        /// compares what changed with each kind of request that waits.
         /// </summary>
-        public static readonly TimeSpan PendingPause = TimeSpan.FromMilliseconds(50);
+        public static readonly TimeSpan PendingPause = TimeSpan.FromMilliseconds(20);
+
+        /// <summary>
+        /// Instances without a node that are accepted: they are the queue, in memory and in the store, at some 2 KB each. Beyond it creates are
+        /// told to come back.
+        /// </summary>
+        public const int Pending = 100_000;
+
+        /// <summary>When to come back then: a fleet that places thousands a second has room in the queue again.</summary>
+        public static readonly TimeSpan RetryPending = TimeSpan.FromSeconds(2);
+
+        /// <summary>Of those who wait for the same, so many are told anew each time that the words change; more only when the reason does.</summary>
+        public const int ToldAtOnce = 16;
 
         /// <summary>Writes of one controller in flight: one full store batch.</summary>
         public const int WritesInFlight = 64;

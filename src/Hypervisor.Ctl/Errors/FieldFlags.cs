@@ -66,6 +66,7 @@ internal static class FieldFlags
         ("spec.constraints.anti_affinity", "--anti-affinity, --preferred-anti-affinity"),
         ("spec.constraints.spread", "--spread, --preferred-spread"),
         ("spec.constraints.tolerations", "--toleration"),
+        ("spec.constraints.priority", "--priority"),
         ("spec.disks", "--disk"),
         ("spec.machine.firmware", "--firmware"),
         ("spec.machine.cpu_model", "--cpu-model"),

@@ -1,4 +1,5 @@
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores.Records;
@@ -13,4 +14,7 @@ internal sealed class FirstPlacement(CurrentTerm current, Placer placer) : IFirs
     /// </remarks>
     public PlacementProposal? Propose(InstanceId id, InstanceSpecRecord spec, ClusterView view, bool dryRun) =>
         current.Value is { } term ? placer.Plan(term, id, spec, Epoch.None, reserve: !dryRun) : null;
+
+    public Placement Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view) =>
+        Propose(id, spec, view, dryRun: true)?.Placement.Placement ?? placer.Foresee(id, spec, view);
 }

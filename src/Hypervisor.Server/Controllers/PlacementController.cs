@@ -1,8 +1,8 @@
+using System.Collections.Concurrent;
 using Google.Protobuf;
 using Hypervisor.Protocol;
-using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
-using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.Scheduling.Queues;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Telemetry;
@@ -21,14 +21,6 @@ internal sealed partial class PlacementController(
     TimeProvider time,
     ILogger<PlacementController> logger) : IController
 {
-    public const string LocalDiskLost = "LocalDiskLost";
-
-    /// <summary>Of the last pass: something is kept waiting.</summary>
-    private volatile bool _waits;
-
-    /// <summary>Of the last pass: something is kept waiting by where other instances are, or are not.</summary>
-    private volatile bool _waitsForNeighbours;
-
     public string Name => "placement";
 
     public async Task RunAsync(LeaderTerm term, CancellationToken cancellationToken)
@@ -59,29 +51,30 @@ internal sealed partial class PlacementController(
                 await Task.Delay(Limits.Control.PendingPause, time, cancellationToken);
             }
 
-            await WaitForWorkAsync(changes, cancellationToken);
+            await WaitForWorkAsync(term, changes, cancellationToken);
         }
     }
 
-    /// <summary>One pass over everything. Callable on its own.</summary>
+    /// <summary>One look at everything that asks for something. Callable on its own.</summary>
     public async Task<PassOutcome> ReconcileAsync(LeaderTerm term, CancellationToken cancellationToken)
     {
         using var timing = ServerInstruments.Reconciling(Name, time);
         await ResolveDoubtsAsync(term, cancellationToken);
-        var view = state.View;
         var outcome = PassOutcome.Done;
-        (_waits, _waitsForNeighbours) = (false, false);
         var underWay = new Queue<Task<PassOutcome>>(Limits.Control.PlacementsInFlight);
+        var undone = new ConcurrentQueue<QueuedInstance>();
         try
         {
-            foreach (var instance in WorkOf(view))
+            foreach (var chore in placer.ChoresOf(term))
             {
-                if (underWay.Count == Limits.Control.PlacementsInFlight)
-                {
-                    outcome = Worst(outcome, await underWay.Dequeue());
-                }
+                await MakeRoomAsync();
+                underWay.Enqueue(DoAsync(term, chore, cancellationToken));
+            }
 
-                underWay.Enqueue(ReconcileAsync(term, view, instance, cancellationToken));
+            while (placer.PlanNext(term) is { } next)
+            {
+                await MakeRoomAsync();
+                underWay.Enqueue(CommitAsync(term, next, undone, cancellationToken));
             }
 
             while (underWay.TryDequeue(out var last))
@@ -89,120 +82,83 @@ internal sealed partial class PlacementController(
                 outcome = Worst(outcome, await last);
             }
 
-            return outcome;
+            return outcome == PassOutcome.Done && placer.AnyWaits(term) ? PassOutcome.Waiting : outcome;
         }
         finally
         {
             // Also after a failure nothing is left on its way when the next look, or the next term, begins.
             Task left = Task.WhenAll(underWay);
             await left.ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
+            placer.PutBack(term, undone);
+        }
+
+        async Task MakeRoomAsync()
+        {
+            if (underWay.Count == Limits.Control.PlacementsInFlight)
+            {
+                outcome = Worst(outcome, await underWay.Dequeue());
+            }
         }
     }
 
-    /// <summary>Oldest first among the pending, so that the first to ask is the first to get room.</summary>
-    private static IEnumerable<InstanceEntry> WorkOf(ClusterView view) =>
-        view.Instances.Where(instance => NeedOf(view, instance) != Need.Nothing)
-            .OrderBy(instance => instance.Metadata.CreatedAt?.ToDateTimeOffset() ?? default)
-            .ThenBy(instance => instance.Id.Value, StringComparer.Ordinal);
-
-    private static Need NeedOf(ClusterView view, InstanceEntry instance)
+    private async Task<PassOutcome> DoAsync(LeaderTerm term, InstanceEntry instance, CancellationToken cancellationToken)
     {
-        var placedOnLost = instance.NodeId is { } node && view.Node(node) is null;
-        if (instance.Deleting)
+        var view = state.View;
+        switch (PlacementNeeds.Of(instance, view.Incarnation))
         {
-            return instance.NodeId is null || placedOnLost ? Need.Removal : Need.Nothing;
-        }
-
-        if (instance.NodeId is null || placedOnLost)
-        {
-            return Need.Placement;
-        }
-
-        return instance.Epoch < new Epoch((long)view.Incarnation.Value << 48) ? Need.NewEpoch : Need.Nothing;
-    }
-
-    private async Task<PassOutcome> ReconcileAsync(
-        LeaderTerm term, ClusterView view, InstanceEntry instance, CancellationToken cancellationToken)
-    {
-        switch (NeedOf(view, instance))
-        {
-            case Need.Removal:
+            case PlacementNeed.Removal:
                 var removal = InstanceRemoval.Write(instance, time.GetUtcNow(), [term.Guard]);
                 return await TryWriteAsync(removal, cancellationToken) is null ? PassOutcome.Unfinished : PassOutcome.Done;
-            case Need.NewEpoch:
+            case PlacementNeed.NewEpoch:
                 return await RenewAsync(term, view, instance, cancellationToken);
-            case Need.Placement:
-                return await PlaceAsync(term, instance, cancellationToken);
+            case PlacementNeed.Refusal:
+                var plan = placer.Refuse(
+                    term, instance.Id, instance.Epoch, PlacementNeeds.LocalDiskLost,
+                    $"Its local disk is on {instance.PlacementRecord?.Placement?.Node}, which was deregistered; it starts nowhere else. Delete it, or restore the disk.");
+                return await TryWriteAsync(plan.WriteOf(instance), cancellationToken) is null ? PassOutcome.Unfinished : PassOutcome.Done;
             default:
                 return PassOutcome.Done;
         }
     }
 
-    private async Task<PassOutcome> PlaceAsync(LeaderTerm term, InstanceEntry instance, CancellationToken cancellationToken)
+    /// <param name="undone">Gets what has to be decided about again.</param>
+    private async Task<PassOutcome> CommitAsync(
+        LeaderTerm term, QueuedPlan next, ConcurrentQueue<QueuedInstance> undone, CancellationToken cancellationToken)
     {
-        // A local disk was made where the instance was first placed; without that node it never starts again.
-        var bound = instance.Epoch > Epoch.None && instance.Spec.Disks.Any(disk => disk.Kind == DiskKind.Local);
-        if (bound && instance.PlacementRecord?.Placement is { NodeUid.Length: 0, Reason: LocalDiskLost })
-        {
-            return PassOutcome.Waiting;
-        }
-
-        var plan = bound
-            ? placer.Refuse(
-                term, instance.Id, instance.Epoch, LocalDiskLost,
-                $"Its local disk is on {instance.PlacementRecord?.Placement?.Node}, which was deregistered; it starts nowhere else. Delete it, or restore the disk.")
-            : placer.Plan(term, instance.Id, instance.SpecRecord, instance.Epoch);
-        if (plan is null)
+        if (next.Plan is not { } plan)
         {
             // The outcome of an earlier attempt is not known yet. It may be that nothing came of it, and then no change of
             // the view brings us back.
+            undone.Enqueue(next.Item);
             return PassOutcome.Unfinished;
         }
 
-        var placed = plan.Placement.Placement.NodeUid.Length > 0;
-        if (!placed)
-        {
-            _waits = true;
-            if (plan.Receipt?.Receipt?.Filters.Any(verdict => Scheduler.IsOfNeighbours(verdict.Filter)) == true)
-            {
-                _waitsForNeighbours = true;
-            }
-        }
-
-        if (!placed && instance.PlacementRecord?.Placement is { NodeUid.Length: 0 } known &&
-            known.Reason == plan.Placement.Placement.Reason && known.Message == plan.Placement.Placement.Message)
-        {
-            return PassOutcome.Waiting;
-        }
-
-        var write = new StoreWrite(
-            [
-                .. plan.Guards,
-                Compare.Modified(Keys.Spec(instance.Id), instance.SpecRevision),
-                Compare.Modified(Keys.Placement(instance.Id), instance.PlacementRevision),
-            ],
-            plan.Operations);
+        var outcome = PlacementOutcome.Refused;
         try
         {
-            if (await TryWriteAsync(write, cancellationToken) is { } revision)
+            if (await TryWriteAsync(plan.WriteOf(next.Entry), cancellationToken) is { } revision)
             {
-                plan.Settle(PlacementOutcome.Committed, revision);
-                LogDecided(instance, plan);
-                return placed ? PassOutcome.Done : PassOutcome.Waiting;
+                placer.Settle(term, next, revision);
+                LogDecided(next.Entry, plan);
+                return PassOutcome.Done;
             }
-        }
-        catch (StoreBusyException)
-        {
-            plan.Settle(PlacementOutcome.Refused, 0);
-            throw;
         }
         catch (Exception exception) when (exception is StoreUnavailableException or OperationCanceledException)
         {
-            plan.Settle(PlacementOutcome.Unknown, 0);
+            outcome = PlacementOutcome.Unknown;
+            undone.Enqueue(next.Item);
+            plan.Settle(outcome, 0);
+            throw;
+        }
+        catch (StoreBusyException)
+        {
+            undone.Enqueue(next.Item);
+            plan.Settle(outcome, 0);
             throw;
         }
 
-        plan.Settle(PlacementOutcome.Refused, 0);
+        undone.Enqueue(next.Item);
+        plan.Settle(outcome, 0);
         return PassOutcome.Unfinished;
     }
 
@@ -250,7 +206,7 @@ internal sealed partial class PlacementController(
         }
     }
 
-    private async Task WaitForWorkAsync(ChangeSubscription changes, CancellationToken cancellationToken)
+    private async Task WaitForWorkAsync(LeaderTerm term, ChangeSubscription changes, CancellationToken cancellationToken)
     {
         var due = time.GetTimestamp();
         while (true)
@@ -258,6 +214,7 @@ internal sealed partial class PlacementController(
             var left = Limits.Control.ReconcilePeriod - time.GetElapsedTime(due);
             if (left <= TimeSpan.Zero)
             {
+                placer.WakeAll(term);
                 return;
             }
 
@@ -269,28 +226,9 @@ internal sealed partial class PlacementController(
         }
     }
 
-    private bool Matters(StateChange change)
-    {
-        var view = state.View;
-        return change.Instances.Any(entry => entry.New is { } instance && NeedOf(view, instance) != Need.Nothing)
-            || change.Nodes.Any(entry => Matters(entry.Old, entry.New))
-            || (_waits && change.Instances.Any(entry => IsAnother(entry.Old, entry.New)))
-            || (_waitsForNeighbours && change.Instances.Any(entry => entry.Old?.NodeId != entry.New?.NodeId));
-    }
-
-    /// <summary>
-    /// It may hold less of its node than before or publish fewer ports there, be one that others ask for, or no longer ask them to stay away.
-    /// </summary>
-    private static bool IsAnother(InstanceEntry? before, InstanceEntry? after) =>
-        after?.NodeId is { } node && before?.NodeId == node && before.SpecRevision != after.SpecRevision;
-
-    /// <summary>Anything but a node that merely got fuller.</summary>
-    private static bool Matters(NodeEntry? before, NodeEntry? after) =>
-        before is null || after is null
-        || before.SpecRevision != after.SpecRevision
-        || before.RegistrationRevision != after.RegistrationRevision
-        || before.HealthRevision != after.HealthRevision
-        || !before.InstanceUids.IsSubsetOf(after.InstanceUids);
+    /// <summary>Most changes are statuses.</summary>
+    private static bool Matters(StateChange change) => change.Nodes.Count > 0 || change.Instances.Any(entry =>
+        entry.Old?.PlacementRevision != entry.New?.PlacementRevision || entry.Old?.SpecRevision != entry.New?.SpecRevision);
 
     private static PassOutcome Worst(PassOutcome known, PassOutcome other) => other > known ? other : known;
 
@@ -315,14 +253,6 @@ internal sealed partial class PlacementController(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Placements could not be written; trying again: {Reason}")]
     private static partial void LogStoreAway(ILogger logger, string reason);
-
-    private enum Need
-    {
-        Nothing,
-        Placement,
-        NewEpoch,
-        Removal,
-    }
 }
 
 /// <summary>What a pass left behind, the least finished last.</summary>

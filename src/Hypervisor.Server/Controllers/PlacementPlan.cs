@@ -1,6 +1,7 @@
 using Google.Protobuf;
 using Hypervisor.Protocol;
 using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
 
@@ -19,6 +20,15 @@ internal sealed record PlacementPlan(
         new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray()),
         new StoreOperation.Put(Keys.Receipt(Instance), Receipt.ToByteArray()),
     ];
+
+    /// <summary>Holds only while neither spec nor placement changed since the entry was read.</summary>
+    public StoreWrite WriteOf(InstanceEntry entry) => new(
+        [
+            .. Guards,
+            Compare.Modified(Keys.Spec(entry.Id), entry.SpecRevision),
+            Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision),
+        ],
+        Operations);
 
     public override void Settle(PlacementOutcome outcome, long revision)
     {

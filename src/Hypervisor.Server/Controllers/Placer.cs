@@ -12,52 +12,34 @@ using Hypervisor.Server.Stores.Records;
 namespace Hypervisor.Server.Controllers;
 
 /// <summary>Decides and reserves in one step, for creates and for the placement controller alike; the caller commits.</summary>
-internal sealed class Placer(ClusterState state, PlacementStrategy clusterDefault, TimeProvider time)
+internal sealed partial class Placer(ClusterState state, PlacementStrategy clusterDefault, TimeProvider time)
 {
     private static readonly ResourcesFilter Grows = new();
     private static readonly HostPortsFilter Publishes = new();
 
     /// <summary>
-    /// A plan, which also exists when nothing fits: then it records why. Null while an earlier plan for the instance is not settled.
+    /// A plan for one that nobody has seen yet, which also exists when nothing fits: then it records why. Null while an earlier plan for it is not
+    /// settled, and when others stand in line before it.
     /// </summary>
     /// <param name="last">The epoch of the instance's last placement.</param>
     /// <param name="reserve">False for a dry run: the plan is shown and never settled.</param>
     public PlacementPlan? Plan(LeaderTerm term, InstanceId instance, InstanceSpecRecord record, Epoch last, bool reserve = true)
     {
-        var request = RequestOf(instance, record);
         lock (term.Fleet.Gate)
         {
             // Before it is asked who is held: what is found not to have happened must not stand in the way of the instance's next placement.
-            term.Fleet.CatchUp(state);
-            var (ledger, view) = (term.Fleet.Ledger, state.View);
-            if (ledger.Holds(instance))
+            CatchUp(term);
+            var (fleet, view) = (term.Fleet, state.View);
+            fleet.Queue.Wake();
+            if (fleet.Ledger.Holds(instance) || (reserve && fleet.Queue.HasActive))
             {
                 return null;
             }
 
-            if (record.Spec.Source is { } source)
-            {
-                // Also when it is placed anew: of ephemeral disks nothing is left then, and it begins with copies again.
-                request = request with { Source = new SourcePlace(view.Instance(new(source.InstanceUid)) is { Deleting: false } held ? held.NodeId : null) };
-            }
-
-            var asked = ledger.Classes.Of(request);
-            var best = asked.Decide(ledger.Fleet, ledger.Classes);
-            if (best.First < 0 || ledger.Fleet.NodeAt(best.First) is not { } node)
-            {
-                var why = WhyNot(term, asked, request, view);
-                return Unplaced(term, instance, last, why.Reason, why.Message, why.Receipt.Clone());
-            }
-
-            var now = time.GetUtcNow();
-            var receipt = Receipts.Of(ledger.Fleet, asked, best, view.ResourceVersion.Value, now);
-            if (reserve)
-            {
-                ledger.Reserve(instance, new(node.Id, request.Reserve, asked.Kind, request.Ports));
-            }
-
-            var epoch = Epoch.After(last, view.Incarnation);
-            return Placed(term, instance, node, request, epoch, first: epoch, now, new() { Placed = receipt });
+            var request = RequestOf(instance, record, view);
+            var asked = fleet.Ledger.Classes.Of(request);
+            return Place(term, asked, request, last, view, reserve)
+                ?? Unplaced(term, instance, last, WhyNot(fleet.Ledger, asked, request, view));
         }
     }
 
@@ -68,11 +50,11 @@ internal sealed class Placer(ClusterState state, PlacementStrategy clusterDefaul
     /// <param name="copy">The epoch it is there under.</param>
     public PlacementPlan? PlanStay(LeaderTerm term, InstanceId instance, InstanceSpecRecord record, Epoch copy, NodeId node)
     {
-        var request = RequestOf(instance, record) with { Affinity = [], AntiAffinity = [], Spread = [] };
         lock (term.Fleet.Gate)
         {
-            term.Fleet.CatchUp(state);
+            CatchUp(term);
             var (ledger, view) = (term.Fleet.Ledger, state.View);
+            var request = RequestOf(instance, record, view) with { Affinity = [], AntiAffinity = [], Spread = [], Source = null };
             if (ledger.Holds(instance))
             {
                 return null;
@@ -83,7 +65,7 @@ internal sealed class Placer(ClusterState state, PlacementStrategy clusterDefaul
             var decision = Scheduler.Decide(request, new(view.ResourceVersion, only), time.GetUtcNow());
             if (decision.Node is null)
             {
-                return Unplaced(term, instance, copy, decision.Reason, decision.Message, decision.Receipt);
+                return Unplaced(term, instance, copy, decision);
             }
 
             ledger.Reserve(instance, new(node, request.Reserve, KindOf(ledger, request), request.Ports));
@@ -101,11 +83,11 @@ internal sealed class Placer(ClusterState state, PlacementStrategy clusterDefaul
     {
         var record = instance.SpecRecord.Clone();
         record.Spec = spec;
-        var request = RequestOf(instance.Id, record);
         lock (term.Fleet.Gate)
         {
-            term.Fleet.CatchUp(state);
+            CatchUp(term);
             var ledger = term.Fleet.Ledger;
+            var request = RequestOf(instance.Id, record, state.View);
             if (ledger.Holds(instance.Id)
                 || state.View.Instance(instance.Id)?.PlacementRevision != instance.PlacementRevision
                 || instance.NodeId is not { } nodeId)
@@ -144,24 +126,61 @@ internal sealed class Placer(ClusterState state, PlacementStrategy clusterDefaul
         }
     }
 
+    /// <summary>What would be decided on a view, by a scan of all its nodes: for replicas that do not lead, and have no fleet.</summary>
+    public Placement Foresee(InstanceId instance, InstanceSpecRecord record, ClusterView view)
+    {
+        var fleet = new FleetLedger();
+        fleet.Load(view);
+        var request = RequestOf(instance, record, view);
+        var decision = Scheduler.Decide(request, fleet.View(request, view.ResourceVersion), time.GetUtcNow());
+        return new()
+        {
+            Node = decision.Node?.Name ?? "",
+            NodeUid = decision.Node?.Id.Value ?? "",
+            Reason = decision.Reason,
+            Message = decision.Node is null ? decision.Message : "",
+        };
+    }
+
     /// <summary>An instance that stays where no scheduler may move it, for example since its local disk is gone.</summary>
     public PlacementPlan Refuse(LeaderTerm term, InstanceId instance, Epoch last, string reason, string message) =>
-        Unplaced(term, instance, last, reason, message, new PlacementReceipt
+        Unplaced(term, instance, last, new(null, reason, message, new PlacementReceipt
         {
             InstanceUid = instance.Value,
             ViewResourceVersion = state.View.ResourceVersion.Value,
             DecidedAt = time.GetUtcNow().ToTimestamp(),
             Message = message,
-        });
+        }));
 
-    private static PlacementPlan Unplaced(
-        LeaderTerm term, InstanceId instance, Epoch last, string reason, string message, PlacementReceipt receipt)
+    private static PlacementPlan Unplaced(LeaderTerm term, InstanceId instance, Epoch last, PlacementDecision why)
     {
         // The epoch stays: the next placement has to be above it.
-        receipt.Epoch = last.Value;
-        var placement = new Placement { Epoch = last.Value, Reason = reason, Message = message };
+        var receipt = why.Receipt.Clone();
+        (receipt.InstanceUid, receipt.Epoch) = (instance.Value, last.Value);
+        var placement = new Placement { Epoch = last.Value, Reason = why.Reason, Message = why.Message };
         return new(
             term, instance, new PlacementRecord { Placement = placement }, new ReceiptRecord { Receipt = receipt }, [term.Guard]);
+    }
+
+    /// <summary>The best node, reserved; null when nothing fits.</summary>
+    private PlacementPlan? Place(LeaderTerm term, RequestClass asked, PlacementRequest request, Epoch last, ClusterView view, bool reserve)
+    {
+        var ledger = term.Fleet.Ledger;
+        var best = asked.Decide(ledger.Fleet, ledger.Classes);
+        if (best.First < 0 || ledger.Fleet.NodeAt(best.First) is not { } node)
+        {
+            return null;
+        }
+
+        var now = time.GetUtcNow();
+        var receipt = Receipts.Of(ledger.Fleet, asked, best, view.ResourceVersion.Value, now);
+        if (reserve)
+        {
+            ledger.Reserve(request.Instance, new(node.Id, request.Reserve, asked.Kind, request.Ports));
+        }
+
+        var epoch = Epoch.After(last, view.Incarnation);
+        return Placed(term, request.Instance, node, request, epoch, first: epoch, now, new() { Placed = receipt });
     }
 
     private static PlacementPlan Placed(
@@ -185,13 +204,22 @@ internal sealed class Placer(ClusterState state, PlacementStrategy clusterDefaul
     private static InstanceKind KindOf(FleetLedger ledger, PlacementRequest request) =>
         ledger.Fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);
 
-    private PlacementRequest RequestOf(InstanceId instance, InstanceSpecRecord record) =>
-        PlacementRequest.Of(instance, record.Metadata.Project, record.Metadata.Labels, record.Spec, clusterDefault);
+    private void CatchUp(LeaderTerm term) => term.Fleet.CatchUp(state, entry => RequestOf(entry.Id, entry.SpecRecord, state.View));
+
+    private PlacementRequest RequestOf(InstanceId instance, InstanceSpecRecord record, ClusterView view)
+    {
+        var request = PlacementRequest.Of(instance, record.Metadata.Project, record.Metadata.Labels, record.Spec, clusterDefault);
+
+        // Also when it is placed anew: of ephemeral disks nothing is left then, and it begins with copies again.
+        return record.Spec.Source is { } source
+            ? request with { Source = new SourcePlace(view.Instance(new(source.InstanceUid)) is { Deleting: false } held ? held.NodeId : null) }
+            : request;
+    }
 
     /// <summary>In words, by the scan of all nodes: thousands that wait for the same are told the same.</summary>
-    private PlacementDecision WhyNot(LeaderTerm term, RequestClass asked, PlacementRequest request, ClusterView view)
+    private PlacementDecision WhyNot(FleetLedger ledger, RequestClass asked, PlacementRequest request, ClusterView view)
     {
-        var (ledger, now) = (term.Fleet.Ledger, time.GetUtcNow());
+        var now = time.GetUtcNow();
         if (asked.Refusal is not { } known
             || (known.Clock != ledger.Fleet.Clock && (ledger.Fleet.NodeCount <= Limits.Control.NodesOfSmallFleet || now - known.At >= Limits.Control.ReasonsKept)))
         {

@@ -71,6 +71,8 @@ internal sealed class ClusterView
     /// <summary>Instances that no node was found for yet, those that are being deleted left out, by uid.</summary>
     public IEnumerable<InstanceEntry> UnplacedInstances => UnplacedByUid.Values;
 
+    public int UnplacedCount => UnplacedByUid.Count;
+
     /// <summary>By name.</summary>
     public IEnumerable<NodeEntry> Nodes => NodesByName.Values;
 

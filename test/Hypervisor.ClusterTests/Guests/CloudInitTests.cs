@@ -91,7 +91,9 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
         // Its power button is heard by a system that has booted.
         await Cluster.Compute.StopInstanceAsync(new StopInstanceRequest { Instance = "cloud" }, deadline: LocalCluster.Deadline(10));
         var stopped = await Cluster.InstanceAsync("cloud", "powers itself off", instance => instance.Status is { State: InstanceState.Stopped, Exit: not null }, seconds: 180);
-        Assert.Equal((0, 0), (stopped.Status.Exit.Code, stopped.Status.Exit.Signal));
+        Assert.True(
+            stopped.Status.Exit is { Code: 0, Signal: 0 },
+            $"{stopped.Status.Exit}\n{string.Join('\n', Cluster.Logs().Split('\n').Where(line => line.Contains(running.Metadata.Uid, StringComparison.Ordinal)))}");
         await Cluster.DeleteAsync("cloud");
         await Cluster.LeavesAsync([], "the VM");
     }

@@ -18,6 +18,7 @@ internal sealed class CreateCommand : CtlCommand
     private readonly Option<string> _name = new("--name") { Description = "Name of the instance", HelpName = "NAME" };
     private readonly Option<string> _file = new("--file", "-f") { Description = "Specification in YAML or JSON, several documents allowed; - is standard input; flags override it", HelpName = "FILE" };
     private readonly Option<bool> _dryRun = new("--dry-run") { Description = "Validate and place without creating" };
+    private readonly Option<bool> _failFast = new("--fail-fast") { Description = "Refuse at once when no node has room, instead of waiting for one" };
     private readonly InstanceFlags _flags = new();
     private readonly WaitOptions _wait = new();
     private readonly Option<string> _requestId = CommonOptions.RequestId();
@@ -30,6 +31,7 @@ internal sealed class CreateCommand : CtlCommand
         command.Add(_file);
         _flags.AddTo(command);
         command.Add(_dryRun);
+        command.Add(_failFast);
         _wait.AddTo(command);
         command.Add(_requestId);
         command.Add(_output);
@@ -94,6 +96,7 @@ internal sealed class CreateCommand : CtlCommand
             request.Name = name ?? request.Name;
             request.Project = invocation.ProjectGiven ?? (request.Project.Length > 0 ? request.Project : invocation.Project);
             request.DryRun = invocation.Get(_dryRun);
+            request.FailFast = invocation.Get(_failFast);
             request.RequestId = invocation.Get(_requestId) ?? invocation.NewRequestId();
             if (request.Name.Length == 0)
             {

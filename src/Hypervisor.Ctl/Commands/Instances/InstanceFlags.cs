@@ -81,6 +81,8 @@ internal sealed class InstanceFlags
         AddSpread("--preferred-spread", "Better where these instances stay spread", preferred: true);
         Add(SeveralEnding("--toleration", "Also on nodes with this taint; * for every taint (repeatable)", "KEY[=VALUE][:EFFECT]", TaintEffects.Endings),
             "spec.constraints.tolerations", (r, v) => Replace(Constraints(r).Tolerations, v.Select(TolerationFlag.Parse)));
+        Add(Text("--priority", "Who waits with a higher one is placed first: low, normal, high, critical or -1000 to 1000", "PRIORITY"), "spec.constraints.priority",
+            (r, v) => Constraints(r).Priority = PriorityFlag.Parse(v));
         Add(Choice<PlacementStrategy>("--strategy", "binpack, spread or balanced"), "spec.constraints.strategy", (r, v) => Constraints(r).Strategy = v);
         Add(Text("--stop-signal", "Signal that stops it (default: the image's, else TERM)", "SIGNAL"), "spec.stop.signal", (r, v) => Stop(r).Signal = v);
         Add(new Option<TimeSpan>("--stop-timeout") { Description = "How long it may take to stop (default 10s)", HelpName = "DURATION", CustomParser = CommonOptions.ParseDuration },

@@ -21,7 +21,9 @@ internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<Err
         StoreBusyException busy => ApiErrors.ResourceExhausted(busy.Message, busy.RetryAfter),
         StoreUnavailableException unavailable => Unavailable(method, unavailable),
         NotLeadingException or ViewBehindException => ApiErrors.Unavailable(exception.Message, Limits.Api.RetryUnavailable),
-        OperationCanceledException or IOException when cancelled =>
+
+        // The last is what a stream of gRPC throws that is written to after its client has gone.
+        OperationCanceledException or IOException or InvalidOperationException when cancelled =>
             ApiErrors.Error(Code.Cancelled, "The call was cancelled or its deadline passed; what it asked for may still take effect."),
 
         // Of a stream: what records of the store throw is a CorruptRecordException.

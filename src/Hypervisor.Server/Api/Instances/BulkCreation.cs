@@ -130,14 +130,12 @@ internal sealed class BulkCreation(
                 drafts.Add((index, new(id, record, InstanceBirths.PinnedBy(record, view), null)));
             }
 
-            at(-1);
             if (drafts.Count == 0)
             {
                 return results;
             }
 
-            // Only now, since what is proposed holds room: nothing may go wrong between this and the write.
-            var births = drafts.ConvertAll(draft => draft.Birth with { Proposal = placeFirst?.Propose(draft.Birth.Id, draft.Birth.Record, view, dryRun: false) });
+            var births = Propose(placeFirst, wishes, drafts, view, at);
             var written = await InstanceBirths.WriteAsync(writer, births, cancellationToken);
             var after = await reads.IncludingAsync(written.Revision, cancellationToken);
             if (written.Succeeded)
@@ -158,6 +156,31 @@ internal sealed class BulkCreation(
         }
 
         throw ApiErrors.Aborted("CONFLICT", "Instances of this batch are being created and deleted by others all the time; try again.");
+    }
+
+    /// <summary>What is proposed holds room: all of the batch is taken in, or nothing is held.</summary>
+    private List<InstanceBirth> Propose(
+        IFirstPlacement? placeFirst, Wish[] wishes, List<(int Index, InstanceBirth Birth)> drafts, ClusterView view, Action<int> at)
+    {
+        var births = new List<InstanceBirth>(drafts.Count);
+        try
+        {
+            foreach (var (index, birth) in drafts)
+            {
+                at(index);
+                var proposal = placeFirst?.Propose(birth.Id, birth.Record, view, dryRun: false);
+                QueueAdmission.Check(wishes[index].Request, birth.Id, birth.Record, view, proposal, placement);
+                births.Add(birth with { Proposal = proposal });
+            }
+        }
+        catch
+        {
+            births.ForEach(birth => birth.Proposal?.Settle(PlacementOutcome.Refused, 0));
+            throw;
+        }
+
+        at(-1);
+        return births;
     }
 
     private async Task<CreateInstanceResult> DryRunAsync(CreateInstanceRequest request, CancellationToken cancellationToken)

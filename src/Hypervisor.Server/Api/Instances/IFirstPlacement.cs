@@ -1,4 +1,5 @@
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
@@ -20,6 +21,9 @@ internal interface IFirstPlacement
     /// instance is pending.
     /// </returns>
     PlacementProposal? Propose(InstanceId id, InstanceSpecRecord spec, ClusterView view, bool dryRun);
+
+    /// <summary>Where a new instance would go now, or why nowhere, as far as this replica can see; also while it does not lead.</summary>
+    Placement Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view);
 }
 
 /// <summary>

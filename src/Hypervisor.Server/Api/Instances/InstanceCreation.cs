@@ -57,10 +57,12 @@ internal sealed class InstanceCreation(
             ImageValidation.Check(record.Spec, view.Image(project, record.Spec.Image));
             if (request.DryRun)
             {
-                return DryRun(id, record, view);
+                return DryRun(request, id, record, view);
             }
 
-            var birth = new InstanceBirth(id, record, InstanceBirths.PinnedBy(record, view), placeFirst?.Propose(id, record, view, dryRun: false)) { Guards = guards };
+            var proposal = placeFirst?.Propose(id, record, view, dryRun: false);
+            QueueAdmission.Check(request, id, record, view, proposal, placement);
+            var birth = new InstanceBirth(id, record, InstanceBirths.PinnedBy(record, view), proposal) { Guards = guards };
             var written = await InstanceBirths.WriteAsync(writer, [birth], cancellationToken);
             if (written.Succeeded)
             {
@@ -118,9 +120,10 @@ internal sealed class InstanceCreation(
         after.Instance(birth.Id) ?? DraftEntries.Of(
             birth.Id, birth.Record, birth.Proposal?.Placement, after, ResourceVersion.Of(after.Incarnation, revision)));
 
-    private Instance DryRun(InstanceId id, InstanceSpecRecord record, ClusterView view)
+    private Instance DryRun(CreateInstanceRequest request, InstanceId id, InstanceSpecRecord record, ClusterView view)
     {
         var proposal = placement?.Propose(id, record, view, dryRun: true);
+        QueueAdmission.Check(request, id, record, view, proposal, placement);
         var instance = InstanceView.Render(DraftEntries.Of(id, record, proposal?.Placement, view, ResourceVersion.None));
         instance.Metadata.Uid = "";
         return instance;

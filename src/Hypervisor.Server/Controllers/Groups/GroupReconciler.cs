@@ -11,6 +11,8 @@ namespace Hypervisor.Server.Controllers.Groups;
 /// <summary>One look at one group: what is planned is written, and what there is to say of it.</summary>
 internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, MemberCreation creation, TimeProvider time)
 {
+    private static readonly GroupStop QueueFull = new("QueueFull", "Too many instances wait for a node; members are made when fewer do.");
+
     /// <summary>Answers when the view includes what was written.</summary>
     /// <exception cref="StoreUnavailableException">What was on its way may have happened.</exception>
     /// <exception cref="StoreBusyException">Some of it did not happen.</exception>
@@ -63,6 +65,7 @@ internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, Me
         (count, group.Spec.Gang) switch
         {
             (0, _) => Task.FromResult(default(MembersMade)),
+            (_, false) when view.UnplacedCount >= Limits.Control.Pending => Task.FromResult(new MembersMade(0, Stop: QueueFull)),
             (_, false) => creation.CreateAsync(term, view, group, count, cancellationToken),
             _ => creation.CreateGangAsync(term, view, group, count, since => FormAsync(term, group, since, cancellationToken), cancellationToken),
         };

@@ -53,8 +53,11 @@ internal sealed class MemberCreation(Placer placer, StoreWriter writer, IRandomS
         if (births[^1].Proposal?.Placement.Placement is var last && last is not { NodeUid.Length: > 0 })
         {
             Release(births);
-            return new(0, Stop: new(
-                "GangDoesNotFit", $"Of {count} members that need a node at once {births.Count - 1} find one; the next: {last?.Message ?? "nothing is decided yet"}"));
+
+            // Nothing is said of one before which others stand in line.
+            return last is null
+                ? new(0, Refused: true)
+                : new(0, Stop: new("GangDoesNotFit", $"Of {count} members that need a node at once {births.Count - 1} find one; the next: {last.Message}"));
         }
 
         var begun = false;

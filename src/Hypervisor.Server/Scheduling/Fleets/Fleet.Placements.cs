@@ -9,6 +9,9 @@ internal sealed partial class Fleet
 
     public NeighbourIndex Neighbours => _neighbours;
 
+    /// <summary>Told of what may help those that wait; null while nobody does.</summary>
+    public FleetNews? News { get; set; }
+
     /// <summary>What the store says of an instance: where it is, or that it is nowhere. A reservation for it stays what it is.</summary>
     public void Confirm(InstanceId id, Stay? stay)
     {
@@ -116,16 +119,23 @@ internal sealed partial class Fleet
             _entries.Add(id.Value, entry = new());
         }
 
-        foreach (var stay in entry.Counted())
+        var before = entry.Counted();
+        foreach (var stay in before)
         {
             Take(stay, -1);
         }
 
         var (left, given) = (entry.Confirmed, entry.Reserved);
         (entry.Confirmed, entry.Reserved) = (confirmed, reserved);
-        foreach (var stay in entry.Counted())
+        var after = entry.Counted();
+        foreach (var stay in after)
         {
             Take(stay, 1);
+        }
+
+        if (News is { } news)
+        {
+            Tell(news, before, after);
         }
 
         Vacate(left);
@@ -133,6 +143,22 @@ internal sealed partial class Fleet
         if (confirmed is null && reserved is null)
         {
             _entries.Remove(id.Value);
+        }
+    }
+
+    private void Tell(FleetNews news, CountedStays before, CountedStays after)
+    {
+        foreach (var stay in before)
+        {
+            news.Note(stay, after.On(stay.Node), left => _rowOf[left.Node.Value]);
+        }
+
+        foreach (var stay in after)
+        {
+            if (before.On(stay.Node) is null)
+            {
+                news.Note(null, stay, left => _rowOf[left.Node.Value]);
+            }
         }
     }
 
@@ -169,6 +195,7 @@ internal sealed partial class Fleet
         }
 
         stay.Kind.Placed += sign;
+        stay.Kind.Usage.Add(stay.Amount, sign);
         foreach (var counter in stay.Kind.CountedBy(_neighbours))
         {
             counter.Add(row, sign);
@@ -204,6 +231,8 @@ internal sealed partial class Fleet
     {
         public Enumerator GetEnumerator() => new(first, second);
 
+        public Stay? On(NodeId node) => first?.Node == node ? first : second?.Node == node ? second : null;
+
         public struct Enumerator(Stay? first, Stay? second)
         {
             private int _position = -1;
@@ -224,6 +253,9 @@ internal sealed partial class Fleet
 /// <param name="Amount">What it holds of the node.</param>
 internal sealed record Stay(NodeId Node, ResourceAmount Amount, InstanceKind Kind, IReadOnlyList<PortClaim> Ports)
 {
+    /// <summary>Whether it holds at least as much as the other one did.</summary>
+    public bool Covers(Stay other) => other.Amount.FitsIn(Amount) && other.Ports.All(Ports.Contains);
+
     /// <summary>With the larger of each amount, and the ports of both.</summary>
     public Stay Or(Stay other) => new(
         Node,

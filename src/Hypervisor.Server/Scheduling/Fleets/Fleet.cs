@@ -26,6 +26,9 @@ internal sealed partial class Fleet
     /// <summary>Nodes in the cluster.</summary>
     public int NodeCount { get; private set; }
 
+    /// <summary>What may be placed on all nodes together.</summary>
+    public ResourceAmount Capacity { get; private set; }
+
     /// <summary>Counts changes of rows.</summary>
     public long Clock { get; private set; }
 
@@ -77,6 +80,7 @@ internal sealed partial class Fleet
         at.FreeMemory += capacity.MemoryBytes - old.MemoryBytes;
         at.FreeDisk += capacity.DiskBytes - old.DiskBytes;
         (at.ShareOfCpu, at.ShareOfMemory) = (ShareOf(capacity.CpuMillicores), ShareOf(capacity.MemoryBytes));
+        Capacity = Capacity + capacity - old;
         _nodes[row] = node;
         NodeCount += before is null ? 1 : 0;
         Avoid(before, -1);
@@ -97,6 +101,7 @@ internal sealed partial class Fleet
         at.FreeMemory -= node.Node.Capacity.MemoryBytes;
         at.FreeDisk -= node.Node.Capacity.DiskBytes;
         (at.ShareOfCpu, at.ShareOfMemory) = (0, 0);
+        Capacity -= node.Node.Capacity;
         _nodes[row] = null;
         NodeCount--;
         Avoid(node, -1);

@@ -4,7 +4,7 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 
 /// <summary>What others see of an instance: shared by all that look the same to them.</summary>
 /// <param name="keepsAway">What instances of this kind must be apart from.</param>
-internal sealed class InstanceKind(string project, IReadOnlyDictionary<string, string> labels, IReadOnlyList<NeighbourTerm> keepsAway)
+internal sealed class InstanceKind(string project, IReadOnlyDictionary<string, string> labels, IReadOnlyList<NeighbourTerm> keepsAway, ProjectUsage usage)
 {
     private readonly List<NeighbourCounter> _countedBy = [];
     private readonly List<NeighbourCounter> _keptAwayBy = [];
@@ -17,6 +17,9 @@ internal sealed class InstanceKind(string project, IReadOnlyDictionary<string, s
     public IReadOnlyDictionary<string, string> Labels => labels;
 
     public IReadOnlyList<NeighbourTerm> KeepsAway => keepsAway;
+
+    /// <summary>Of its project.</summary>
+    public ProjectUsage Usage => usage;
 
     /// <summary>How many instances of it are placed.</summary>
     public int Placed { get; set; }

@@ -8,6 +8,7 @@ internal sealed class NeighbourIndex
     private readonly Dictionary<(string Project, string Text, string Topology), NeighbourCounter> _counters = [];
     private readonly Dictionary<(string Project, string Text, string Topology), NeighbourCounter> _keepers = [];
     private readonly Dictionary<string, InstanceKind> _kinds = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, ProjectUsage> _usages = new(StringComparer.Ordinal);
     private readonly Dictionary<string, TopologyIndex> _topologies = new(StringComparer.Ordinal);
 
     /// <summary>In the order in which they came, so that a kind looks at each once.</summary>
@@ -32,6 +33,17 @@ internal sealed class NeighbourIndex
         return index;
     }
 
+    /// <summary>The same object while there is a kind of the project.</summary>
+    public ProjectUsage Usage(string project)
+    {
+        if (!_usages.TryGetValue(project, out var usage))
+        {
+            _usages.Add(project, usage = new());
+        }
+
+        return usage;
+    }
+
     /// <summary>The kind of such instances; the same object while any is placed or any request class is of it.</summary>
     public InstanceKind Kind(string project, IReadOnlyDictionary<string, string> labels, IReadOnlyList<NeighbourTerm> antiAffinity, Func<string, TopologyIndex> topology)
     {
@@ -39,7 +51,7 @@ internal sealed class NeighbourIndex
         var key = InstanceKind.KeyOf(project, labels, keepsAway);
         if (!_kinds.TryGetValue(key, out var kind))
         {
-            _kinds.Add(key, kind = new(project, labels, keepsAway));
+            _kinds.Add(key, kind = new(project, labels, keepsAway, Usage(project)));
             kind.Keepers = [.. keepsAway.Select(term => Find(_keepers, Keepers, project, term.Text, term.Selector, topology(term.Topology)).Counter).Distinct()];
         }
 
@@ -62,6 +74,12 @@ internal sealed class NeighbourIndex
         foreach (var (key, kind) in _kinds.Where(entry => entry.Value.Placed == 0 && !used.Contains(entry.Value)).ToList())
         {
             _kinds.Remove(key);
+        }
+
+        var projects = _kinds.Values.Select(kind => kind.Project).ToHashSet(StringComparer.Ordinal);
+        foreach (var project in _usages.Keys.Where(project => !projects.Contains(project)).ToList())
+        {
+            _usages.Remove(project);
         }
 
         var held = _kinds.Values.SelectMany(kind => kind.Keepers).ToHashSet();

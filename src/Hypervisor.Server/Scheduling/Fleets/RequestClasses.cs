@@ -22,9 +22,11 @@ internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates
 
     public int ShapeCount => _shapes.Count;
 
-    public RequestClass Of(PlacementRequest request)
+    public RequestClass Of(PlacementRequest request) => Of(request, KeyOf(request));
+
+    /// <param name="key">Of the request, as <see cref="KeyOf"/> has it.</param>
+    public RequestClass Of(PlacementRequest request, string key)
     {
-        var key = ClassKey(request);
         if (!_classes.TryGetValue(key, out var known))
         {
             if (_classes.Count >= kept * 2)
@@ -122,7 +124,8 @@ internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates
         fleet.Neighbours.Trim(_classes.Values.Select(known => known.Kind).ToHashSet(), parted.SelectMany(partition => partition.Topologies));
     }
 
-    private static string ClassKey(PlacementRequest request)
+    /// <summary>The same for all requests that differ in nothing but whose they are.</summary>
+    public static string KeyOf(PlacementRequest request)
     {
         var key = new StringBuilder(InstanceKind.KeyOf(request.Project, request.Labels, request.AntiAffinity)).Append('\n').Append(ShapeKey(request));
         foreach (var (kind, terms) in new[] { ("a", request.Affinity), ("n", request.AntiAffinity) })

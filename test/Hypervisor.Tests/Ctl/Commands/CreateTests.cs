@@ -22,6 +22,8 @@ public sealed class CreateTests
         { "--affinity app=db@zone --preferred-affinity app=cache --affinity tier", """{"constraints":{"affinity":[{"selector":"app=db","topology":"zone"},{"selector":"tier"},{"selector":"app=cache","preferred":true}]}}""" },
         { "--preferred-anti-affinity app=web@example.com/rack --anti-affinity app=web", """{"constraints":{"antiAffinity":[{"selector":"app=web"},{"selector":"app=web","topology":"example.com/rack","preferred":true}]}}""" },
         { "--preferred-spread app=web@node:2 --spread app=web --spread app=web@zone", """{"constraints":{"spread":[{"selector":"app=web"},{"selector":"app=web","topology":"zone"},{"selector":"app=web","topology":"node","maxSkew":2,"preferred":true}]}}""" },
+        { "--priority high", """{"constraints":{"priority":100}}""" },
+        { "--priority -7", """{"constraints":{"priority":-7}}""" },
         { "--toleration gpu=a100:no-schedule --toleration *", """{"constraints":{"tolerations":[{"key":"gpu","value":"a100","effect":"TAINT_EFFECT_NO_SCHEDULE"},{}]}}""" },
         { "--stop-signal INT --stop-timeout 1m --on-disconnect stop", """{"stop":{"signal":"INT","gracePeriod":"60s"},"onDisconnect":"DISCONNECT_POLICY_STOP"}""" },
         { "--disk root=10 --disk data=1.5GiB,local", """{"disks":[{"name":"root","sizeBytes":"10737418240"},{"name":"data","sizeBytes":"1610612736","kind":"DISK_KIND_LOCAL"}]}""" },
@@ -63,6 +65,7 @@ public sealed class CreateTests
     [InlineData("--disk root=5,fast", "--disk: 'fast' is not one of")]
     [InlineData("--ssh-key KEY", "holds a private key")]
     [InlineData("--user-data KEY.none", "KEY.none does not exist")]
+    [InlineData("--priority urgent", "--priority 'urgent' is no priority.")]
     public async Task What_is_no_disk_or_key_is_said_before_anything_is_asked(string flags, string complaint)
     {
         using var folder = new ScratchFolder();
@@ -81,11 +84,11 @@ public sealed class CreateTests
     public async Task Labels_project_dry_run_and_request_id_are_sent()
     {
         var request = await CreateAsync(
-            new CtlRun(), ["web", "--label", "a=b", "--annotation", "c=d", "--project", "p", "--dry-run", "--request-id", "r1"]);
+            new CtlRun(), ["web", "--label", "a=b", "--annotation", "c=d", "--project", "p", "--dry-run", "--fail-fast", "--request-id", "r1"]);
 
         Assert.Equal("b", request.Labels["a"]);
         Assert.Equal("d", request.Annotations["c"]);
-        Assert.Equal(("p", true, "r1"), (request.Project, request.DryRun, request.RequestId));
+        Assert.Equal(("p", true, true, "r1"), (request.Project, request.DryRun, request.FailFast, request.RequestId));
     }
 
     [Fact]

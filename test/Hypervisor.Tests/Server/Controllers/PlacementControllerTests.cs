@@ -127,10 +127,14 @@ public sealed class PlacementControllerTests
         var term = new LeaderTerm(leadership.Guard);
         var node = await plane.ReadyNodeAsync("a", Token);
         var id = await plane.PendingAsync("i", Token);
-        var spec = (await plane.ViewAsync(Token)).Instance(id)!.SpecRecord;
+        await plane.ViewAsync(Token);
 
-        plane.Placer.Plan(term, id, spec, Epoch.None)!.Settle(PlacementOutcome.Unknown, 0);
-        Assert.Null(plane.Placer.Plan(term, id, spec, Epoch.None));
+        var first = plane.Placer.PlanNext(term)!;
+        first.Plan!.Settle(PlacementOutcome.Unknown, 0);
+        plane.Placer.PutBack(term, [first.Item]);
+        var second = plane.Placer.PlanNext(term)!;
+        Assert.Null(second.Plan);
+        plane.Placer.PutBack(term, [second.Item]);
 
         Assert.Equal(PassOutcome.Done, await plane.Placements.ReconcileAsync(term, Token));
         Assert.Equal(node, (await plane.ViewAsync(Token)).Instance(id)!.NodeId);
@@ -184,6 +188,58 @@ public sealed class PlacementControllerTests
         await using var plane = await ControlPlane.StartAsync(Token);
 
         Assert.Null(new FirstPlacement(new CurrentTerm(), plane.Placer).Propose(new("i"), new(), plane.State.View, dryRun: false));
+    }
+
+    [Fact]
+    public async Task A_new_one_does_not_overtake_those_who_stand_in_line()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        await using var leadership = await plane.CampaignAsync(Token);
+        var term = new LeaderTerm(leadership.Guard);
+        await plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var older = await plane.PendingAsync("older", Token);
+        var first = new FirstPlacement(new CurrentTerm { Value = term }, plane.Placer);
+        var spec = (await plane.ViewAsync(Token)).Instance(older)!.SpecRecord;
+
+        Assert.Null(first.Propose(new("new"), spec, plane.State.View, dryRun: false));
+        Assert.Equal("a", first.Foresee(new("new"), spec, plane.State.View).Node);
+
+        await plane.Placements.ReconcileAsync(term, Token);
+        await plane.ViewAsync(Token);
+        Assert.Equal("", first.Propose(new("new"), spec, plane.State.View, dryRun: false)!.Placement.Placement.Node);
+    }
+
+    [Fact]
+    public async Task The_highest_priority_gets_the_room_there_is_and_an_impossible_one_holds_back_nobody()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        await using var leadership = await plane.CampaignAsync(Token);
+        await plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var impossible = await plane.PendingAsync("impossible", Token, memoryBytes: 1 << 30, change: record => record.Spec.Constraints = new() { Priority = 1000 });
+        var old = await plane.PendingAsync("old", Token);
+        var urgent = await plane.PendingAsync("urgent", Token, change: record => record.Spec.Constraints = new() { Priority = 1 });
+
+        Assert.Equal(PassOutcome.Waiting, await plane.Placements.ReconcileAsync(new(leadership.Guard), Token));
+
+        var view = await plane.ViewAsync(Token);
+        Assert.NotNull(view.Instance(urgent)!.NodeId);
+        Assert.All([impossible, old], id => Assert.Equal("InsufficientResources", view.Instance(id)!.PlacementRecord!.Placement.Reason));
+    }
+
+    [Fact]
+    public async Task What_a_replica_foresees_that_does_not_lead_is_what_its_view_allows()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        await plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var first = new FirstPlacement(new CurrentTerm(), plane.Placer);
+        InstanceSpecRecord Asking(long memory) => new()
+        {
+            Metadata = new() { Project = "default" },
+            Spec = new() { Type = InstanceType.Container, Resources = new() { MemoryBytes = memory } },
+        };
+
+        Assert.Equal("a", first.Foresee(new("i"), Asking(64 << 20), await plane.ViewAsync(Token)).Node);
+        Assert.Equal("InsufficientResources", first.Foresee(new("i"), Asking(1 << 30), plane.State.View).Reason);
     }
 
     [Fact]
@@ -242,7 +298,7 @@ public sealed class PlacementControllerTests
         var instance = (await plane.ViewAsync(Token)).Instance(id)!;
         Assert.Null(instance.NodeId);
         Assert.Equal(old, instance.Epoch);
-        Assert.Equal(PlacementController.LocalDiskLost, instance.PlacementRecord!.Placement.Reason);
+        Assert.Equal(PlacementNeeds.LocalDiskLost, instance.PlacementRecord!.Placement.Reason);
         Assert.Equal(before, await plane.Store.GetRevisionAsync(Token));
     }
 

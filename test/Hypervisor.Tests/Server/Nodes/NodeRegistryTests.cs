@@ -214,9 +214,10 @@ public sealed class NodeRegistryTests
     {
         await using var plane = await ControlPlane.StartAsync(Token);
         await plane.ReadyNodeAsync("a", Token);
-        var instance = await plane.PendingAsync("i", Token);
+        await plane.PendingAsync("i", Token);
+        await plane.ViewAsync(Token);
         await using var leadership = await plane.CampaignAsync(Token);
-        var plan = plane.Placer.Plan(new(leadership.Guard), instance, plane.State.View.Instance(instance)!.SpecRecord, Epoch.None)!;
+        var plan = plane.Placer.PlanNext(new(leadership.Guard))!.Plan!;
 
         await plane.Registry.DeregisterAsync("a", fenced: false, Token);
 

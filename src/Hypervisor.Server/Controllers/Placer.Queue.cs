@@ -1,0 +1,147 @@
+using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.Scheduling.Queues;
+using Hypervisor.Server.State;
+
+namespace Hypervisor.Server.Controllers;
+
+/// <summary>What is to be written about one that waits.</summary>
+/// <param name="Entry">As of the decision.</param>
+/// <param name="Plan">Null while an earlier plan for it is not settled.</param>
+internal sealed record QueuedPlan(QueuedInstance Item, InstanceEntry Entry, PlacementPlan? Plan);
+
+internal sealed partial class Placer
+{
+    /// <summary>
+    /// Decides about whoever is next: a node for it, or, once all that can be placed are, what those that sleep are to be told. Null when nobody is
+    /// left. Each is taken from the queue until <see cref="Settle"/> or <see cref="PutBack"/>.
+    /// </summary>
+    public QueuedPlan? PlanNext(LeaderTerm term)
+    {
+        lock (term.Fleet.Gate)
+        {
+            CatchUp(term);
+            var (queue, ledger, view) = (term.Fleet.Queue, term.Fleet.Ledger, state.View);
+            queue.Wake();
+            while (queue.Next() is { } item)
+            {
+                var (entry, group) = (item.Entry, item.Group);
+                if (ledger.Holds(entry.Id))
+                {
+                    return new(item, entry, null);
+                }
+
+                var request = group.Request with { Instance = entry.Id };
+                var asked = ledger.Classes.Of(request, group.Key);
+                if (Place(term, asked, request, entry.Epoch, view, reserve: true) is { } plan)
+                {
+                    return new(item, entry, plan);
+                }
+
+                queue.PutBack(item, told: false);
+                queue.Sleep(group);
+            }
+
+            while (queue.NextUntold() is { } item)
+            {
+                if (ledger.Holds(item.Entry.Id))
+                {
+                    return new(item, item.Entry, null);
+                }
+
+                if (Refusal(term, item.Group, view) is not { } why)
+                {
+                    queue.PutBack(item, told: false);
+                    return PlanNext(term);
+                }
+
+                if (IsNews(item, why))
+                {
+                    return new(item, item.Entry, Unplaced(term, item.Entry.Id, item.Entry.Epoch, why));
+                }
+
+                queue.PutBack(item, told: true);
+            }
+
+            return null;
+        }
+    }
+
+    /// <summary>What was planned is in the store.</summary>
+    public void Settle(LeaderTerm term, QueuedPlan done, long revision)
+    {
+        done.Plan!.Settle(PlacementOutcome.Committed, revision);
+        lock (term.Fleet.Gate)
+        {
+            if (done.Plan.Placement.Placement.NodeUid.Length > 0 && done.Item.Entry.PlacementRevision <= revision)
+            {
+                term.Fleet.Queue.Withdraw(done.Entry.Id);
+            }
+            else
+            {
+                term.Fleet.Queue.PutBack(done.Item, told: true);
+            }
+        }
+    }
+
+    /// <summary>What was planned did not come to be, as far as is known.</summary>
+    public void PutBack(LeaderTerm term, IEnumerable<QueuedInstance> items)
+    {
+        lock (term.Fleet.Gate)
+        {
+            foreach (var item in items)
+            {
+                term.Fleet.Queue.PutBack(item, told: false);
+            }
+        }
+    }
+
+    /// <summary>Instances that need something else than a node.</summary>
+    public IReadOnlyList<InstanceEntry> ChoresOf(LeaderTerm term)
+    {
+        lock (term.Fleet.Gate)
+        {
+            CatchUp(term);
+            return [.. term.Fleet.Chores];
+        }
+    }
+
+    public bool AnyWaits(LeaderTerm term)
+    {
+        lock (term.Fleet.Gate)
+        {
+            return term.Fleet.Queue.AnyAsleep;
+        }
+    }
+
+    /// <summary>All that sleep are decided about again.</summary>
+    public void WakeAll(LeaderTerm term)
+    {
+        lock (term.Fleet.Gate)
+        {
+            term.Fleet.Queue.WakeAll();
+        }
+    }
+
+    /// <summary>Why a group sleeps; null when it need not any more, and was woken.</summary>
+    private PlacementDecision? Refusal(LeaderTerm term, QueueGroup group, ClusterView view)
+    {
+        if (group.Refusal is null)
+        {
+            var asked = term.Fleet.Ledger.Classes.Of(group.Request, group.Key);
+            group.Refusal = WhyNot(term.Fleet.Ledger, asked, group.Request, view);
+            if (group.Refusal.Node is not null)
+            {
+                term.Fleet.Queue.Wake(group);
+                return null;
+            }
+        }
+
+        return group.Refusal;
+    }
+
+    private static bool IsNews(QueuedInstance item, PlacementDecision why) =>
+        item.Entry.PlacementRecord?.Placement is not { NodeUid.Length: 0 } known
+        || known.Reason != why.Reason
+        || (known.Message != why.Message && item.Group.Count <= Limits.Control.ToldAtOnce);
+}
