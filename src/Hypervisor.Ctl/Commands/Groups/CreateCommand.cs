@@ -17,7 +17,8 @@ internal sealed class CreateCommand : CtlCommand
 
     private readonly Option<string> _file = new("--file", "-f")
     {
-        Description = "Specification in YAML or JSON, several documents allowed; - is standard input; flags override it", HelpName = "FILE",
+        Description = "Specification in YAML or JSON, several documents allowed; - is standard input; flags override it",
+        HelpName = "FILE",
     };
 
     private readonly GroupFlags _flags = new();

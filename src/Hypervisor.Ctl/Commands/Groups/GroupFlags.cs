@@ -16,14 +16,16 @@ internal sealed class GroupFlags
     private readonly Option<int> _maxSurge = new("--max-surge") { Description = "How many more than count there may be during an update", HelpName = "COUNT" };
     private readonly Option<int> _maxUnavailable = new("--max-unavailable")
     {
-        Description = "How many fewer than count may be available because of an update", HelpName = "COUNT",
+        Description = "How many fewer than count may be available because of an update",
+        HelpName = "COUNT",
     };
 
     private readonly Option<Duration> _minReady = Time("--min-ready", "How long a new member has to be ready before an update goes on (default 5s)");
     private readonly Option<Duration> _deadline = Time("--progress-deadline", "Without another available member for so long it has come to a stop (default 10m)");
     private readonly Option<int> _maxDisrupted = new("--max-disrupted")
     {
-        Description = "How many fewer than count may be ready because of pre-emption and drains", HelpName = "COUNT",
+        Description = "How many fewer than count may be ready because of pre-emption and drains",
+        HelpName = "COUNT",
     };
 
     public void AddTo(Command command)

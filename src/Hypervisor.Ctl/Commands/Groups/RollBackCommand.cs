@@ -8,7 +8,8 @@ internal sealed class RollBackCommand : ChangeCommand
 {
     private readonly Option<long> _revision = new("--revision")
     {
-        Description = "Which template, as 'group history' numbers them (default: the one before)", HelpName = "NUMBER",
+        Description = "Which template, as 'group history' numbers them (default: the one before)",
+        HelpName = "NUMBER",
     };
 
     protected override string PastTense => "rolled back";

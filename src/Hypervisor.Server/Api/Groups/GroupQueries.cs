@@ -56,7 +56,10 @@ internal sealed class GroupQueries(ViewReads reads, PagedReads pages, IClusterSt
             {
                 response.Revisions.Add(new GroupRevision
                 {
-                    Revision = mark.Revision, Template = template, WantedAt = mark.WantedAt, Members = tally.Of(mark.Revision),
+                    Revision = mark.Revision,
+                    Template = template,
+                    WantedAt = mark.WantedAt,
+                    Members = tally.Of(mark.Revision),
                 });
             }
         }

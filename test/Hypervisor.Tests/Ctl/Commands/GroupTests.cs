@@ -186,7 +186,12 @@ public sealed class GroupTests
         },
         Status = new()
         {
-            Desired = 3, Current = 3, Ready = ready, Updated = 3, Revision = 1, ObservedGeneration = 2,
+            Desired = 3,
+            Current = 3,
+            Ready = ready,
+            Updated = 3,
+            Revision = 1,
+            ObservedGeneration = 2,
             Conditions = { new Condition { Type = "Progressing", Status = status, Reason = progress, Message = message } },
         },
     };

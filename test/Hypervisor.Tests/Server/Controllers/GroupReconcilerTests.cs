@@ -2,6 +2,7 @@ using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Groups;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -284,6 +285,26 @@ public sealed class GroupReconcilerTests
         await world.RollAsync("web", rounds: 2, runs: member => member.Node!.Name == "n1");
         Assert.Equal(["n1", "n1"], (await world.MembersAsync("web")).Select(member => member.Node!.Name));
         Assert.Equal(2, (await world.GetAsync("web")).Status.Ready);
+    }
+
+    /// <summary>Protects: what a member is, its group says, so that no update of one is undone by the next of all.</summary>
+    [Fact]
+    public async Task A_member_is_updated_through_its_group_only()
+    {
+        await using var world = await GroupWorld.StartAsync();
+        await world.CreateAsync("web", 1);
+        await world.ReconcileAsync("web");
+        var member = (await world.MembersAsync("web"))[0];
+        var update = new UpdateInstanceRequest
+        {
+            Instance = new() { Metadata = new() { Name = member.Name, Labels = { ["app"] = "other" } } },
+            UpdateMask = new() { Paths = { "metadata.labels" } },
+        };
+
+        var error = await Assert.ThrowsAsync<Grpc.Core.RpcException>(() =>
+            new InstanceUpdate(world.Plane.Reads, world.Plane.Writer, world.Plane.Time, null).UpdateAsync(update, Token));
+
+        Assert.Equal($"Instance '{member.Name}' is what its group 'web' says; update the group.", error.Status.Detail);
     }
 
     [Fact]

@@ -190,7 +190,8 @@ public sealed class GroupOperationsTests
 
     private static UpdateGroupRequest Update(string name, GroupSpec spec, string path) => new()
     {
-        Group = new() { Metadata = new() { Name = name }, Spec = spec }, UpdateMask = new() { Paths = { path } },
+        Group = new() { Metadata = new() { Name = name }, Spec = spec },
+        UpdateMask = new() { Paths = { path } },
     };
 
     private static async Task<StatusCode> CodeOfAsync(Func<Task<Group>> call) => (await Assert.ThrowsAsync<RpcException>(call)).StatusCode;
