@@ -27,6 +27,9 @@ internal static class Limits
     /// <summary>What --timeout is when not given.</summary>
     public static readonly TimeSpan DefaultWait = TimeSpan.FromSeconds(60);
 
+    /// <summary>Between two looks at a group that is waited for: members need seconds.</summary>
+    public static readonly TimeSpan GroupPause = TimeSpan.FromMilliseconds(500);
+
     /// <summary>Names for the shell: a person is waiting between two keystrokes.</summary>
     public static readonly TimeSpan CompletionTimeout = TimeSpan.FromSeconds(1);
 
@@ -51,6 +54,6 @@ internal static class Limits
     /// <summary>Names offered to a shell.</summary>
     public const int CompletionNames = 500;
 
-    /// <summary>How often a change of a node is made anew because somebody else was first: more than a few in a row is no coincidence.</summary>
+    /// <summary>How often a change of a node or group is made anew because somebody else was first: more than a few in a row is no coincidence.</summary>
     public const int ChangeAttempts = 5;
 }

@@ -272,7 +272,7 @@ internal static partial class Limits
         /// <summary>Per connection; a program that watches many things shares one.</summary>
         public const int StreamsPerConnection = 256;
 
-        /// <summary>1,000 creates of 8 KiB, or one chunk of an image with room.</summary>
+        /// <summary>10,000 creates of 800 bytes, or one chunk of an image with room.</summary>
         public const int ReceivedMessageBytes = 8 * 1024 * 1024;
 
         /// <summary>The largest page: 10,000 summaries, or 10,000 whole instances of 6 KiB.</summary>

@@ -38,6 +38,18 @@ internal static class CommandTable
                 ]),
             ],
         },
+        new("group", "Groups: so many instances of one template",
+        [
+            new("create", "Create groups from flags, a file or both", static () => new Groups.CreateCommand()),
+            new("update", "Change the template or the limits of a group; its members are replaced step by step", static () => new Groups.UpdateCommand()),
+            new("scale", "Change how many members a group has", static () => new Groups.ScaleCommand()),
+            new("rollback", "Go back to an earlier template of a group", static () => new Groups.RollBackCommand()),
+            new("delete", "Delete groups with their members", static () => new Groups.DeleteCommand()),
+            new("list", "List groups", static () => new Groups.ListCommand()),
+            new("get", "Show groups in detail", static () => new Groups.GetCommand()),
+            new("history", "List the templates that a group had", static () => new Groups.HistoryCommand()),
+            new("why", "Explain where the members of a group are, and why others are nowhere", static () => new Groups.WhyCommand()),
+        ]),
         new("image", "Images that instances run",
         [
             new("list", "List images", static () => new Images.ListCommand()),

@@ -12,11 +12,13 @@ internal sealed class EventsCommand : CtlCommand
     private readonly Option<bool> _watch = CommonOptions.Watch();
     private readonly Option<bool> _all = CommonOptions.AllProjects();
     private readonly Option<string> _instance = new("--instance") { Description = "Only of this instance", HelpName = "NAME" };
+    private readonly Option<string> _group = new("--group") { Description = "Only of this group itself", HelpName = "NAME" };
     private readonly Option<string> _node = new("--node") { Description = "Only of this node", HelpName = "NAME" };
 
     public override void Declare(Command command)
     {
         command.Add(_instance);
+        command.Add(_group);
         command.Add(_node);
         command.Add(_all);
         command.Add(_watch);
@@ -57,6 +59,14 @@ internal sealed class EventsCommand : CtlCommand
         {
             var found = await invocation.CallAsync(
                 options => invocation.Compute.GetInstanceAsync(new() { Project = invocation.Project, Instance = instance, Consistency = _freshness.Of(invocation) }, options),
+                cancellationToken);
+            return found.Metadata.Uid;
+        }
+
+        if (invocation.Get(_group) is { } group)
+        {
+            var found = await invocation.CallAsync(
+                options => invocation.Groups.GetGroupAsync(new() { Project = invocation.Project, Group = group, Consistency = _freshness.Of(invocation) }, options),
                 cancellationToken);
             return found.Metadata.Uid;
         }

@@ -28,6 +28,8 @@ internal sealed class Invocation(ParseResult parse, GlobalOptions options, CtlEn
 
     public ClusterService.ClusterServiceClient Cluster => Connection.Cluster;
 
+    public GroupService.GroupServiceClient Groups => Connection.Groups;
+
     /// <summary>The project of requests; empty means the server's default.</summary>
     public string Project => ProjectGiven ?? NotEmpty(Environment.Variable("HYPERVISOR_PROJECT")) ?? CurrentContext?.Project ?? "";
 

@@ -79,6 +79,7 @@ internal static class Candidates
         "--image" => NameKind.Images,
         "--node" or "--preferred-node" => NameKind.Nodes,
         "--instance" => NameKind.Instances,
+        "--group" => NameKind.Groups,
         "--context" => NameKind.Contexts,
         "--file" or "--user-data" or "--ssh-key" => NameKind.Files,
         _ => NameKind.None,

@@ -5,6 +5,7 @@ internal enum NameKind
 {
     None,
     Instances,
+    Groups,
     Nodes,
     Images,
     Contexts,

@@ -50,6 +50,7 @@ internal sealed class ServerConnection : IDisposable
         var invoker = _channel.CreateCallInvoker();
         Compute = new(invoker);
         Cluster = new(invoker);
+        Groups = new(invoker);
     }
 
     public ServerAddress Address { get; }
@@ -57,6 +58,8 @@ internal sealed class ServerConnection : IDisposable
     public ComputeService.ComputeServiceClient Compute { get; }
 
     public ClusterService.ClusterServiceClient Cluster { get; }
+
+    public GroupService.GroupServiceClient Groups { get; }
 
     public void Dispose() => _channel.Dispose();
 

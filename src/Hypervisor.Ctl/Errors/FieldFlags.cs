@@ -78,6 +78,14 @@ internal static class FieldFlags
         ("spec.stop.signal", "--stop-signal"),
         ("spec.stop.grace_period", "--stop-timeout"),
         ("spec.on_disconnect", "--on-disconnect"),
+        ("count", "--count"),
+        ("revision", "--revision"),
+        ("spec.count", "--count"),
+        ("spec.update.max_surge", "--max-surge"),
+        ("spec.update.max_unavailable", "--max-unavailable"),
+        ("spec.update.min_ready", "--min-ready"),
+        ("spec.update.progress_deadline", "--progress-deadline"),
+        ("spec.disruption.max_unavailable", "--max-disrupted"),
         ("node.spec.overcommit.cpu", "--overcommit-cpu"),
         ("node.spec.overcommit.memory", "--overcommit-memory"),
         ("node.spec.reserved.cpu_millicores", "--reserve-cpus"),
@@ -85,10 +93,10 @@ internal static class FieldFlags
         ("node.spec.reserved.disk_bytes", "--reserve-disk"),
     ];
 
-    /// <summary>The flag for a path such as <c>spec.process.env[2].name</c> (also below an "instance." of an update); null when none sets it.</summary>
+    /// <summary>The flag for a path such as <c>spec.process.env[2].name</c> (also below an "instance." or "group." of an update, and in the template of a group); null when none sets it.</summary>
     public static string? FlagOf(string path)
     {
-        var field = path.StartsWith("instance.", StringComparison.Ordinal) ? path["instance.".Length..] : path;
+        var field = Without(Without(Without(path, "instance."), "group."), "spec.template.");
         foreach (var (candidate, flag) in Flags)
         {
             if (field.StartsWith(candidate, StringComparison.Ordinal)
@@ -99,5 +107,7 @@ internal static class FieldFlags
         }
 
         return null;
+
+        static string Without(string path, string beginning) => path.StartsWith(beginning, StringComparison.Ordinal) ? path[beginning.Length..] : path;
     }
 }

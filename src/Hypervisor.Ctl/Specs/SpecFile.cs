@@ -1,5 +1,6 @@
 using System.Text;
 using Google.Protobuf;
+using Google.Protobuf.Reflection;
 using Hypervisor.Ctl.Errors;
 using Hypervisor.Hosting.Yaml;
 using Hypervisor.Protocol.V1;
@@ -7,20 +8,31 @@ using Hypervisor.Protocol.V1;
 namespace Hypervisor.Ctl.Specs;
 
 /// <summary>
-/// Instances written down in YAML (or JSON, which is YAML): one per document, in the form that "instance get -o yaml" prints.
+/// Instances or groups written down in YAML (or JSON, which is YAML): one per document, in the form that "instance get -o yaml" prints.
 /// What the server sets (placement, status, uid, versions, times) is left out when such a file is used again.
 /// </summary>
 internal static class SpecFile
 {
+    private const string GroupLabel = "hypervisor.zixiao/group";
+
     private static readonly JsonParser Parser = new(JsonParser.Settings.Default);
 
     /// <summary>Reads all documents; "-" is standard input.</summary>
     /// <exception cref="CtlException">Anything is wrong with the file; every mistake is named with its line.</exception>
-    public static IReadOnlyList<CreateInstanceRequest> Read(CtlEnvironment environment, string path)
+    public static IReadOnlyList<CreateInstanceRequest> Read(CtlEnvironment environment, string path) =>
+        Read<Instance, CreateInstanceRequest>(environment, path, Instance.Descriptor, ToRequest);
+
+    /// <summary>As <see cref="Read"/>.</summary>
+    public static IReadOnlyList<CreateGroupRequest> ReadGroups(CtlEnvironment environment, string path) =>
+        Read<Group, CreateGroupRequest>(environment, path, Group.Descriptor, ToRequest);
+
+    private static List<TRequest> Read<TObject, TRequest>(
+        CtlEnvironment environment, string path, MessageDescriptor type, Func<TObject, TRequest> toRequest)
+        where TObject : IMessage, new()
     {
         var text = ReadText(environment, path);
         var fileName = path == "-" ? "stdin" : path;
-        var requests = new List<CreateInstanceRequest>();
+        var requests = new List<TRequest>();
         var errors = new List<string>();
         foreach (var document in Split(text))
         {
@@ -30,11 +42,11 @@ internal static class SpecFile
                 if (yaml.Root.Entries.Count > 0)
                 {
                     var reader = new SpecReader(fileName);
-                    var json = reader.ToJson(yaml.Root, Instance.Descriptor);
+                    var json = reader.ToJson(yaml.Root, type);
                     errors.AddRange(reader.Errors);
                     if (reader.Errors.Count == 0)
                     {
-                        requests.Add(ToRequest(Parser.Parse<Instance>(json)));
+                        requests.Add(toRequest(Parser.Parse<TObject>(json)));
                     }
                 }
             }
@@ -53,7 +65,7 @@ internal static class SpecFile
             throw CtlException.Usage($"{fileName} is not a valid specification; nothing was sent.", string.Join('\n', errors.Select(Output.TerminalText.Clean)));
         }
 
-        return requests.Count > 0 ? requests : throw CtlException.Usage($"{fileName} holds no instance.");
+        return requests.Count > 0 ? requests : throw CtlException.Usage($"{fileName} holds no {type.Name.ToLowerInvariant()}.");
     }
 
     private static CreateInstanceRequest ToRequest(Instance instance)
@@ -62,6 +74,9 @@ internal static class SpecFile
         var spec = instance.Spec ?? new InstanceSpec();
         spec.RestartGeneration = 0;
         spec.ImageDigest = "";
+
+        // A member of a group is used as a pattern: what comes of it belongs to none.
+        metadata.Labels.Remove(GroupLabel);
         return new()
         {
             Project = metadata.Project,
@@ -69,6 +84,19 @@ internal static class SpecFile
             Labels = { metadata.Labels },
             Annotations = { metadata.Annotations },
             Spec = spec,
+        };
+    }
+
+    private static CreateGroupRequest ToRequest(Group group)
+    {
+        var metadata = group.Metadata ?? new ObjectMeta();
+        return new()
+        {
+            Project = metadata.Project,
+            Name = metadata.Name,
+            Labels = { metadata.Labels },
+            Annotations = { metadata.Annotations },
+            Spec = group.Spec ?? new(),
         };
     }
 

@@ -2,6 +2,7 @@ using Grpc.AspNetCore.Server.Model;
 using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Events;
+using Hypervisor.Server.Api.Groups;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Lists;
 using Hypervisor.Server.Api.Nodes;
@@ -25,6 +26,7 @@ internal static class ApiServices
         services.AddSingleton<PagedReads>();
         services.AddSingleton<WatchHub>();
         services.AddInstances();
+        services.AddGroups();
         services.AddSingleton<EventReads>();
         services.AddStreams();
         services.AddSingleton<NodeReads>();
@@ -43,6 +45,7 @@ internal static class ApiServices
         // Services hold no state of a call; one of each spares an allocation tree per call.
         services.AddSingleton<ClusterService>();
         services.AddSingleton<ComputeService>();
+        services.AddSingleton<GroupService>();
         services.AddSingleton<AssignmentService>();
 
         services.AddGrpc(options =>
@@ -64,6 +67,7 @@ internal static class ApiServices
     {
         endpoints.MapGrpcService<ClusterService>();
         endpoints.MapGrpcService<ComputeService>();
+        endpoints.MapGrpcService<GroupService>();
         endpoints.MapGrpcService<AssignmentService>();
         endpoints.MapGrpcReflectionService();
         endpoints.MapGrpcHealthChecksService();

@@ -14,7 +14,7 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
         instances.Creation.CreateAsync(request, context.CancellationToken);
 
     public override Task<CreateInstancesResponse> CreateInstances(CreateInstancesRequest request, ServerCallContext context) =>
-        instances.Creation.CreateManyAsync(request, context.CancellationToken);
+        instances.Bulk.CreateAsync(request, context.CancellationToken);
 
     public override Task<Instance> DeleteInstance(DeleteInstanceRequest request, ServerCallContext context) =>
         instances.Deletion.DeleteAsync(request, context.CancellationToken);

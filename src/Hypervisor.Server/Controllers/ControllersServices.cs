@@ -1,6 +1,7 @@
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Api.Instances.Updates;
+using Hypervisor.Server.Controllers.Groups;
 using Hypervisor.Server.Events;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -24,6 +25,7 @@ internal static class ControllersServices
         services.AddSingleton<IController, NodeHealthController>();
         services.AddSingleton<IController, TombstoneCollector>();
         services.AddSingleton<IController, HistoryCompactor>();
+        services.AddGroupController();
         services.AddSingleton<IController, EventRecorder>();
 
         services.AddSingleton(provider => new LeadershipHost(

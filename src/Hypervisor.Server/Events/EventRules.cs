@@ -10,7 +10,7 @@ namespace Hypervisor.Server.Events;
 internal static class EventRules
 {
     public static IEnumerable<Occurrence> Of(StateChange change) =>
-        change.Instances.SelectMany(Of).Concat(change.Nodes.SelectMany(Of));
+        change.Instances.SelectMany(Of).Concat(change.Nodes.SelectMany(Of)).Concat(change.Groups.SelectMany(GroupEvents.Of));
 
     private static IEnumerable<Occurrence> Of(EntryChange<InstanceEntry> change)
     {

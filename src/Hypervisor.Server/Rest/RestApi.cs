@@ -12,7 +12,7 @@ using Microsoft.AspNetCore.Http.Features;
 namespace Hypervisor.Server.Rest;
 
 /// <summary>
-/// The public API over HTTP/1.1: every unary and server-streaming method of ComputeService and ClusterService, called in this process.
+/// The public API over HTTP/1.1: every unary and server-streaming method of ComputeService, GroupService and ClusterService, called in this process.
 /// A stream is newline-delimited JSON, one message per line; when it ends by an error, the last line is <c>{"error": …}</c>.
 /// </summary>
 internal sealed class RestApi(

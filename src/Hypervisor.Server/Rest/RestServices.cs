@@ -15,7 +15,9 @@ internal static class RestServices
             Protocol.V1.ClusterService.BindService(cluster, provider.GetRequiredService<ClusterService>());
             var compute = new ServiceMethods(Protocol.V1.ComputeService.Descriptor);
             Protocol.V1.ComputeService.BindService(compute, provider.GetRequiredService<ComputeService>());
-            return new RestRoutes([.. cluster.All, .. compute.All]);
+            var groups = new ServiceMethods(Protocol.V1.GroupService.Descriptor);
+            Protocol.V1.GroupService.BindService(groups, provider.GetRequiredService<GroupService>());
+            return new RestRoutes([.. cluster.All, .. compute.All, .. groups.All]);
         });
         services.AddSingleton<RestApi>();
         services.AddSingleton<InstanceSockets>();

@@ -47,6 +47,15 @@ internal sealed class ClusterView
 
     internal OrderedMap<EventEntry> EventsByTime { get; init; } = OrderedMap<EventEntry>.Empty;
 
+    internal OrderedMap<GroupEntry> GroupsByUid { get; init; } = OrderedMap<GroupEntry>.Empty;
+
+    internal OrderedMap<GroupEntry> GroupsByName { get; init; } = OrderedMap<GroupEntry>.Empty;
+
+    // By the uid of the group, then their own.
+    internal OrderedMap<InstanceEntry> MembersByGroup { get; init; } = OrderedMap<InstanceEntry>.Empty;
+
+    internal OrderedMap<GroupTally> GroupTallies { get; init; } = OrderedMap<GroupTally>.Empty;
+
     public int EventCount => EventsByKey.Count;
 
     /// <summary>By when each last happened.</summary>
@@ -115,6 +124,18 @@ internal sealed class ClusterView
 
     /// <param name="start">The first list key.</param>
     public IEnumerable<EventEntry> EventsFrom(string start) => EventsByTime.Range(start, null);
+
+    /// <summary>By project and name.</summary>
+    public IEnumerable<GroupEntry> Groups => GroupsByName.Values;
+
+    public GroupEntry? Group(string uid) => GroupsByUid.Find(uid);
+
+    public GroupEntry? GroupByName(string project, string name) => GroupsByName.Find(InstanceEntry.ListKeyOf(project, name));
+
+    /// <summary>Members of a group, also those that are being deleted, by uid.</summary>
+    public IEnumerable<InstanceEntry> MembersOf(GroupEntry group) => MembersByGroup.WithPrefix(group.Uid + "/");
+
+    public GroupTally TallyOf(GroupEntry group) => GroupTallies.Find(group.Uid) ?? GroupTally.None;
 
     public TombstoneEntry? Tombstone(InstanceId id) => TombstonesByUid.Find(id.Value);
 

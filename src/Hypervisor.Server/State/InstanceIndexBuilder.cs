@@ -13,6 +13,7 @@ internal sealed class InstanceIndexBuilder(
     private readonly OrderedMap<InstanceEntry>.Builder _byUid = before.InstancesByUid.ToBuilder();
     private readonly OrderedMap<InstanceEntry>.Builder _byName = before.InstancesByName.ToBuilder();
     private readonly OrderedMap<InstanceEntry>.Builder _unplaced = before.UnplacedByUid.ToBuilder();
+    private readonly MemberIndexBuilder _members = new(before);
     private readonly SortedDictionary<string, InstanceEntry?> _oldOfChanged = new(StringComparer.Ordinal);
 
     public OrderedMap<InstanceEntry> ByUid => _byUid.ToMap();
@@ -20,6 +21,10 @@ internal sealed class InstanceIndexBuilder(
     public OrderedMap<InstanceEntry> ByName => _byName.ToMap();
 
     public OrderedMap<InstanceEntry> Unplaced => _unplaced.ToMap();
+
+    public OrderedMap<InstanceEntry> MembersByGroup => _members.Members;
+
+    public OrderedMap<GroupTally> GroupTallies => _members.Tallies;
 
     public void Apply(string uid, InstanceParts parts)
     {
@@ -33,6 +38,7 @@ internal sealed class InstanceIndexBuilder(
                 _byUid.Remove(uid);
                 _byName.Remove(old.ListKey);
                 _unplaced.Remove(uid);
+                _members.Replace(old, null);
                 nodes.Move(old, null);
             }
 
@@ -111,6 +117,7 @@ internal sealed class InstanceIndexBuilder(
 
     private void Set(InstanceEntry entry)
     {
+        _members.Replace(_byUid.Find(entry.Id.Value), entry);
         _byUid.Set(entry.Id.Value, entry);
         _byName.Set(entry.ListKey, entry);
         if (entry.NodeId is null && !entry.Deleting)

@@ -71,7 +71,8 @@ internal static class InstanceView
         return status;
     }
 
-    private static (InstanceState State, string Reason, string Message) Judge(InstanceEntry entry)
+    /// <summary>The state that users see, and why.</summary>
+    public static (InstanceState State, string Reason, string Message) Judge(InstanceEntry entry)
     {
         var reported = entry.CurrentStatus;
         if (entry.Deleting)

@@ -14,8 +14,10 @@ internal sealed record StateChange(
 {
     public IReadOnlyList<EntryChange<EventEntry>> Events { get; init; } = [];
 
+    public IReadOnlyList<EntryChange<GroupEntry>> Groups { get; init; } = [];
+
     /// <summary>What it costs to keep it.</summary>
-    public int EntryCount => Instances.Count + Nodes.Count + Images.Count + Tombstones.Count + Events.Count + 1;
+    public int EntryCount => Instances.Count + Nodes.Count + Images.Count + Tombstones.Count + Events.Count + Groups.Count + 1;
 
     public bool IsEmpty => EntryCount == 1 && !LeaderChanged;
 }

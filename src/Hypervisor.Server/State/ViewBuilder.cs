@@ -19,6 +19,7 @@ internal sealed class ViewBuilder
     private readonly SortedDictionary<string, (ImageRecord? Record, long Revision)> _images = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, (TombstoneRecord? Record, long Revision)> _tombstones = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, (EventRecord? Record, long Revision)> _events = new(StringComparer.Ordinal);
+    private readonly GroupIndexBuilder _groups;
     private readonly ClusterView _before;
     private ImmutableSortedDictionary<string, string> _subnets;
     private LeaderEntry? _leader;
@@ -27,7 +28,7 @@ internal sealed class ViewBuilder
 
     public ViewBuilder(ClusterView before, OrphanedParts orphans)
     {
-        (_before, _orphans) = (before, orphans);
+        (_before, _orphans, _groups) = (before, orphans, new(before));
         (_subnets, _leader, _clusterUid, _incarnation) = (before.Subnets, before.Leader, before.ClusterUid, before.Incarnation);
     }
 
@@ -95,6 +96,7 @@ internal sealed class ViewBuilder
         }
 
         var (events, eventsByTime, eventChanges) = Events();
+        var (groups, groupsByName, groupChanges) = _groups.Build(_incarnation);
         var instanceChanges = instances.Finish();
         var nodeChanges = nodes.Finish();
         var view = new ClusterView
@@ -114,9 +116,17 @@ internal sealed class ViewBuilder
             TombstonesByName = tombstoneNames.ToMap(),
             EventsByKey = events,
             EventsByTime = eventsByTime,
+            GroupsByUid = groups,
+            GroupsByName = groupsByName,
+            MembersByGroup = instances.MembersByGroup,
+            GroupTallies = instances.GroupTallies,
         };
 
-        return (view, new(revision, instanceChanges, nodeChanges, imageChanges, tombstoneChanges, _leader != _before.Leader) { Events = eventChanges });
+        return (view, new(revision, instanceChanges, nodeChanges, imageChanges, tombstoneChanges, _leader != _before.Leader)
+        {
+            Events = eventChanges,
+            Groups = groupChanges,
+        });
     }
 
     private (OrderedMap<EventEntry> ByKey, OrderedMap<EventEntry> ByTime, IReadOnlyList<EntryChange<EventEntry>> Changes) Events()
@@ -204,6 +214,14 @@ internal sealed class ViewBuilder
         {
             _events[happened] = (deleted ? null : EventRecord.Parser.ParseFrom(value), revision);
         }
+        else if (After(key, Keys.GroupSpecs) is { } groupUid)
+        {
+            _groups.Group(groupUid).Spec = new(deleted ? null : GroupRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.GroupStatuses) is { } groupStatusUid)
+        {
+            _groups.Group(groupStatusUid).Status = new(deleted ? null : GroupStatusRecord.Parser.ParseFrom(value), revision);
+        }
         else if (After(key, Keys.NodeSubnets) is { } subnet)
         {
             var cidr = subnet.Replace('_', '/');
@@ -219,7 +237,7 @@ internal sealed class ViewBuilder
             (_clusterUid, _incarnation) = (identity.ClusterUid, new Incarnation(identity.Incarnation));
         }
 
-        // Names and node names are held for writers; receipts are read from the store when somebody asks.
+        // Names and node names are held for writers; receipts and earlier templates of groups are read from the store when somebody asks.
     }
 
     private InstanceParts Instance(string uid)

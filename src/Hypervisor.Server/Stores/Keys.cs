@@ -28,6 +28,10 @@ internal static class Keys
     public const string NodeSubnets = "nodes/subnet/";
     public const string Images = "images/";
     public const string Events = "events/";
+    public const string GroupSpecs = "groups/spec/";
+    public const string GroupStatuses = "groups/status/";
+    public const string GroupRevisions = "groups/revision/";
+    public const string GroupNames = "groups/name/";
     public const string Leaders = "leaders/";
 
     /// <summary>The election whose winner runs the controllers.</summary>
@@ -63,6 +67,15 @@ internal static class Keys
 
     /// <param name="reason">Letters and digits.</param>
     public static string Event(string objectUid, string reason) => $"{Events}{objectUid}/{reason}";
+
+    public static string GroupSpec(string uid) => GroupSpecs + uid;
+
+    public static string GroupStatus(string uid) => GroupStatuses + uid;
+
+    /// <summary>In the order of the numbers.</summary>
+    public static string GroupRevision(string uid, long revision) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{GroupRevisions}{uid}/{revision:D19}");
+
+    public static string GroupName(string project, string name) => $"{GroupNames}{project}/{name}";
 
     public static string Leader(string election) => Leaders + election;
 }

@@ -10,16 +10,17 @@ using Microsoft.Extensions.Logging;
 
 namespace Hypervisor.Tests.Ctl;
 
-/// <summary>Fake ComputeService and ClusterService on a loopback port of its own: answers what a test told it to, records what it got.</summary>
+/// <summary>Fake ComputeService, GroupService and ClusterService on a loopback port of its own: answers what a test told it to, records what it got.</summary>
 internal sealed class FakeServer : IAsyncDisposable
 {
     private readonly WebApplication _app;
 
-    private FakeServer(WebApplication app, FakeCompute compute, FakeCluster cluster)
+    private FakeServer(WebApplication app, FakeCompute compute, FakeCluster cluster, FakeGroups groups)
     {
         _app = app;
         Compute = compute;
         Cluster = cluster;
+        Groups = groups;
         var address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single();
         Address = new Uri(address).Authority;
     }
@@ -28,12 +29,15 @@ internal sealed class FakeServer : IAsyncDisposable
 
     public FakeCluster Cluster { get; }
 
+    public FakeGroups Groups { get; }
+
     public string Address { get; }
 
     public static async Task<FakeServer> StartAsync()
     {
         var compute = new FakeCompute();
         var cluster = new FakeCluster();
+        var groups = new FakeGroups();
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.ConfigureKestrel(kestrel =>
@@ -41,11 +45,13 @@ internal sealed class FakeServer : IAsyncDisposable
         builder.Services.AddGrpc();
         builder.Services.AddSingleton(compute);
         builder.Services.AddSingleton(cluster);
+        builder.Services.AddSingleton(groups);
         var app = builder.Build();
         app.MapGrpcService<FakeCompute>();
         app.MapGrpcService<FakeCluster>();
+        app.MapGrpcService<FakeGroups>();
         await app.StartAsync();
-        return new(app, compute, cluster);
+        return new(app, compute, cluster, groups);
     }
 
     public async ValueTask DisposeAsync()

@@ -10,7 +10,7 @@ namespace Hypervisor.Tests.Docs;
 /// <c>&lt;!-- example: nodes a zone=1, b memory=1GiB; there db app=db on a; before node cordon b; expect a pending: is cordoned --&gt;</c>.
 /// </summary>
 /// <param name="Line">Of the comment, counted from 1.</param>
-/// <param name="Language">"yaml" is a file for each instance that is expected; anything else are command lines.</param>
+/// <param name="Language">"yaml" is a file for each instance that is expected, or for a group when none is; anything else are command lines.</param>
 /// <param name="Before">Command lines that come first.</param>
 /// <param name="Expected">For each instance that is created: a node's name, or with <see cref="Waits"/> before it a part of why it waits.</param>
 internal sealed partial record SchedulingExample(
@@ -30,6 +30,9 @@ internal sealed partial record SchedulingExample(
 
     /// <summary>Every fence, with or without a comment.</summary>
     public static int Fences => AnyFence().Count(Page) / 2;
+
+    /// <summary>A file that nothing is expected of but that it is taken.</summary>
+    public bool IsGroup => Language == "yaml" && Expected.Count == 0;
 
     /// <summary>The command lines, each with what it is said to print; nothing said is an empty text.</summary>
     public IEnumerable<(string Command, string Output)> Commands()

@@ -5,6 +5,7 @@ using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Configuration;
 using Hypervisor.Server.Controllers;
+using Hypervisor.Server.Controllers.Groups;
 using Hypervisor.Server.Nodes;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -39,6 +40,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         Placements = new PlacementController(State, Store, Writer, Placer, Time, NullLogger<PlacementController>.Instance);
         Evacuations = new EvacuationController(State, Writer, Placer, Time, NullLogger<EvacuationController>.Instance);
         Health = new NodeHealthController(State, Writer, Beats, Terms, Time, NullLogger<NodeHealthController>.Instance);
+        Groups = new GroupReconciler(State, Writer, new MemberCreation(Placer, Writer, Random, Time), Time);
         Tombstones = new TombstoneCollector(State, Writer, Time, NullLogger<TombstoneCollector>.Instance);
         _following = State.RunAsync(_stopping.Token);
     }
@@ -72,6 +74,8 @@ internal sealed class ControlPlane : IAsyncDisposable
     public EvacuationController Evacuations { get; }
 
     public NodeHealthController Health { get; }
+
+    public GroupReconciler Groups { get; }
 
     public TombstoneCollector Tombstones { get; }
 

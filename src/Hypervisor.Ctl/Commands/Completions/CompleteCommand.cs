@@ -62,6 +62,9 @@ internal sealed class CompleteCommand : CtlCommand
                         Consistency = Consistency.Stale,
                     },
                     options)).Instances.Select(i => i.Metadata.Name),
+                NameKind.Groups => (await invocation.Groups.ListGroupsAsync(
+                    new() { Project = invocation.Project, PageSize = Limits.CompletionNames, Consistency = Consistency.Stale },
+                    options)).Groups.Select(g => g.Metadata.Name),
                 NameKind.Nodes => (await invocation.Cluster.ListNodesAsync(
                     new() { PageSize = Limits.CompletionNames, Consistency = Consistency.Stale }, options)).Nodes.Select(n => n.Metadata.Name),
                 NameKind.Images => (await invocation.Compute.ListImagesAsync(

@@ -64,6 +64,7 @@ internal sealed class GetCommand : CtlCommand
             ("Name", metadata.Name),
             ("Project", metadata.Project),
             ("Uid", metadata.Uid),
+            ("Group", metadata.Owner?.Name),
             ("Labels", string.Join(", ", metadata.Labels.OrderBy(l => l.Key, StringComparer.Ordinal).Select(l => $"{l.Key}={l.Value}"))),
             ("Type", Readable.Type(spec.Type)),
             ("Image", spec.ImageDigest.Length > 0 ? $"{spec.Image} ({spec.ImageDigest})" : spec.Image),

@@ -15,10 +15,13 @@ internal sealed class InstanceFlags
 {
     private static readonly string[] Topologies = ["@node", "@zone", "@region"];
 
+    private readonly bool _ofGroup;
     private readonly List<(Option Option, string Path, Action<Invocation, CreateInstanceRequest> Set)> _flags = [];
 
-    public InstanceFlags()
+    /// <param name="ofGroup">They describe the members of a group: constraints may mean these without a selector.</param>
+    public InstanceFlags(bool ofGroup = false)
     {
+        _ofGroup = ofGroup;
         Add(Choice<InstanceType>("--type", "vm, container or microvm"), "spec.type", (r, v) => r.Spec.Type = v);
         Add(Text("--image", "Image, [registry/]name[:tag][@digest]", "IMAGE"), "spec.image", (r, v) => r.Spec.Image = v);
         Add(Text("--pull", "When its registry is asked: ifnotpresent, always or never", "POLICY"), "spec.image_pull_policy",
@@ -272,7 +275,7 @@ internal sealed class InstanceFlags
         void AddKind(string flag, string description, bool preferred) => Add(
             SeveralEnding(flag, $"{description}; a place is a node, or what is after @ (repeatable)", "SELECTOR[@TOPOLOGY]", Topologies),
             path,
-            (r, v) => ReplaceKind(terms(Constraints(r)), term => term.Preferred, preferred, v.Select(text => AffinityFlag.Parse(flag, preferred, text))));
+            (r, v) => ReplaceKind(terms(Constraints(r)), term => term.Preferred, preferred, v.Select(text => AffinityFlag.Parse(flag, preferred, text, _ofGroup))));
     }
 
     private void AddSpread(string flag, string description, bool preferred) => Add(
@@ -283,7 +286,7 @@ internal sealed class InstanceFlags
             Topologies),
         "spec.constraints.spread",
         (r, v) => ReplaceKind(
-            Constraints(r).Spread, spread => spread.Preferred, preferred, v.Select(text => SpreadFlag.Parse(flag, preferred, text))));
+            Constraints(r).Spread, spread => spread.Preferred, preferred, v.Select(text => SpreadFlag.Parse(flag, preferred, text, _ofGroup))));
 
     private void Add<T>(Option<T> option, string path, Action<CreateInstanceRequest, T> set) =>
         _flags.Add((option, path, (invocation, request) => set(request, invocation.Get(option)!)));

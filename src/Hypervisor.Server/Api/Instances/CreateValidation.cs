@@ -2,6 +2,7 @@ using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Validation;
+using Hypervisor.Server.Groups;
 
 namespace Hypervisor.Server.Api.Instances;
 
@@ -21,6 +22,7 @@ internal static class CreateValidation
 
         RequestChecks.CheckRequestId(request.RequestId, violations);
         CheckLabels(request.Labels, violations);
+        CheckReserved(request.Labels, violations);
         CheckAnnotations(request.Annotations, violations);
         if (request.Spec is not { } spec)
         {
@@ -52,6 +54,15 @@ internal static class CreateValidation
             {
                 violations.Add(path, $"the value '{Printable.Quote(value)}' {valueProblem}.");
             }
+        }
+    }
+
+    /// <summary>Labels that the system gives: who selects by them may rely on it.</summary>
+    public static void CheckReserved(IDictionary<string, string> labels, FieldViolations violations, string field = "labels")
+    {
+        if (labels.ContainsKey(GroupLabel.Key))
+        {
+            violations.Add($"{field}[{GroupLabel.Key}]", "is given by the server to the members of groups; leave it out.");
         }
     }
 

@@ -30,6 +30,7 @@ internal sealed class InstanceCloning(InstanceCreation creation)
 
         RequestChecks.CheckRequestId(request.RequestId, violations);
         CreateValidation.CheckLabels(request.Labels, violations);
+        CreateValidation.CheckReserved(request.Labels, violations);
         violations.ThrowIfAny();
         var bare = request.Clone();
         (bare.RequestId, bare.Project) = ("", project);

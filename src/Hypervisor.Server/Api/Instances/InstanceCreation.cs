@@ -1,5 +1,3 @@
-using Google.Protobuf;
-using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
@@ -8,7 +6,6 @@ using Hypervisor.Server.Images.Aliases;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
-using Hypervisor.Server.Telemetry;
 using InstanceView = Hypervisor.Server.State.InstanceView;
 
 namespace Hypervisor.Server.Api.Instances;
@@ -17,7 +14,7 @@ namespace Hypervisor.Server.Api.Instances;
 /// <param name="asked">As the request has it.</param>
 internal delegate (InstanceSpec Spec, IReadOnlyList<Compare> Guards) SpecOfView(ClusterView view, InstanceSpec asked);
 
-/// <summary>CreateInstance and CreateInstances.</summary>
+/// <summary>CreateInstance; several at once are <see cref="BulkCreation"/>.</summary>
 /// <param name="placement">Null leaves every placement to the controller.</param>
 /// <param name="aliases">Null means that every image is called as it is written.</param>
 internal sealed class InstanceCreation(
@@ -25,7 +22,6 @@ internal sealed class InstanceCreation(
     StoreWriter writer,
     IRandomSource random,
     TimeProvider time,
-    ErrorTranslation errors,
     IFirstPlacement? placement = null,
     ImageAliases? aliases = null)
 {
@@ -42,43 +38,6 @@ internal sealed class InstanceCreation(
     /// <param name="from">What it shall be, written out, and what has to be so still when it is written.</param>
     public Task<Instance> CreateFromAsync(CreateInstanceRequest request, string project, RequestKey key, SpecOfView from, CancellationToken cancellationToken) =>
         CreateValidAsync(request, project, key, from, cancellationToken);
-
-    /// <summary>Every request by itself; the store joins them into few commits.</summary>
-    public async Task<CreateInstancesResponse> CreateManyAsync(CreateInstancesRequest request, CancellationToken cancellationToken)
-    {
-        if (request.Requests.Count is 0 or > Limits.Instance.BulkRequests)
-        {
-            throw ApiErrors.InvalidArgument(
-                "requests", $"has {request.Requests.Count} entries; 1 to {Limits.Instance.BulkRequests} are allowed.");
-        }
-
-        // All are begun before the first is awaited: that is what lets the writer join them.
-        var running = request.Requests.Select(each => OneOfManyAsync(each, cancellationToken)).ToList();
-        var response = new CreateInstancesResponse();
-        foreach (var one in running)
-        {
-            response.Results.Add(await one);
-        }
-
-        return response;
-    }
-
-    private async Task<CreateInstanceResult> OneOfManyAsync(CreateInstanceRequest request, CancellationToken cancellationToken)
-    {
-        try
-        {
-            return new() { Instance = await CreateAsync(request, cancellationToken) };
-        }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-        {
-            throw;
-        }
-        catch (Exception exception)
-        {
-            var status = errors.Translate(exception, "CreateInstances", cancelled: false).Status;
-            return new() { Error = new() { Code = (int)status.StatusCode, Message = status.Detail } };
-        }
-    }
 
     private async Task<Instance> CreateValidAsync(
         CreateInstanceRequest request, string project, RequestKey key, SpecOfView from, CancellationToken cancellationToken)
@@ -103,20 +62,17 @@ internal sealed class InstanceCreation(
 
             var proposal = placeFirst?.Propose(id, record, view, dryRun: false);
             QueueAdmission.Check(request, id, record, view, proposal, placement);
-            var image = PinnedBy(record, view);
-            var written = await WriteAsync(id, record, image, guards, proposal, cancellationToken);
+            var birth = new InstanceBirth(id, record, InstanceBirths.PinnedBy(record, view), proposal) { Guards = guards };
+            var written = await InstanceBirths.WriteAsync(writer, [birth], cancellationToken);
             if (written.Succeeded)
             {
-                var after = await reads.IncludingAsync(written.Revision, cancellationToken);
-                var entry = after.Instance(id) ?? DraftEntries.Of(
-                    id, record, proposal?.Placement, after, ResourceVersion.Of(after.Incarnation, written.Revision));
-                return InstanceView.Render(entry);
+                return Rendered(birth, await reads.IncludingAsync(written.Revision, cancellationToken), written.Revision);
             }
 
             // The name was taken or the image changed or went meanwhile, which the next look shows; or else leadership was
             // lost: then the new leader places.
             var present = await reads.IncludingAsync(written.Revision, cancellationToken);
-            if (PinnedBy(record, present)?.ModRevision == image?.ModRevision)
+            if (InstanceBirths.PinnedBy(record, present)?.ModRevision == birth.Image?.ModRevision)
             {
                 placeFirst = null;
             }
@@ -125,58 +81,8 @@ internal sealed class InstanceCreation(
         throw ApiErrors.Aborted("CONFLICT", $"Instance '{request.Name}' is being created and deleted by others all the time; try again.");
     }
 
-    private async Task<WriteResult> WriteAsync(
-        InstanceId id, InstanceSpecRecord record, ImageEntry? image, IReadOnlyList<Compare> guards, PlacementProposal? proposal,
-        CancellationToken cancellationToken)
-    {
-        var nameKey = Keys.Name(record.Metadata.Project, record.Metadata.Name);
-        List<Compare> compares = [Compare.Absent(nameKey), .. guards];
-        var operations = new List<StoreOperation>
-        {
-            new StoreOperation.Put(Keys.Spec(id), record.ToByteArray()),
-            new StoreOperation.Put(nameKey, new NameRecord { Uid = id.Value }.ToByteArray()),
-        };
-        if (image is not null)
-        {
-            // The blobs behind a digest stay for as long as a record names them: deleting or replacing the image while no
-            // instance with the digest is written yet would leave the instance without its content.
-            compares.Add(Compare.Modified(Keys.Image(record.Metadata.Project, image.Reference), image.ModRevision));
-        }
-
-        if (proposal is not null)
-        {
-            compares.AddRange(proposal.Guards);
-            operations.Add(new StoreOperation.Put(Keys.Placement(id), proposal.Placement.ToByteArray()));
-            if (proposal.Receipt is { } receipt)
-            {
-                operations.Add(new StoreOperation.Put(Keys.Receipt(id), receipt.ToByteArray()));
-            }
-        }
-
-        var (outcome, revision) = (PlacementOutcome.Unknown, 0L);
-        try
-        {
-            var result = await writer.WriteAsync(new(compares, operations), cancellationToken);
-            (outcome, revision) = result.Succeeded ? (PlacementOutcome.Committed, result.Revision) : (PlacementOutcome.Refused, 0);
-            return result;
-        }
-        catch (StoreBusyException)
-        {
-            outcome = PlacementOutcome.Refused;
-            throw;
-        }
-        finally
-        {
-            proposal?.Settle(outcome, revision);
-        }
-    }
-
-    /// <summary>The image whose digest the record took; null when there was none.</summary>
-    private static ImageEntry? PinnedBy(InstanceSpecRecord record, ClusterView view) =>
-        record.Spec.ImageDigest.Length == 0 ? null : view.Image(record.Metadata.Project, record.Spec.Image);
-
     /// <summary>The answer when the name is taken, or was when this very request was made before.</summary>
-    private static Instance? Known(ClusterView view, string project, string name, RequestKey key)
+    public static Instance? Known(ClusterView view, string project, string name, RequestKey key)
     {
         if (view.InstanceByName(project, name) is { } existing)
         {
@@ -192,47 +98,27 @@ internal sealed class InstanceCreation(
         return tombstone is null ? null : DraftEntries.Deleted(tombstone, view.Incarnation);
     }
 
-    private static RequestKey KeyOf(CreateInstanceRequest request, string project)
+    public static RequestKey KeyOf(CreateInstanceRequest request, string project)
     {
         var digested = request.Clone();
         (digested.RequestId, digested.DryRun, digested.Project) = ("", false, project);
         return RequestKey.Of(request.RequestId, digested);
     }
 
-    private InstanceSpecRecord NewRecord(
-        CreateInstanceRequest request, InstanceSpec asked, string project, InstanceId id, ClusterView view, RequestKey key)
+    /// <summary>What the request makes of an instance.</summary>
+    public InstanceSpecRecord NewRecord(CreateInstanceRequest request, InstanceSpec asked, string project, InstanceId id, ClusterView view, RequestKey key)
     {
         var now = time.GetUtcNow();
-        if (aliases?.Resolve(asked.Image, asked.Type) is { } meant && meant != asked.Image)
-        {
-            asked = asked.Clone();
-            asked.Image = meant;
-        }
-
-        var spec = SpecDefaults.Fill(asked);
-        if (spec.ImageDigest.Length == 0 && spec.ImagePullPolicy != ImagePullPolicy.Always)
-        {
-            spec.ImageDigest = view.Image(project, spec.Image)?.Record.Image?.Digest ?? "";
-        }
-
-        var record = new InstanceSpecRecord
-        {
-            TraceParent = TraceContext.Parent,
-            Metadata = new()
-            {
-                Name = request.Name,
-                Project = project,
-                Uid = id.Value,
-                Labels = { request.Labels },
-                Annotations = { request.Annotations },
-                Generation = 1,
-                CreatedAt = Timestamp.FromDateTimeOffset(now),
-            },
-            Spec = spec,
-        };
+        var metadata = new ObjectMeta { Name = request.Name, Project = project, Labels = { request.Labels }, Annotations = { request.Annotations } };
+        var record = InstanceBirths.Record(id, metadata, asked, view, aliases, now);
         key.Remember(record.Requests, now);
         return record;
     }
+
+    /// <summary>What was written, also when it is gone again.</summary>
+    public static Instance Rendered(InstanceBirth birth, ClusterView after, long revision) => InstanceView.Render(
+        after.Instance(birth.Id) ?? DraftEntries.Of(
+            birth.Id, birth.Record, birth.Proposal?.Placement, after, ResourceVersion.Of(after.Incarnation, revision)));
 
     private Instance DryRun(CreateInstanceRequest request, InstanceId id, InstanceSpecRecord record, ClusterView view)
     {

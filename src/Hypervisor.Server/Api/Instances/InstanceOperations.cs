@@ -13,4 +13,5 @@ internal sealed record InstanceOperations(
     InstanceSnapshots Snapshots,
     InstanceCloning Cloning,
     InstanceQueries Queries,
-    WatchHub Watches);
+    WatchHub Watches,
+    BulkCreation Bulk);

@@ -18,9 +18,15 @@ internal static class InstanceServices
             provider.GetRequiredService<StoreWriter>(),
             provider.GetRequiredService<IRandomSource>(),
             provider.GetRequiredService<TimeProvider>(),
-            provider.GetRequiredService<ErrorTranslation>(),
             provider.GetService<IFirstPlacement>(),
             provider.GetService<ImageAliases>()));
+        services.AddSingleton(provider => new BulkCreation(
+            provider.GetRequiredService<ViewReads>(),
+            provider.GetRequiredService<StoreWriter>(),
+            provider.GetRequiredService<IRandomSource>(),
+            provider.GetRequiredService<ErrorTranslation>(),
+            provider.GetRequiredService<InstanceCreation>(),
+            provider.GetService<IFirstPlacement>()));
         services.AddSingleton<InstanceDeletion>();
         services.AddSingleton<InstancePower>();
         services.AddSingleton(provider => new InstanceUpdate(

@@ -12,7 +12,7 @@ internal sealed class ApiDescription
 {
     private const string Resource = "public-api.pb";
 
-    private static readonly string[] Public = ["hypervisor.v1.ComputeService", "hypervisor.v1.ClusterService"];
+    private static readonly string[] Public = ["hypervisor.v1.ComputeService", "hypervisor.v1.GroupService", "hypervisor.v1.ClusterService"];
 
     private readonly IReadOnlyList<MessageDescriptor> _messages;
 

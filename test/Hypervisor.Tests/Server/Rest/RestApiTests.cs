@@ -53,6 +53,33 @@ public sealed class RestApiTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Groups_are_asked_for_over_rest_as_over_grpc()
+    {
+        const string Path = "/v1/projects/default/groups";
+        using var created = await SendAsync(
+            HttpMethod.Post, Path, """{"name":"web","spec":{"count":2,"template":{"spec":{"type":"INSTANCE_TYPE_CONTAINER","image":"busybox"}}}}""");
+        Assert.Equal(HttpStatusCode.OK, created.StatusCode);
+        using var scaled = await SendAsync(HttpMethod.Post, $"{Path}/web:scale", """{"count":3}""");
+        Assert.Equal(HttpStatusCode.OK, scaled.StatusCode);
+        using var updated = await SendAsync(
+            HttpMethod.Patch, $"{Path}/web", """{"group":{"spec":{"template":{"spec":{"image":"nginx"}}}},"updateMask":"spec.template.spec.image"}""");
+        Assert.Equal(HttpStatusCode.OK, updated.StatusCode);
+        using var undone = await SendAsync(HttpMethod.Post, $"{Path}/web:rollBack", "{}");
+        Assert.Equal(HttpStatusCode.OK, undone.StatusCode);
+
+        var overGrpc = await new GroupService.GroupServiceClient(_server.Channel).GetGroupAsync(new() { Group = "web" }, cancellationToken: Token);
+        Assert.Equal((3, 1), (overGrpc.Spec.Count, overGrpc.Status.Revision));
+        Assert.Contains("\"count\":3", (await _http.GetStringAsync($"{Path}/web", Token)).Replace(" ", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        foreach (var read in new[] { Path, $"{Path}/web/revisions", $"{Path}/web:explain" })
+        {
+            Assert.NotEmpty(await _http.GetStringAsync(read, Token));
+        }
+
+        using var deleted = await SendAsync(HttpMethod.Delete, $"{Path}/web");
+        Assert.Equal(HttpStatusCode.OK, deleted.StatusCode);
+    }
+
+    [Fact]
     public async Task Errors_have_the_status_of_their_code_and_the_details_of_grpc()
     {
         using var missing = await SendAsync(HttpMethod.Get, "/v1/projects/default/instances/nobody");

@@ -27,15 +27,17 @@ internal sealed class Replica : IAsyncDisposable
         Reads = new(State, Store, Time);
         Writer = new(Store);
         Errors = new(Random, NullLogger<ErrorTranslation>.Instance);
+        var creation = new InstanceCreation(Reads, Writer, Random, Time, placement);
         Instances = new(
-            new(Reads, Writer, Random, Time, Errors, placement),
+            creation,
             new(Reads, Writer, Time),
             new(Reads, Writer, Time),
             new(Reads, Writer, Time, null),
             new(Reads, Writer, Random, Time),
-            new(new(Reads, Writer, Random, Time, Errors, placement)),
+            new(creation),
             new(Reads, new(Reads, Time), Store),
-            new(State, Reads, Time));
+            new(State, Reads, Time),
+            new(Reads, Writer, Random, Errors, creation, placement));
         _following = State.RunAsync(_stop.Token);
     }
 

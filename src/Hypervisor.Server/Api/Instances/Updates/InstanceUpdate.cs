@@ -36,6 +36,12 @@ internal sealed class InstanceUpdate(ViewReads reads, StoreWriter writer, TimePr
                     "BEING_DELETED", $"Instance '{entry.Name}' is being deleted; nothing else can be asked of it.", "Instance", entry.Name);
             }
 
+            if (entry.Metadata.Owner is { } owner)
+            {
+                throw ApiErrors.FailedPrecondition(
+                    "MEMBER_OF_GROUP", $"Instance '{entry.Name}' is what its group '{owner.Name}' says; update the group.", "Instance", entry.Name);
+            }
+
             var record = Applied(request, entry);
             var present = SpecDefaults.Fill(entry.Spec);
             var restart = UpdateRules.RestartRequired(present, record.Spec);

@@ -44,6 +44,7 @@ internal static class UpdateValidation
     {
         var violations = new FieldViolations();
         CreateValidation.CheckLabels(wished.Metadata.Labels, violations, "instance.metadata.labels");
+        CreateValidation.CheckReserved(wished.Metadata.Labels, violations, "instance.metadata.labels");
         CreateValidation.CheckAnnotations(wished.Metadata.Annotations, violations, "instance.metadata.annotations");
 
         // "spec" as a whole names also what cannot change; leaving it as it was is no change.

@@ -199,32 +199,6 @@ public sealed class InstanceCreationTests
     }
 
     [Fact(Timeout = 60_000)]
-    public async Task A_thousand_at_once_succeed_or_fail_each_by_itself()
-    {
-        var store = new FaultyStore(new MemoryStore(new FakeTimeProvider()));
-        await using var replica = await Replica.StartAsync(store);
-        await replica.CreateAsync("i7");
-        var request = new CreateInstancesRequest();
-        request.Requests.AddRange(Enumerable.Range(0, 1000).Select(index => Replica.NewRequest(index == 3 ? "Bad" : $"i{index}")));
-        var before = replica.State.Revision;
-
-        // The disk takes so long for the first that all others are there when it is done.
-        var disk = new TaskCompletionSource();
-        store.WritesHeld = disk.Task;
-        var creating = replica.Instances.Creation.CreateManyAsync(request, Cancellation);
-        await replica.Time.AdvanceUntilAsync(() => replica.Writer.UnansweredWrites == 998, TimeSpan.FromMilliseconds(1));
-        disk.SetResult();
-        var response = await creating;
-
-        Assert.Equal(1000, response.Results.Count);
-        Assert.Equal((int)StatusCode.InvalidArgument, response.Results[3].Error.Code);
-        Assert.Equal((int)StatusCode.AlreadyExists, response.Results[7].Error.Code);
-        Assert.Equal("i999", response.Results[999].Instance.Metadata.Name);
-        Assert.Equal(999, replica.State.View.InstanceCount);
-        Assert.True(replica.State.Revision - before < 100, "The writes were not joined.");
-    }
-
-    [Fact(Timeout = 60_000)]
     public async Task The_first_placement_shares_the_create_s_revision_and_is_told_of_its_fate()
     {
         var placement = new FixedPlacement([]);

@@ -19,7 +19,7 @@ public sealed class OpenApiDocumentTests
         var document = Parse();
 
         var described = document.Paths.SelectMany(path => path.Value.Operations!.Select(operation => $"{operation.Key} {path.Key} {operation.Value.OperationId}"));
-        var served = new[] { ComputeService.Descriptor, ClusterService.Descriptor }
+        var served = new[] { ComputeService.Descriptor, GroupService.Descriptor, ClusterService.Descriptor }
             .SelectMany(service => service.Methods)
             .Select(method => (Method: method, Binding: HttpBinding.Of(method)))
             .Where(entry => entry.Binding is not null)
