@@ -54,7 +54,7 @@ public sealed class FleetOracleTests
         from spread in Spread.List[0, 1]
         select Make(shape, strategy, affinity, anti, spread);
 
-    private static readonly Gen<PlacementRequest> Request =
+    internal static readonly Gen<PlacementRequest> Request =
         from labels in Labels
         from constraints in Constraints
         from cpu in OneOf(100, 500, 1500)
@@ -63,7 +63,7 @@ public sealed class FleetOracleTests
         from port in Gen.Int[0, 8]
         select PlacementRequest.Of(new("i"), "p", labels, Spec(constraints, cpu, memory, type, port), PlacementStrategy.Spread);
 
-    private static readonly Gen<CandidateNode> Node =
+    internal static readonly Gen<CandidateNode> Node =
         from index in Gen.Int[0, Nodes - 1]
         from region in OneOf(Regions)
         from zone in OneOf(Zones)
