@@ -17,7 +17,7 @@ export DOTNET_NOLOGO := 1
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "  make bench-NAME one benchmark: api, create, create-architectures, cli, memory, pull, restore, rootfs, scheduler, scheduler-durable, store, vm, watch"
+	@echo "  make bench-NAME one benchmark: api, create, create-architectures, cli, memory, pull, restore, rootfs, scheduler, scheduler-durable, store, vm, watch, what-if"
 
 deps: ## install the Debian packages that building and running need (as root)
 	@scripts/deps.sh build run

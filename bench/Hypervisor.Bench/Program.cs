@@ -17,6 +17,7 @@ var benchmarks = new SortedDictionary<string, Func<Task>>(StringComparer.Ordinal
     ["store"] = StoreBench.RunAsync,
     ["vm"] = VmBench.RunAsync,
     ["watch"] = WatchBench.RunAsync,
+    ["what-if"] = WhatIfBench.RunAsync,
 };
 if (args is not [var name] || (name != "all" && !benchmarks.ContainsKey(name)))
 {

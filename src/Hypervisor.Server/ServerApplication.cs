@@ -37,7 +37,7 @@ internal static class ServerApplication
         builder.Services.AddNodes(configuration);
         builder.Services.AddControllers(replica, configuration.SchedulerStrategy);
         builder.Services.AddReplicas(replica, configuration.AdvertisedAddress.ToString());
-        builder.Services.AddApi(replica, configuration.GrpcAddress.ToString());
+        builder.Services.AddApi(replica, configuration.GrpcAddress.ToString(), configuration.SchedulerStrategy);
         builder.Services.AddRest();
         builder.Services.AddRouting();
 

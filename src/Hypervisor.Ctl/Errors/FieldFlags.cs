@@ -91,6 +91,11 @@ internal static class FieldFlags
         ("node.spec.reserved.cpu_millicores", "--reserve-cpus"),
         ("node.spec.reserved.memory_bytes", "--reserve-memory"),
         ("node.spec.reserved.disk_bytes", "--reserve-disk"),
+        ("lose_nodes", "--lose"),
+        ("lose_zones", "--lose"),
+        ("lose_regions", "--lose"),
+        ("add", "--add, --like"),
+        ("place", "--place, --count"),
     ];
 
     /// <summary>The flag for a path such as <c>spec.process.env[2].name</c> (also below an "instance." or "group." of an update, and in the template of a group); null when none sets it.</summary>

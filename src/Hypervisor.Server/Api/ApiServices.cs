@@ -1,4 +1,5 @@
 using Grpc.AspNetCore.Server.Model;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Encoded;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Events;
@@ -9,6 +10,7 @@ using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Streams;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Backups;
+using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Replicas;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -20,7 +22,8 @@ internal static class ApiServices
 {
     /// <param name="replica">This server's name.</param>
     /// <param name="address">Where it is called.</param>
-    public static IServiceCollection AddApi(this IServiceCollection services, string replica, string address)
+    /// <param name="strategy">For instances that name none.</param>
+    public static IServiceCollection AddApi(this IServiceCollection services, string replica, string address, PlacementStrategy strategy)
     {
         services.AddSingleton<ErrorTranslation>();
         services.AddSingleton<PagedReads>();
@@ -38,9 +41,12 @@ internal static class ApiServices
             provider.GetRequiredService<ViewReads>(),
             provider.GetRequiredService<IClusterStore>(),
             provider.GetRequiredService<ReplicaCalls>(),
+            provider.GetRequiredService<ZoneLossReport>(),
             provider.GetRequiredService<TimeProvider>(),
             replica,
             address));
+
+        services.AddSingleton(provider => new WhatIfQuery(provider.GetRequiredService<ViewReads>(), strategy, provider.GetRequiredService<TimeProvider>()));
 
         // Services hold no state of a call; one of each spares an allocation tree per call.
         services.AddSingleton<ClusterService>();

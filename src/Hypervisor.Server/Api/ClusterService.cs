@@ -20,6 +20,7 @@ internal sealed class ClusterService(
     InstanceAdoption adoption,
     InstancePurge purge,
     ClusterSummary summary,
+    WhatIfQuery whatIf,
     HeartbeatIntake heartbeats,
     EventReads events,
     WatchHub watches,
@@ -68,6 +69,9 @@ internal sealed class ClusterService(
     public override Task<ClusterInfo> GetClusterInfo(GetClusterInfoRequest request, ServerCallContext context) =>
         ViewAge.TellAsync(context, request.Consistency, views, () => summary.GetAsync(
             request.Consistency, ReplicaCalls.IsForwarded(context), context.CancellationToken));
+
+    public override Task<WhatIfResponse> WhatIf(WhatIfRequest request, ServerCallContext context) =>
+        ViewAge.TellAsync(context, request.Consistency, views, () => whatIf.TryAsync(request, context.CancellationToken));
 
     public override async Task BackupCluster(
         BackupClusterRequest request, IServerStreamWriter<BackupClusterResponse> responseStream, ServerCallContext context)

@@ -27,6 +27,9 @@ internal static class ControllersServices
         services.AddSingleton<IController, HistoryCompactor>();
         services.AddGroupController();
         services.AddSingleton<IController, EventRecorder>();
+        services.AddSingleton<ZoneLossReport>();
+        services.AddSingleton<IController>(provider => new ZoneLossController(
+            provider.GetRequiredService<ClusterState>(), provider.GetRequiredService<ZoneLossReport>(), strategy, provider.GetRequiredService<TimeProvider>()));
 
         services.AddSingleton(provider => new LeadershipHost(
             provider.GetRequiredService<IClusterStore>(),

@@ -226,7 +226,9 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
         if (asked.Refusal is not { } known
             || (known.Clock != ledger.Fleet.Clock && (ledger.Fleet.NodeCount <= Limits.Control.NodesOfSmallFleet || now - known.At >= Limits.Control.ReasonsKept)))
         {
-            asked.Refusal = known = (ledger.Fleet.Clock, now, Scheduler.Decide(request, ledger.View(request, view.ResourceVersion), now));
+            var seen = ledger.View(request, view.ResourceVersion);
+            asked.Refusal = known = (ledger.Fleet.Clock, now, Scheduler.Decide(request, seen, now));
+            known.Decision.Receipt.Remedies.AddRange(RemedyFinder.Find(request, seen));
         }
 
         return known.Decision;

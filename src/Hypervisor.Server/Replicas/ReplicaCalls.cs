@@ -99,8 +99,8 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
                 Limits.Api.RetryUnavailable);
     }
 
-    /// <summary>What each other server says of itself, and of those that do not, why.</summary>
-    public async Task<IReadOnlyList<ServerReplica>> AskOthersAsync(Consistency consistency, CancellationToken cancellationToken)
+    /// <summary>What each other server says, with itself as the only replica, and of those that do not, why.</summary>
+    public async Task<IReadOnlyList<ClusterInfo>> AskOthersAsync(Consistency consistency, CancellationToken cancellationToken)
     {
         var others = (await directory.ListAsync(cancellationToken)).Where(replica => replica != directory.Self);
         return await Task.WhenAll(others.Select(replica => AskAsync(replica, consistency, cancellationToken)));
@@ -119,21 +119,23 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
         }
     }
 
-    private async Task<ServerReplica> AskAsync(Replica replica, Consistency consistency, CancellationToken cancellationToken)
+    private async Task<ClusterInfo> AskAsync(Replica replica, Consistency consistency, CancellationToken cancellationToken)
     {
         try
         {
-            var info = await new ClusterService.ClusterServiceClient(Channel(replica.Address)).GetClusterInfoAsync(
+            return await new ClusterService.ClusterServiceClient(Channel(replica.Address)).GetClusterInfoAsync(
                 new GetClusterInfoRequest { Consistency = consistency },
                 new Metadata { { Forwarded, "1" } },
                 time.GetUtcNow().UtcDateTime + Limits.Replicas.Answer,
                 cancellationToken);
-            return info.Replicas.Single();
         }
         catch (RpcException failure)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            return new() { Name = replica.Name, GrpcAddress = replica.Address, Message = $"not reached at {replica.Address}: {failure.StatusCode}" };
+            return new()
+            {
+                Replicas = { new ServerReplica { Name = replica.Name, GrpcAddress = replica.Address, Message = $"not reached at {replica.Address}: {failure.StatusCode}" } },
+            };
         }
     }
 

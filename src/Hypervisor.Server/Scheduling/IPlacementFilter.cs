@@ -8,6 +8,9 @@ internal interface IPlacementFilter
 
     /// <summary>Null when the node passes.</summary>
     Rejection? Judge(PlacementRequest request, CandidateNode node);
+
+    /// <summary>What to change, all of it, so that a node which was refused passes. Nothing where no change of the request or of the node helps.</summary>
+    IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) => [];
 }
 
 /// <summary>Why a node was refused, so that it can be said of one node and of many.</summary>

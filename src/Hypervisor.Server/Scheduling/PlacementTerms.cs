@@ -10,6 +10,10 @@ internal sealed record NeighbourTerm(string Text, LabelSelector Selector, string
 {
     public static NeighbourTerm Of(AffinityTerm term) =>
         new(term.Selector, LabelSelector.Parse(term.Selector), term.Topology.Length == 0 ? Scheduling.Topology.Node : term.Topology, term.Preferred);
+
+    /// <summary>The same terms, with this one of them preferred.</summary>
+    public IReadOnlyList<NeighbourTerm> PreferredIn(IReadOnlyList<NeighbourTerm> terms) =>
+        [.. terms.Select(term => ReferenceEquals(term, this) ? term with { Preferred = true } : term)];
 }
 
 /// <summary>How unevenly instances may lie over places.</summary>

@@ -84,6 +84,9 @@ internal static class Scheduler
         return new(winner, winner is null ? rejections.Reason(fleet.Nodes.Count) : "", receipt.Message, receipt);
     }
 
+    /// <summary>What judges for this request, in order; those about neighbours know where these are.</summary>
+    public static IReadOnlyList<IPlacementFilter> Filters(PlacementRequest request, FleetView fleet) => Rules(request, fleet, Profiles[0]).Filters;
+
     /// <summary>What judges and what ranks for this request: rules about neighbours know where those are.</summary>
     private static (IReadOnlyList<IPlacementFilter> Filters, IReadOnlyList<IPlacementScorer> Scorers) Rules(
         PlacementRequest request, FleetView view, ScoringProfile profile)

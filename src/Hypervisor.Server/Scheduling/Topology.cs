@@ -19,6 +19,23 @@ internal static class Topology
         _ => node.Labels.TryGetValue(topology, out var value) ? NullIfEmpty(value) : null,
     };
 
+    /// <summary>The node as part of another place of the kind.</summary>
+    public static CandidateNode Moved(CandidateNode node, string topology, string place)
+    {
+        var moved = node with { Inventory = node.Inventory.Clone() };
+        switch (topology)
+        {
+            case Region:
+                moved.Inventory.Region = place;
+                return moved;
+            case Zone:
+                moved.Inventory.Zone = place;
+                return moved;
+            default:
+                return moved with { Labels = new Dictionary<string, string>(node.Labels, StringComparer.Ordinal) { [topology] = place } };
+        }
+    }
+
     /// <summary>For people: a zone of no region has nothing before it.</summary>
     public static string TextOf(string place) => place.TrimStart('/');
 

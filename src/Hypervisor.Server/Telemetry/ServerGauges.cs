@@ -15,7 +15,7 @@ internal sealed class ServerGauges : IDisposable
     private readonly Meter _meter = new(ServerInstruments.MeterName);
 
     public ServerGauges(
-        ClusterState state, StoreWriter writer, HeartbeatTable beats, HeartbeatTerms terms, WatchHub watches, CurrentTerm term, TimeProvider time)
+        ClusterState state, StoreWriter writer, HeartbeatTable beats, HeartbeatTerms terms, WatchHub watches, CurrentTerm term, ZoneLossReport zones, TimeProvider time)
     {
         _meter.CreateObservableGauge(
             "hypervisor.store.queued.writes", () => writer.QueuedWrites, "{write}", "Writes that wait behind the transaction in flight.");
@@ -30,6 +30,9 @@ internal sealed class ServerGauges : IDisposable
             "{agent}", "Agents heard by this replica within the lease.");
         _meter.CreateObservableGauge("hypervisor.nodes", () => Nodes(state.View), "{node}", "Nodes by liveness.");
         _meter.CreateObservableGauge("hypervisor.instances", () => Instances(state.View), "{instance}", "Instances by state.");
+        _meter.CreateObservableGauge(
+            "hypervisor.zone.loss.unplaceable.instances", () => Unplaceable(zones), "{instance}",
+            "Instances of a zone that would have no node if it were lost; told by the leader.");
         _meter.CreateObservableGauge("hypervisor.events", () => state.View.EventCount, "{event}", "Events kept.");
     }
 
@@ -42,6 +45,9 @@ internal sealed class ServerGauges : IDisposable
         return Enum.GetValues<NodeLiveness>().Where(liveness => liveness != NodeLiveness.Unspecified).Select(liveness =>
             new Measurement<int>(counts.GetValueOrDefault(liveness), new KeyValuePair<string, object?>("liveness", liveness.ToString())));
     }
+
+    private static IEnumerable<Measurement<int>> Unplaceable(ZoneLossReport zones) => zones.Verdicts.Select(verdict => new Measurement<int>(
+        verdict.Unplaceable, new KeyValuePair<string, object?>("region", verdict.Zone.Region), new KeyValuePair<string, object?>("zone", verdict.Zone.Zone)));
 
     private static IEnumerable<Measurement<int>> Instances(ClusterView view)
     {

@@ -200,6 +200,16 @@ internal sealed class FakeCluster : ClusterService.ClusterServiceBase
 
     public UpdateNodeRequest? Updated => Updates.LastOrDefault();
 
+    public WhatIfResponse WhatIfAnswer { get; set; } = new();
+
+    public WhatIfRequest? WhatIfAsked { get; private set; }
+
+    public override Task<WhatIfResponse> WhatIf(WhatIfRequest request, ServerCallContext context)
+    {
+        WhatIfAsked = request;
+        return Task.FromResult(WhatIfAnswer);
+    }
+
     public byte[][] BackupChunks { get; set; } = [];
 
     public override async Task BackupCluster(

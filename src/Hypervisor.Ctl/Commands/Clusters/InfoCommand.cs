@@ -43,6 +43,11 @@ internal sealed class InfoCommand : CtlCommand
                 ("Instances", $"{info.InstancesRunning} running of {info.InstancesTotal}"),
                 ("CPUs", Layouts.Share(info.Allocated?.CpuMillicores, info.Capacity?.CpuMillicores, Readable.Cpus)),
                 ("Memory", Layouts.Share(info.Allocated?.MemoryBytes, info.Capacity?.MemoryBytes, Readable.Bytes)));
+            foreach (var condition in info.Conditions)
+            {
+                printer.WriteLine($"  {condition.Type} {condition.Status} ({condition.Reason}): {condition.Message}");
+            }
+
             foreach (var replica in info.Replicas)
             {
                 printer.WriteLine($"  replica {replica.Name} at {replica.GrpcAddress}{(replica.Leader ? ", leader" : "")}{Lag(replica)}");

@@ -66,6 +66,16 @@ internal sealed class WhyCommand : CtlCommand
             ]);
         }
 
+        if (receipt.Remedies.Count > 0)
+        {
+            output.WriteLine();
+            printer.WriteLine("Would help:");
+            foreach (var remedy in receipt.Remedies)
+            {
+                printer.WriteLine($"  {remedy.Text}");
+            }
+        }
+
         if (receipt.Candidates.Count > 0)
         {
             output.WriteLine();

@@ -2,6 +2,7 @@ using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Validation;
+using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Replicas;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
@@ -13,7 +14,7 @@ namespace Hypervisor.Server.Api.Nodes;
 /// <param name="replica">This server's name, as it campaigns.</param>
 /// <param name="address">Where it is called.</param>
 internal sealed class ClusterSummary(
-    ViewReads reads, IClusterStore store, ReplicaCalls replicas, TimeProvider time, string replica, string address)
+    ViewReads reads, IClusterStore store, ReplicaCalls replicas, ZoneLossReport zones, TimeProvider time, string replica, string address)
 {
     /// <summary>Less is the question's own way to the store and back.</summary>
     private static readonly TimeSpan LagStep = TimeSpan.FromMilliseconds(100);
@@ -56,16 +57,17 @@ internal sealed class ClusterSummary(
                 },
             },
         };
-        info.Replicas.AddRange(others);
+        info.Replicas.AddRange(others.Select(other => other.Replicas.Single()));
+        info.Conditions.AddRange(zones.Condition is { } condition ? [condition] : others.SelectMany(other => other.Conditions).Take(1));
         return info;
     }
 
-    private async Task<IReadOnlyList<ServerReplica>> OthersAsync(string leader, Consistency consistency, CancellationToken cancellationToken)
+    private async Task<IReadOnlyList<ClusterInfo>> OthersAsync(string leader, Consistency consistency, CancellationToken cancellationToken)
     {
         try
         {
             var others = await replicas.AskOthersAsync(consistency, cancellationToken);
-            foreach (var other in others)
+            foreach (var other in others.Select(other => other.Replicas.Single()))
             {
                 // As this server's view has it, so that the answer names one leader.
                 other.Leader = other.Name == leader;

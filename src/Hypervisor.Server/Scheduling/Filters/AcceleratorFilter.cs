@@ -20,6 +20,14 @@ internal sealed class AcceleratorFilter : IPlacementFilter
             : new($"runs guests with {Text(node.Inventory.Accelerator)}, not with {Text(asked)}", $"do not run guests with {Text(asked)}");
     }
 
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        new(RemedyKind.AnyAccelerator, request.Accelerator.ToString().ToLowerInvariant(), "ask for no accelerator")
+        {
+            OnRequest = changed => changed with { Accelerator = AcceleratorRequirement.Unspecified },
+        },
+    ];
+
     private static string Text(Accelerator accelerator) => accelerator switch
     {
         Accelerator.Kvm => "KVM",

@@ -1,3 +1,5 @@
+using Hypervisor.Protocol.V1;
+
 namespace Hypervisor.Server.Scheduling.Filters;
 
 /// <summary>The place has an instance of the selection; the first of a selection that includes itself may begin anywhere.</summary>
@@ -24,4 +26,12 @@ internal sealed class AffinityFilter(NeighbourTerm term, Neighbours neighbours) 
             ? new($"has no instance with {term.Text}", $"have no instance with {term.Text}")
             : new($"is in a {term.Topology} without an instance with {term.Text}", $"are in a {term.Topology} without an instance with {term.Text}");
     }
+
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        new(RemedyKind.PreferAffinity, $"{term.Text}@{term.Topology}", $"prefer the affinity to {term.Text} by {term.Topology} instead of requiring it")
+        {
+            OnRequest = changed => changed with { Affinity = term.PreferredIn(changed.Affinity) },
+        },
+    ];
 }

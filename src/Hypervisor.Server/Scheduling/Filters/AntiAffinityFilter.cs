@@ -1,3 +1,5 @@
+using Hypervisor.Protocol.V1;
+
 namespace Hypervisor.Server.Scheduling.Filters;
 
 /// <summary>The place has no instance that this one must be apart from.</summary>
@@ -19,6 +21,14 @@ internal sealed class AntiAffinityFilter(NeighbourTerm term, Neighbours neighbou
             ? new($"has an instance with {term.Text} already", $"have an instance with {term.Text} already")
             : new($"is in a {term.Topology} with an instance with {term.Text} already", $"are in a {term.Topology} with an instance with {term.Text} already");
     }
+
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        new(RemedyKind.PreferAntiAffinity, $"{term.Text}@{term.Topology}", $"prefer the anti-affinity to {term.Text} by {term.Topology} instead of requiring it")
+        {
+            OnRequest = changed => changed with { AntiAffinity = term.PreferredIn(changed.AntiAffinity) },
+        },
+    ];
 }
 
 /// <summary>The place has no instance that must be apart from this one.</summary>

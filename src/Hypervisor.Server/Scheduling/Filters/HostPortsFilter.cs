@@ -1,3 +1,5 @@
+using Hypervisor.Protocol.V1;
+
 namespace Hypervisor.Server.Scheduling.Filters;
 
 /// <summary>The host ports that the instance publishes are free.</summary>
@@ -20,4 +22,13 @@ internal sealed class HostPortsFilter : IPlacementFilter
 
         return null;
     }
+
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        .. request.Ports.Where(wanted => node.UsedPorts.Any(wanted.ConflictsWith)).Select(wanted =>
+            new Remedy(RemedyKind.OtherPort, wanted.ToString(), $"publish on another port than {wanted}")
+            {
+                OnRequest = changed => changed with { Ports = [.. changed.Ports.Where(port => port != wanted)] },
+            }),
+    ];
 }

@@ -36,6 +36,19 @@ internal sealed class InstanceTypeFilter : IPlacementFilter
         return new($"cannot run {type}: {why}", $"cannot run {type}, for example: {why}");
     }
 
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        new(RemedyKind.AddDriver, request.Type.ToString().ToLowerInvariant(), $"have a working driver for {TypeText(request.Type)} on {node.Name}")
+        {
+            OnNode = changed =>
+            {
+                var inventory = changed.Inventory.Clone();
+                inventory.Runtimes.Add(new RuntimeInfo { Type = request.Type, Available = true });
+                return changed with { Inventory = inventory };
+            },
+        },
+    ];
+
     private static string TypeText(InstanceType type) => type switch
     {
         InstanceType.Vm => "VMs",

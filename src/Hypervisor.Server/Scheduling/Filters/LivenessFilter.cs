@@ -18,4 +18,12 @@ internal sealed class LivenessFilter : IPlacementFilter
         NodeLiveness.Down => Down,
         _ => Silent,
     };
+
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        new(RemedyKind.ReviveNode, node.Name, $"have {node.Name} report again, which {Judge(request, node)!.OfOne}")
+        {
+            OnNode = changed => changed with { Liveness = NodeLiveness.Ready },
+        },
+    ];
 }

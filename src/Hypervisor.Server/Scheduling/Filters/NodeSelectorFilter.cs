@@ -1,3 +1,5 @@
+using Hypervisor.Protocol.V1;
+
 namespace Hypervisor.Server.Scheduling.Filters;
 
 /// <summary>Every label that the instance asks for is on the node with that value.</summary>
@@ -31,4 +33,15 @@ internal sealed class NodeSelectorFilter : IPlacementFilter
         var label = $"{missing}={request.NodeSelector[missing]}";
         return new($"lacks the label {label}", $"lack the label {label}");
     }
+
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        .. request.NodeSelector
+            .Where(label => !node.Labels.TryGetValue(label.Key, out var actual) || actual != label.Value)
+            .OrderBy(label => label.Key, StringComparer.Ordinal)
+            .Select(label => new Remedy(RemedyKind.AddLabel, $"{label.Key}={label.Value}", $"add the label {label.Key}={label.Value} to {node.Name}")
+            {
+                OnNode = changed => changed with { Labels = new Dictionary<string, string>(changed.Labels, StringComparer.Ordinal) { [label.Key] = label.Value } },
+            }),
+    ];
 }

@@ -18,4 +18,9 @@ internal sealed class SchedulingFilter : IPlacementFilter
         NodeScheduling.Maintenance => Maintenance,
         _ => Cordoned,
     };
+
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        new(RemedyKind.Uncordon, node.Name, $"uncordon {node.Name}") { OnNode = changed => changed with { Scheduling = NodeScheduling.Schedulable } },
+    ];
 }

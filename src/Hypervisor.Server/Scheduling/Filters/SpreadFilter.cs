@@ -1,3 +1,5 @@
+using Hypervisor.Protocol.V1;
+
 namespace Hypervisor.Server.Scheduling.Filters;
 
 /// <summary>The place would not have too many more of the selection than another that could take one.</summary>
@@ -23,4 +25,34 @@ internal sealed class SpreadFilter(SpreadTerm term, Neighbours neighbours, int l
                 $"is in {term.Topology} {Topology.TextOf(place)}, which has {neighbours.In(place)} with {term.Text} against {least} elsewhere",
                 $"are in a {term.Topology} that would have over {term.MaxSkew} more with {term.Text} than another");
     }
+
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node)
+    {
+        var subject = $"{term.Text}@{term.Topology}";
+        if (Topology.PlaceOf(node, term.Topology) is not { } place)
+        {
+            return
+            [
+                new(RemedyKind.PreferSpread, subject, $"prefer the spread of {term.Text} by {term.Topology} instead of requiring it")
+                {
+                    OnRequest = changed => changed with { Spread = Instead(changed, term with { Preferred = true }) },
+                },
+            ];
+        }
+
+        var skew = neighbours.In(place) + (term.Selector.Matches(request.Labels) ? 1 : 0) - least;
+        return skew > Limits.Instance.MaxSkew
+            ? []
+            :
+            [
+                new(RemedyKind.RaiseSkew, subject, $"allow the spread of {term.Text} by {term.Topology} a skew of {skew}")
+                {
+                    OnRequest = changed => changed with { Spread = Instead(changed, term with { MaxSkew = skew }) },
+                    MaxSkew = skew,
+                },
+            ];
+    }
+
+    private IReadOnlyList<SpreadTerm> Instead(PlacementRequest request, SpreadTerm other) =>
+        [.. request.Spread.Select(known => ReferenceEquals(known, term) ? other : known)];
 }

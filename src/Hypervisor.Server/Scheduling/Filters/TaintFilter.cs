@@ -11,7 +11,7 @@ internal sealed class TaintFilter : IPlacementFilter
     {
         foreach (var taint in node.Taints)
         {
-            if (taint.Effect != TaintEffect.PreferNoSchedule && !IsTolerated(taint, request.Tolerations))
+            if (Refuses(taint, request))
             {
                 return new($"has the taint {Text(taint)}", $"have the taint {Text(taint)}");
             }
@@ -19,6 +19,20 @@ internal sealed class TaintFilter : IPlacementFilter
 
         return null;
     }
+
+    public IReadOnlyList<Remedy> Remedies(PlacementRequest request, CandidateNode node) =>
+    [
+        .. node.Taints.Where(taint => Refuses(taint, request)).Select(taint => new Remedy(RemedyKind.Tolerate, Text(taint), $"tolerate the taint {Text(taint)}")
+        {
+            OnRequest = changed => changed with
+            {
+                Tolerations = [.. changed.Tolerations, new Toleration { Key = taint.Key, Value = taint.Value, Effect = taint.Effect }],
+            },
+        }),
+    ];
+
+    private static bool Refuses(Taint taint, PlacementRequest request) =>
+        taint.Effect != TaintEffect.PreferNoSchedule && !IsTolerated(taint, request.Tolerations);
 
     public static bool IsTolerated(Taint taint, IReadOnlyList<Toleration> tolerations)
     {

@@ -1,4 +1,5 @@
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Scheduling.Fleets;
@@ -129,7 +130,8 @@ internal sealed class FleetLedger
     }
 
     /// <summary>Everything anew; what is decided stays decided.</summary>
-    public void Load(ClusterView view)
+    /// <param name="without">Nodes that are taken not to be in the cluster.</param>
+    public void Load(ClusterView view, IReadOnlySet<NodeId>? without = null)
     {
         foreach (var (uid, _) in Fleet.Stays().Where(entry => view.Instance(new(entry.Uid)) is null).ToList())
         {
@@ -143,7 +145,10 @@ internal sealed class FleetLedger
 
         foreach (var node in view.Nodes)
         {
-            Apply(null, node);
+            if (without?.Contains(node.Id) != true)
+            {
+                Apply(null, node);
+            }
         }
 
         foreach (var instance in view.Instances)
@@ -220,15 +225,15 @@ internal sealed class FleetLedger
             return;
         }
 
-        Fleet.Describe(new(
-            new(
-                current.Id, current.Name, current.Scheduling, current.Liveness, inventory, current.Labels, current.Allocatable, Allocated: default,
-                InstanceCount: 0, UsedPorts: [])
-            {
-                Taints = current.SpecRecord.Spec?.Taints ?? [],
-            },
-            version));
+        Fleet.Describe(new(Describe(current, inventory), version));
     }
+
+    /// <summary>A node with nothing on it.</summary>
+    public static CandidateNode Describe(NodeEntry node, NodeInventory inventory) => new(
+        node.Id, node.Name, node.Scheduling, node.Liveness, inventory, node.Labels, node.Allocatable, Allocated: default, InstanceCount: 0, UsedPorts: [])
+    {
+        Taints = node.SpecRecord.Spec?.Taints ?? [],
+    };
 
     private Stay? StayOf(InstanceEntry instance)
     {

@@ -80,6 +80,21 @@ public sealed class RestApiTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_if_is_asked_over_rest_as_over_grpc()
+    {
+        const string Asked = """{"place":[{"count":3,"spec":{"type":"INSTANCE_TYPE_CONTAINER","image":"busybox"}}]}""";
+        using var answer = await SendAsync(HttpMethod.Post, "/v1/cluster:whatIf", Asked);
+        Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+        var overRest = JsonParser.Default.Parse<WhatIfResponse>(await answer.Content.ReadAsStringAsync(Token));
+        var overGrpc = await new ClusterService.ClusterServiceClient(_server.Channel).WhatIfAsync(JsonParser.Default.Parse<WhatIfRequest>(Asked), cancellationToken: Token);
+        Assert.Equal(("NoNodes", 3), (overRest.Placed[0].Refusals[0].Reason, overRest.Placed[0].Instances));
+        Assert.Equal(overGrpc.Placed, overRest.Placed);
+
+        using var nothing = await SendAsync(HttpMethod.Post, "/v1/cluster:whatIf", "{}");
+        Assert.Equal(HttpStatusCode.BadRequest, nothing.StatusCode);
+    }
+
+    [Fact]
     public async Task Errors_have_the_status_of_their_code_and_the_details_of_grpc()
     {
         using var missing = await SendAsync(HttpMethod.Get, "/v1/projects/default/instances/nobody");

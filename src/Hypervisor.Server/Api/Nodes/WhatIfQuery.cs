@@ -1,0 +1,100 @@
+using Google.Rpc;
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.Api.Validation;
+using Hypervisor.Server.Nodes;
+using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.Scheduling.Fleets;
+using Hypervisor.Server.Scheduling.Trials;
+using Hypervisor.Server.State;
+
+namespace Hypervisor.Server.Api.Nodes;
+
+/// <summary>WhatIf: of this replica's view, on a copy of the fleet.</summary>
+/// <param name="clusterDefault">For instances that name no strategy.</param>
+internal sealed class WhatIfQuery(ViewReads reads, PlacementStrategy clusterDefault, TimeProvider time) : IDisposable
+{
+    private readonly SemaphoreSlim _turn = new(1, 1);
+
+    /// <exception cref="Grpc.Core.RpcException">
+    /// INVALID_ARGUMENT, NOT_FOUND of a node; RESOURCE_EXHAUSTED while another is tried; DEADLINE_EXCEEDED.
+    /// </exception>
+    public async Task<WhatIfResponse> TryAsync(WhatIfRequest request, CancellationToken cancellationToken)
+    {
+        var violations = new FieldViolations();
+        WhatIfValidation.Check(request, violations);
+        violations.ThrowIfAny();
+        var view = await reads.ViewAsync(request.Consistency, cancellationToken);
+        var changes = ChangesOf(request, view);
+        if (!await _turn.WaitAsync(Limits.Trials.Turn, cancellationToken))
+        {
+            throw ApiErrors.ResourceExhausted("Another what-if is tried on this server; ask again, or ask another server.", Limits.Trials.Turn);
+        }
+
+        try
+        {
+            using var deadline = new CancellationTokenSource(Limits.Trials.Deadline, time);
+            using var linked = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
+            return WhatIf.Try(view, changes, clusterDefault, linked.Token);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw ApiErrors.Error(
+                Code.DeadlineExceeded, $"It was not found out within {Limits.Trials.Deadline.TotalSeconds} s; ask about fewer nodes and instances at once.");
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    public void Dispose() => _turn.Dispose();
+
+    private WhatIfChanges ChangesOf(WhatIfRequest request, ClusterView view)
+    {
+        var violations = new FieldViolations();
+        var lost = new HashSet<NodeId>();
+        foreach (var (index, zone) in request.LoseZones.Index())
+        {
+            lost.UnionWith(WhatIfNames.InZone(view, zone, $"lose_zones[{index}]", violations));
+        }
+
+        foreach (var (index, region) in request.LoseRegions.Index())
+        {
+            lost.UnionWith(WhatIfNames.InRegion(view, region, $"lose_regions[{index}]", violations));
+        }
+
+        violations.ThrowIfAny();
+        foreach (var (index, node) in request.LoseNodes.Index())
+        {
+            lost.Add(NodeReferences.Resolve(view, node, $"lose_nodes[{index}]").Id);
+        }
+
+        return new(
+            lost,
+            [.. request.Add.Select((added, index) => (Like(view, added, $"add[{index}].like"), added.Count))],
+            [.. request.Place.Select(placed => (RequestOf(placed), placed.Count))]);
+    }
+
+    private static CandidateNode Like(ClusterView view, WhatIfNodes added, string field)
+    {
+        var node = NodeReferences.Resolve(view, added.Like, field);
+        if (node.Inventory is null)
+        {
+            throw ApiErrors.FailedPrecondition("NODE_NOT_REGISTERED", $"Node '{node.Name}' has not said yet what it has.", "Node", node.Name);
+        }
+
+        var inventory = node.Inventory.Clone();
+        if (added.Region.Length + added.Zone.Length > 0)
+        {
+            (inventory.Region, inventory.Zone) = (added.Region, added.Zone);
+        }
+
+        return FleetLedger.Describe(node, inventory) with { Scheduling = NodeScheduling.Schedulable, Liveness = NodeLiveness.Ready };
+    }
+
+    private PlacementRequest RequestOf(WhatIfInstances placed) => PlacementRequest.Of(
+        default, placed.Project.Length == 0 ? Projects.Default : placed.Project, placed.Labels, SpecDefaults.Fill(placed.Spec), clusterDefault);
+}

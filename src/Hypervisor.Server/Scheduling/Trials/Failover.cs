@@ -1,0 +1,36 @@
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Controllers;
+using Hypervisor.Server.State;
+
+namespace Hypervisor.Server.Scheduling.Trials;
+
+/// <summary>What the leader would do with the instances of nodes that are lost.</summary>
+internal static class Failover
+{
+    /// <summary>Instances that would have no node, the oldest first: so they are given one.</summary>
+    /// <param name="waiting">Also those that have none today.</param>
+    public static IEnumerable<InstanceEntry> Homeless(ClusterView view, IReadOnlySet<NodeId> lost, bool waiting) =>
+        lost.Select(view.Node).OfType<NodeEntry>().SelectMany(view.InstancesOn).Concat(waiting ? view.UnplacedInstances : [])
+            .Where(instance => !instance.Deleting)
+            .OrderBy(instance => instance.Metadata.CreatedAt?.ToDateTimeOffset() ?? default)
+            .ThenBy(instance => instance.Id.Value, StringComparer.Ordinal);
+
+    /// <summary>Finds a node for an instance that has none.</summary>
+    /// <param name="node">Empty when there is none.</param>
+    /// <returns>Null when there is one.</returns>
+    public static TrialRefusal? Place(TrialFleet fleet, InstanceEntry instance, out string node)
+    {
+        // As for real: a local disk was made where the instance was first placed.
+        if (instance.Epoch > Epoch.None && instance.Spec.Disks.Any(disk => disk.Kind == DiskKind.Local))
+        {
+            node = "";
+            return Bound;
+        }
+
+        return fleet.Place(fleet.RequestOf(instance), out node);
+    }
+
+    private static readonly TrialRefusal Bound = new(
+        PlacementController.LocalDiskLost, "Its local disk is on a node that is lost; it starts nowhere else.", []);
+}

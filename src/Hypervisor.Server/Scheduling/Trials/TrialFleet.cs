@@ -1,0 +1,95 @@
+using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Scheduling.Fleets;
+using Hypervisor.Server.State;
+
+namespace Hypervisor.Server.Scheduling.Trials;
+
+/// <summary>
+/// A copy of the fleet as one view has it, to try on it what is not so. Decides as placements do, by the same classes. As large as the leader's own, some
+/// 500 bytes for each instance; not for concurrent use.
+/// </summary>
+internal sealed class TrialFleet
+{
+    private readonly FleetLedger _ledger = new();
+    private readonly ClusterView _view;
+    private readonly PlacementStrategy _clusterDefault;
+    private readonly IReadOnlySet<NodeId> _lost;
+    private int _reasonsLeft;
+    private int _added;
+
+    /// <param name="lost">Without them; what they held is nowhere.</param>
+    /// <param name="clusterDefault">For instances that name no strategy.</param>
+    /// <param name="reasons">Kinds of instances that are told in words why they fit nowhere: each takes looks at all nodes and instances.</param>
+    public TrialFleet(ClusterView view, IReadOnlySet<NodeId> lost, PlacementStrategy clusterDefault, int reasons = 16)
+    {
+        (_view, _lost, _clusterDefault, _reasonsLeft) = (view, lost, clusterDefault, reasons);
+        _ledger.Load(view, lost);
+    }
+
+    public int NodeCount => _ledger.Fleet.NodeCount;
+
+    public IEnumerable<CandidateNode> Nodes() => _ledger.Fleet.Candidates();
+
+    /// <summary>One more node, under a name that no other has.</summary>
+    public void Add(CandidateNode like)
+    {
+        // A node's own name has no '+'.
+        var name = $"{like.Name}+{++_added}";
+        _ledger.Fleet.Describe(new(like with { Id = new(name), Name = name }, default));
+    }
+
+    /// <summary>What an instance that exists asks for when it is placed anew.</summary>
+    public PlacementRequest RequestOf(InstanceEntry instance)
+    {
+        var request = PlacementRequest.Of(instance.Id, instance.Project, instance.Metadata.Labels, instance.Spec, _clusterDefault);
+        return instance.Spec.Source is not { } source
+            ? request
+            : request with { Source = new SourcePlace(_view.Instance(new(source.InstanceUid)) is { Deleting: false, NodeId: { } node } && !_lost.Contains(node) ? node : null) };
+    }
+
+    /// <summary>Places an instance if it fits.</summary>
+    /// <param name="node">Empty when it does not.</param>
+    /// <returns>Null when it fits.</returns>
+    public TrialRefusal? Place(PlacementRequest request, out string node)
+    {
+        var asked = _ledger.Classes.Of(request);
+        var best = asked.Decide(_ledger.Fleet, _ledger.Classes);
+        if (best.First >= 0 && _ledger.Fleet.NodeAt(best.First) is { } found)
+        {
+            _ledger.Reserve(request.Instance, new(found.Id, request.Reserve, asked.Kind, request.Ports));
+            node = found.Node.Name;
+            return null;
+        }
+
+        node = "";
+        return WhyNot(asked, request);
+    }
+
+    /// <summary>Of the first of a class: the others are refused for much the same.</summary>
+    private TrialRefusal WhyNot(RequestClass asked, PlacementRequest request)
+    {
+        if (asked.Refusal is null)
+        {
+            if (_reasonsLeft == 0)
+            {
+                return TrialRefusal.NotLookedInto;
+            }
+
+            _reasonsLeft--;
+            var seen = _ledger.View(request, _view.ResourceVersion);
+            var decision = Scheduler.Decide(request, seen, default);
+            decision.Receipt.Remedies.AddRange(RemedyFinder.Find(request, seen));
+            asked.Refusal = (_ledger.Fleet.Clock, default, decision);
+        }
+
+        var known = asked.Refusal.Value.Decision;
+        return new(known.Reason, known.Message, known.Receipt.Remedies);
+    }
+}
+
+/// <summary>Why an instance would have no node.</summary>
+internal sealed record TrialRefusal(string Reason, string Message, IReadOnlyList<PlacementRemedy> Remedies)
+{
+    public static TrialRefusal NotLookedInto { get; } = new("NoFittingNode", "Instances of other kinds than those before; why they fit nowhere was not looked into.", []);
+}
