@@ -1,4 +1,5 @@
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Groups;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Filters;
 using Hypervisor.Server.State;
@@ -56,7 +57,9 @@ internal sealed partial class EvacuationController(
                     continue;
                 }
 
-                if (under >= Limits.Control.EvictionsPerNode || !await EvictAsync(term, instance, why, cancellationToken))
+                if (under >= Limits.Control.EvictionsPerNode
+                    || !DisruptionBudgets.MayDisturb(state.View, instance)
+                    || !await EvictAsync(term, instance, why, cancellationToken))
                 {
                     outcome = PassOutcome.Waiting;
                     continue;

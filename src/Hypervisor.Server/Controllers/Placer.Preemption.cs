@@ -1,4 +1,5 @@
 using Hypervisor.Protocol;
+using Hypervisor.Server.Groups;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Fleets;
 using Hypervisor.Server.Scheduling.Preemption;
@@ -153,6 +154,7 @@ internal sealed partial class Placer
         var free = new ResourceAmount(at.FreeCpu, at.FreeMemory, at.FreeDisk);
         var taken = fleet.PortsAt(row).ToList();
         var candidates = new List<Victim>();
+        var chosen = leaving.Select(uid => new InstanceId(uid)).ToHashSet();
         foreach (var instance in view.InstancesOn(node))
         {
             var amount = ResourceAmount.Of(instance.PlacementRecord!.Reserved);
@@ -165,8 +167,11 @@ internal sealed partial class Placer
                     taken.Remove(port);
                 }
             }
-            else if ((instance.Spec.Constraints?.Priority ?? 0) is var priority && priority < request.Priority && Evictions.CanMove(instance))
+            else if ((instance.Spec.Constraints?.Priority ?? 0) is var priority && priority < request.Priority && Evictions.CanMove(instance)
+                && DisruptionBudgets.MayDisturb(view, instance, chosen))
             {
+                // So that the set as a whole keeps within the budget of each group, whoever of it is chosen.
+                chosen.Add(instance.Id);
                 candidates.Add(new(instance.Id.Value, priority, amount, ports, GraceOf(instance)));
             }
         }
