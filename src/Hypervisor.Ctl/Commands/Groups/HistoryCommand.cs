@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using Hypervisor.Ctl.Completion;
 using Hypervisor.Ctl.Output;
-using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Ctl.Commands.Groups;
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Google.Protobuf.Collections;
 using Hypervisor.Ctl.Completion;
 using Hypervisor.Ctl.Errors;
 using Hypervisor.Ctl.Output;
@@ -55,7 +56,7 @@ internal sealed class WhyCommand : CtlCommand
         Write(invocation, printer, "NOT READY", receipt.Unready);
     }
 
-    private static void Write(Invocation invocation, Printer printer, string title, IReadOnlyList<GroupWait> reasons)
+    private static void Write(Invocation invocation, Printer printer, string title, RepeatedField<GroupWait> reasons)
     {
         if (reasons.Count > 0)
         {
