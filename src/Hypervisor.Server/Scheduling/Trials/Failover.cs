@@ -32,5 +32,5 @@ internal static class Failover
     }
 
     private static readonly TrialRefusal Bound = new(
-        PlacementController.LocalDiskLost, "Its local disk is on a node that is lost; it starts nowhere else.", []);
+        PlacementNeeds.LocalDiskLost, "Its local disk is on a node that is lost; it starts nowhere else.", []);
 }

@@ -34,7 +34,7 @@ public sealed class WhatIfTests
         Assert.Equal(
             [
                 ("InsufficientResources", "1 node: 1 has 640 MiB of memory free of the 2 GiB asked for", "default/large"),
-                (PlacementController.LocalDiskLost, "Its local disk is on a node that is lost; it starts nowhere else.", "default/tied"),
+                (PlacementNeeds.LocalDiskLost, "Its local disk is on a node that is lost; it starts nowhere else.", "default/tied"),
                 ("NoFittingNode", "1 node: 1 is not in zone b", "default/here"),
             ],
             response.Displaced.Refusals.Select(refusal => (refusal.Reason, refusal.Message, refusal.Examples.Single())));
