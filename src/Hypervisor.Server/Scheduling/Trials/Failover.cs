@@ -8,12 +8,13 @@ namespace Hypervisor.Server.Scheduling.Trials;
 /// <summary>What the leader would do with the instances of nodes that are lost.</summary>
 internal static class Failover
 {
-    /// <summary>Instances that would have no node, the oldest first: so they are given one.</summary>
+    /// <summary>Instances that would have no node, those of the highest priority first, then the oldest: so they are given one.</summary>
     /// <param name="waiting">Also those that have none today.</param>
     public static IEnumerable<InstanceEntry> Homeless(ClusterView view, IReadOnlySet<NodeId> lost, bool waiting) =>
         lost.Select(view.Node).OfType<NodeEntry>().SelectMany(view.InstancesOn).Concat(waiting ? view.UnplacedInstances : [])
             .Where(instance => !instance.Deleting)
-            .OrderBy(instance => instance.Metadata.CreatedAt?.ToDateTimeOffset() ?? default)
+            .OrderByDescending(instance => instance.Spec.Constraints?.Priority ?? 0)
+            .ThenBy(instance => instance.Metadata.CreatedAt?.ToDateTimeOffset() ?? default)
             .ThenBy(instance => instance.Id.Value, StringComparer.Ordinal);
 
     /// <summary>Finds a node for an instance that has none.</summary>

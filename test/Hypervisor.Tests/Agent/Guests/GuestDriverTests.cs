@@ -342,6 +342,23 @@ public sealed class GuestDriverTests : IDisposable
     }
 
     [Fact]
+    public async Task A_power_button_that_was_missed_is_pressed_again()
+    {
+        _scene.Process = null;
+        Vmm.OnPowerButton = () =>
+        {
+            if (Vmm.PowerButton == 2)
+            {
+                Vmm.End(Id, poweredOff: true);
+            }
+        };
+        await _scene.RunAsync();
+        await _scene.PassAsync(Driver.StopAsync(Id, new Epoch(5), new StopPolicy(0, TimeSpan.FromMinutes(1)), default));
+
+        Assert.Equal((0, 2), ((await _scene.SeenAsync())!.Exit!.Code, Vmm.PowerButton));
+    }
+
+    [Fact]
     public async Task A_disk_image_is_no_microvm()
     {
         _scene.Process = null;
