@@ -17,7 +17,7 @@ export DOTNET_NOLOGO := 1
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "  make bench-NAME one benchmark: api, create, create-architectures, cli, memory, pull, restore, rootfs, scheduler, scheduler-durable, store, vm, watch, what-if"
+	@echo "  make bench-NAME one benchmark: api, c2m, create, create-architectures, cli, fleet, memory, pull, restore, rootfs, scheduler, scheduler-durable, scheduler-endtoend, store, vm, watch, what-if"
 
 deps: ## install the Debian packages that building and running need (as root)
 	@scripts/deps.sh build run
@@ -49,12 +49,12 @@ lint: ## check formatting, analyzers and scripts
 	@scripts/deps.sh build test
 	@scripts/lint.sh
 
-bench: bench-all ## run all benchmarks (as root)
+bench: bench-all ## run all benchmarks but c2m (as root); OPTIONS: what bench-fleet and bench-c2m are told besides
 
 bench-%:
 	@scripts/deps.sh build run etcd bench
 	@$(MAKE) --no-print-directory build
-	@scripts/bench.sh $*
+	@scripts/bench.sh $* $(OPTIONS)
 
 publish: build ## make the release archive for linux-x64
 	@scripts/as-caller.sh scripts/publish.sh $(VERSION) $(RID)

@@ -17,17 +17,27 @@ internal sealed class BenchServer : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly string _folder;
     private readonly RealProcess _server;
-    private readonly int _port;
     private Task _beating = Task.CompletedTask;
 
     private BenchServer(string folder, int port, int httpPort)
     {
-        (_folder, _port) = (folder, port);
+        _folder = folder;
         Http = new Uri($"http://127.0.0.1:{httpPort.ToString(CultureInfo.InvariantCulture)}");
+        Grpc = new Uri($"http://127.0.0.1:{port.ToString(CultureInfo.InvariantCulture)}");
         _server = new RealProcess("server", $"{LocalCluster.Binaries}/hypervisor-server", ["--config", $"{folder}/server.yaml"], $"{folder}/server.log");
     }
 
     public Uri Http { get; }
+
+    public Uri Grpc { get; }
+
+    public int ProcessId => _server.Id;
+
+    /// <summary>What of its memory is its own, files that it shares with other processes apart.</summary>
+    public long PrivateBytes => File.ReadLines($"/proc/{_server.Id.ToString(CultureInfo.InvariantCulture)}/status")
+        .Where(line => line.StartsWith("RssAnon:", StringComparison.Ordinal))
+        .Select(line => long.Parse(line[8..^2], NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture) * 1024)
+        .Single();
 
     /// <summary>What the server has used so far: tells more than the clock on a busy machine.</summary>
     public double ProcessorMilliseconds
@@ -41,7 +51,8 @@ internal sealed class BenchServer : IAsyncDisposable
 
     public static string NameOf(int index) => string.Create(CultureInfo.InvariantCulture, $"instance-{index:D5}");
 
-    public static async Task<BenchServer> StartAsync()
+    /// <param name="configuration">Sections of its configuration besides addresses, folder and log.</param>
+    public static async Task<BenchServer> StartAsync(string configuration = "")
     {
         var folder = Directory.CreateTempSubdirectory("hvt-api-").FullName;
         var (port, httpPort) = (FreePort(), FreePort());
@@ -51,6 +62,7 @@ internal sealed class BenchServer : IAsyncDisposable
             http_addr: "127.0.0.1:{httpPort}"
             log:
               level: warning
+            {configuration}
             """);
         var server = new BenchServer(folder, port, httpPort);
         server._server.Start();
@@ -64,7 +76,7 @@ internal sealed class BenchServer : IAsyncDisposable
     }
 
     public GrpcChannel Open() => GrpcChannel.ForAddress(
-        $"http://127.0.0.1:{_port.ToString(CultureInfo.InvariantCulture)}", new GrpcChannelOptions { MaxReceiveMessageSize = 64 << 20 });
+        Grpc, new GrpcChannelOptions { MaxReceiveMessageSize = 64 << 20 });
 
     /// <summary>Instances of a usual size, placed and reported as running.</summary>
     public async Task FillAsync(int count)

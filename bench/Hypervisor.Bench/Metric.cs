@@ -6,8 +6,10 @@ namespace Hypervisor.Bench;
 /// <summary>The form in which results are printed, and the statistics they are made with.</summary>
 internal static class Metric
 {
-    public static void Print(string name, double value, string unit) =>
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"metric {name} {value:0.###} {unit}"));
+    public static void Print(string name, double value, string unit) => Print(Console.Out, name, value, unit);
+
+    public static void Print(TextWriter output, string name, double value, string unit) =>
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"metric {name} {value:0.###} {unit}"));
 
     public static double Median(IReadOnlyList<double> values) => Percentile(values, 0.5);
 

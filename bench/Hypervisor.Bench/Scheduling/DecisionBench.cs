@@ -38,6 +38,7 @@ internal static class DecisionBench
             constraints.Affinity.Add(new AffinityTerm { Selector = $"app=a{number}", Topology = "zone" });
         }), groups: 250, begun: true);
         Measure("churn", Nodes, Requests, workload => Plain(workload, Shapes), churn: true);
+        Measure("impossible", Nodes, Requests, workload => Plain(workload, Shapes), impossible: 5_000);
         Measure("basic_at_50k", 50_000, Requests, workload => Plain(workload, Shapes));
         Measure("basic_at_100k", 100_000, Requests, workload => Plain(workload, Shapes));
         return Task.CompletedTask;
@@ -46,7 +47,7 @@ internal static class DecisionBench
     private static IReadOnlyList<PlacementRequest> Plain(Workload workload, int shapes) => workload.Shapes(shapes);
 
     private static void Measure(
-        string name, int nodes, int requests, Func<Workload, IReadOnlyList<PlacementRequest>> shapes, int groups = 0, bool churn = false, bool begun = false)
+        string name, int nodes, int requests, Func<Workload, IReadOnlyList<PlacementRequest>> shapes, int groups = 0, bool churn = false, bool begun = false, int impossible = 0)
     {
         var workload = new Workload(nodes);
         var asked = shapes(workload);
@@ -55,7 +56,7 @@ internal static class DecisionBench
         var rates = new List<double>();
         for (var round = 0; round <= Rounds; round++)
         {
-            var rate = Run(workload, asked, order, ids, churn, begun, all: !churn && asked.Count > 1);
+            var rate = Run(workload, asked, order, ids, churn, begun, impossible, all: !churn && asked.Count > 1);
             if (round > 0)
             {
                 rates.Add(rate);
@@ -66,7 +67,7 @@ internal static class DecisionBench
         Metric.Print($"scheduler.{workloadName}.decisions_per_s{suffix}", Metric.Median(rates), "1/s");
     }
 
-    private static double Run(Workload workload, IReadOnlyList<PlacementRequest> asked, int[] order, InstanceId[] ids, bool churn, bool begun, bool all)
+    private static double Run(Workload workload, IReadOnlyList<PlacementRequest> asked, int[] order, InstanceId[] ids, bool churn, bool begun, int impossible, bool all)
     {
         var fleet = workload.NewFleet();
         var classes = new RequestClasses(fleet);
@@ -82,6 +83,9 @@ internal static class DecisionBench
             each.Decide(fleet, classes);
         }
 
+        // As many shapes again, of which no node takes any; each comes up as often as the queue is gone through.
+        RequestClass[] never = impossible == 0 ? [] : [.. asked.Select(request => classes.Of(request with { Reserve = new(1_000_000, 1L << 46, 0) }))];
+        var between = impossible == 0 ? int.MaxValue : ids.Length / impossible;
         var receipts = new Receipt[ids.Length];
         var random = new Random(3);
         GC.Collect();
@@ -96,6 +100,11 @@ internal static class DecisionBench
             {
                 placed++;
                 fleet.Reserve(ids[index], new(fleet.NodeAt(ranking.First)!.Id, each.Request.Reserve, each.Kind, each.Request.Ports));
+            }
+
+            if (index % between == between - 1)
+            {
+                never[index / between % never.Length].Decide(fleet, classes);
             }
 
             if (churn && index % 10 == 9)

@@ -22,6 +22,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         while (true)
         {
             using var changes = state.Subscribe(view.Revision);
+            changes.Follow(Concerning(view, node));
             foreach (var assignment in Snapshot(view, node))
             {
                 yield return assignment;
@@ -48,7 +49,11 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
 
                 // What is unclaimed here may have been over when it was reported, or be over only now.
                 var reported = change.Nodes.Any(entry => entry.New?.Id == node && entry.Old?.RegistrationRevision != entry.New.RegistrationRevision);
-                if (state.View is { } current && current.Node(node) is { } self)
+
+                // In this order: what comes before it is followed is in the view that is looked at afterwards.
+                changes.Follow(Concerning(state.View, node));
+                var current = state.View;
+                if (current.Node(node) is { } self)
                 {
                     foreach (var removal in UnclaimedLeftovers(current, self).Where(removal => reported || Concerns(change, removal)))
                     {
@@ -78,6 +83,10 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             view = state.View;
         }
     }
+
+    /// <summary>What is to be followed: only the node's own, unless it has something unclaimed, which may be over by a change that is elsewhere.</summary>
+    private static NodeId? Concerning(ClusterView view, NodeId node) =>
+        view.Node(node)?.RegistrationRecord?.Unclaimed.Count > 0 ? null : node;
 
     private static IEnumerable<AssignmentEvent> Snapshot(ClusterView view, NodeId id)
     {

@@ -26,6 +26,8 @@ internal sealed partial class NodeRegistry(
     TimeProvider time,
     ILogger<NodeRegistry> logger)
 {
+    private readonly SubnetReservations _subnets = new(network);
+
     /// <summary>
     /// Takes a new machine in, or renews what a known one offers. Registering again without a change writes nothing.
     /// </summary>
@@ -64,11 +66,21 @@ internal sealed partial class NodeRegistry(
                 LogUnprovenMemory(logger, request.Name, seenVersion.Value, view.ResourceVersion.Value);
             }
 
-            var (uid, write) = known is null ? Create(request, view) : (known.Id, Renew(known, request));
+            var subnet = known is null ? TakeSubnet(view) : "";
+            var (uid, write) = known is null ? Create(request, subnet) : (known.Id, Renew(known, request));
             if (write is not null)
             {
-                var result = await writer.WriteAsync(write, cancellationToken);
-                view = await reads.IncludingAsync(result.Revision, cancellationToken);
+                WriteResult result;
+                try
+                {
+                    result = await writer.WriteAsync(write, cancellationToken);
+                    view = await reads.IncludingAsync(result.Revision, cancellationToken);
+                }
+                finally
+                {
+                    _subnets.Release(subnet);
+                }
+
                 if (!result.Succeeded)
                 {
                     continue;
@@ -149,13 +161,14 @@ internal sealed partial class NodeRegistry(
         await reads.IncludingAsync(result.Revision, cancellationToken);
     }
 
-    private (NodeId Uid, StoreWrite Write) Create(RegisterNodeRequest request, ClusterView view)
+    /// <exception cref="RpcException">RESOURCE_EXHAUSTED</exception>
+    private string TakeSubnet(ClusterView view) => _subnets.Take(view) ?? throw ApiErrors.Error(
+        Code.ResourceExhausted,
+        $"All /{network.NodePrefixLength} networks of {network.NodeSubnets} are handed out; remove nodes (hypervisor-ctl node delete NAME) or enlarge network.node_subnets.");
+
+    private (NodeId Uid, StoreWrite Write) Create(RegisterNodeRequest request, string subnet)
     {
         var uid = new NodeId(random.NewUid());
-        var subnet = SubnetAllocator.Next(network.NodeSubnets, network.NodePrefixLength, [.. view.Subnets.Keys])
-            ?? throw ApiErrors.Error(
-                Code.ResourceExhausted,
-                $"All /{network.NodePrefixLength} networks of {network.NodeSubnets} are handed out; remove nodes (hypervisor-ctl node delete NAME) or enlarge network.node_subnets.");
         var spec = new NodeSpecRecord
         {
             Metadata = new() { Name = request.Name, Uid = uid.Value, Generation = 1, CreatedAt = time.GetUtcNow().ToTimestamp() },

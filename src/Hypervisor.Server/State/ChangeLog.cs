@@ -1,3 +1,5 @@
+using Hypervisor.Protocol;
+
 namespace Hypervisor.Server.State;
 
 /// <summary>
@@ -11,6 +13,9 @@ internal sealed class ChangeLog(int maxRevisions, int maxEntries, TimeProvider t
     private readonly Lock _lock = new();
     private readonly StateChange?[] _ring = new StateChange?[maxRevisions];
     private readonly HashSet<ChangeSubscription> _waiting = [];
+
+    /// <summary>Subscriptions to what concerns one node: of tens of thousands a change finds its few without asking the others.</summary>
+    private readonly Dictionary<NodeId, List<ChangeSubscription>> _ofNodes = [];
     private long _first;
     private long _next;
     private int _entries;
@@ -58,7 +63,7 @@ internal sealed class ChangeLog(int maxRevisions, int maxEntries, TimeProvider t
 
             _ring[_next++ % _ring.Length] = change;
             _entries += change.EntryCount;
-            waiting = TakeWaiting();
+            waiting = TakeWaiting(Concerned(change));
         }
 
         Wake(waiting);
@@ -74,7 +79,7 @@ internal sealed class ChangeLog(int maxRevisions, int maxEntries, TimeProvider t
             (_first, _entries) = (_next, 0);
             (_floor, _revision) = (revision, revision);
             _term++;
-            waiting = TakeWaiting();
+            waiting = TakeWaiting(_ofNodes.Values.SelectMany(subscriptions => subscriptions));
         }
 
         Wake(waiting);
@@ -85,21 +90,26 @@ internal sealed class ChangeLog(int maxRevisions, int maxEntries, TimeProvider t
     {
         lock (_lock)
         {
-            if (subscription.Term != _term || subscription.Sequence < _first)
+            if (subscription.Term != _term || subscription.Next(_next) < _first)
             {
                 return new(FeedReadKind.Resync, null, _revision);
             }
 
-            while (subscription.Sequence < _next)
+            while (subscription.Next(_next) is var next && next < _next)
             {
-                var change = At(subscription.Sequence++);
+                var change = At(next);
+                subscription.Passed(next);
                 if (change.Revision > subscription.AfterRevision)
                 {
                     return new(FeedReadKind.Change, change, change.Revision);
                 }
             }
 
-            if (wait)
+            if (wait && subscription.Node is not null)
+            {
+                subscription.Waits = true;
+            }
+            else if (wait)
             {
                 _waiting.Add(subscription);
             }
@@ -108,20 +118,84 @@ internal sealed class ChangeLog(int maxRevisions, int maxEntries, TimeProvider t
         }
     }
 
+    /// <summary>From its next read on the subscription is about one node, or with null about everything again.</summary>
+    internal void Follow(ChangeSubscription subscription, NodeId? node)
+    {
+        lock (_lock)
+        {
+            if (subscription.Node is { } former && _ofNodes.TryGetValue(former, out var others))
+            {
+                others.Remove(subscription);
+                if (others.Count == 0)
+                {
+                    _ofNodes.Remove(former);
+                }
+
+                subscription.Sequence = subscription.Next(_next);
+                subscription.Ahead.Clear();
+            }
+
+            subscription.Node = node;
+            if (node is not { } id)
+            {
+                return;
+            }
+
+            (_ofNodes.TryGetValue(id, out var known) ? known : _ofNodes[id] = []).Add(subscription);
+            for (var sequence = Math.Max(subscription.Sequence, _first - 1); sequence < _next; sequence++)
+            {
+                if (sequence < _first || At(sequence).ConcernedNodes().Contains(id))
+                {
+                    subscription.Ahead.Enqueue(sequence);
+                }
+            }
+        }
+    }
+
     internal void Forget(ChangeSubscription subscription)
     {
         lock (_lock)
         {
             _waiting.Remove(subscription);
+            subscription.Waits = false;
         }
     }
 
     private StateChange At(long sequence) => _ring[sequence % _ring.Length]!;
 
-    // In order of subscription: the order of a hash table must not decide who runs first.
-    private List<ChangeSubscription> TakeWaiting()
+    /// <summary>Those about a node that the change concerns; they are told where to find it.</summary>
+    private List<ChangeSubscription> Concerned(StateChange change)
     {
-        List<ChangeSubscription> waiting = [.. _waiting.OrderBy(subscription => subscription.Number)];
+        List<ChangeSubscription> concerned = [];
+        if (_ofNodes.Count > 0)
+        {
+            foreach (var node in change.ConcernedNodes().Distinct())
+            {
+                concerned.AddRange(_ofNodes.GetValueOrDefault(node) ?? []);
+            }
+        }
+
+        foreach (var subscription in concerned)
+        {
+            // One that does not read has to read anew, not to keep more than the log does.
+            if (subscription.Ahead.TryPeek(out var oldest) && oldest < _first)
+            {
+                subscription.Ahead.Clear();
+                subscription.Ahead.Enqueue(oldest);
+            }
+
+            subscription.Ahead.Enqueue(_next - 1);
+        }
+
+        return concerned;
+    }
+
+    // In order of subscription: the order of a hash table must not decide who runs first.
+    private List<ChangeSubscription> TakeWaiting(IEnumerable<ChangeSubscription> ofNodes)
+    {
+        List<ChangeSubscription> waiting =
+            [.. _waiting.Concat(ofNodes.Where(subscription => subscription.Waits)).OrderBy(subscription => subscription.Number)];
+        waiting.ForEach(subscription => subscription.Waits = false);
         _waiting.Clear();
         return waiting;
     }

@@ -1,3 +1,5 @@
+using Hypervisor.Protocol;
+
 namespace Hypervisor.Server.State;
 
 /// <summary>A position in the change log. One reader at a time.</summary>
@@ -20,8 +22,45 @@ internal sealed class ChangeSubscription : IDisposable
 
     internal long Term { get; }
 
-    // Read and moved under the log's lock only.
+    // What follows is read and changed under the log's lock only.
     internal long Sequence { get; set; }
+
+    /// <summary>The next that it is about.</summary>
+    /// <param name="end">Where the log ends.</param>
+    internal long Next(long end) => Node is null ? Sequence : Ahead.TryPeek(out var ahead) ? ahead : end;
+
+    internal void Passed(long sequence)
+    {
+        if (Node is null)
+        {
+            Sequence = sequence + 1;
+        }
+        else
+        {
+            Ahead.Dequeue();
+        }
+    }
+
+    /// <summary>Null when it is about everything.</summary>
+    internal NodeId? Node { get; set; }
+
+    /// <summary>Of one about a node: it waits to be woken.</summary>
+    internal bool Waits { get; set; }
+
+    /// <summary>Of one about a node: where the changes are that concern it and that it has not read.</summary>
+    internal Queue<long> Ahead { get; } = new();
+
+    /// <summary>
+    /// From the next read on only changes that concern this node's agent (<see cref="StateChange.ConcernedNodes"/>); null for every change.
+    /// Nothing is lost or repeated by it.
+    /// </summary>
+    public void Follow(NodeId? node)
+    {
+        if (Node != node)
+        {
+            _log.Follow(this, node);
+        }
+    }
 
     /// <summary>
     /// The next change, in order of revision, without gap or repetition; or Idle after about <paramref name="idleAfter"/>
@@ -56,6 +95,7 @@ internal sealed class ChangeSubscription : IDisposable
     public void Dispose()
     {
         _idle.Dispose();
+        Follow(null);
         _log.Forget(this);
     }
 

@@ -6,8 +6,9 @@ namespace Hypervisor.Server.State;
 internal sealed class RevisionWaiters
 {
     private readonly Lock _lock = new();
-    private readonly SortedDictionary<(long Revision, long Number), TaskCompletionSource> _waiters = [];
-    private long _numbers;
+
+    /// <summary>Thousands of writes share a revision, and few revisions are waited for at once.</summary>
+    private readonly SortedDictionary<long, LinkedList<TaskCompletionSource>> _waiters = [];
 
     /// <summary>How many wait at present.</summary>
     public int Count
@@ -16,7 +17,7 @@ internal sealed class RevisionWaiters
         {
             lock (_lock)
             {
-                return _waiters.Count;
+                return _waiters.Values.Sum(waiters => waiters.Count);
             }
         }
     }
@@ -26,7 +27,7 @@ internal sealed class RevisionWaiters
     {
         cancellationToken.ThrowIfCancellationRequested();
         var waiter = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        (long Revision, long Number) place;
+        LinkedListNode<TaskCompletionSource> place;
         lock (_lock)
         {
             if (current() >= revision)
@@ -34,8 +35,12 @@ internal sealed class RevisionWaiters
                 return;
             }
 
-            place = (revision, _numbers++);
-            _waiters.Add(place, waiter);
+            if (!_waiters.TryGetValue(revision, out var waiters))
+            {
+                _waiters.Add(revision, waiters = new());
+            }
+
+            place = waiters.AddLast(waiter);
         }
 
         try
@@ -50,7 +55,7 @@ internal sealed class RevisionWaiters
             // Clients choose the revisions that they wait for: one that never comes must not keep its waiters for ever.
             lock (_lock)
             {
-                _waiters.Remove(place);
+                Remove(revision, place);
             }
 
             throw;
@@ -64,16 +69,29 @@ internal sealed class RevisionWaiters
         List<TaskCompletionSource>? released = null;
         lock (_lock)
         {
-            while (_waiters.Count > 0 && _waiters.First() is var (place, waiter) && place.Revision <= revision)
+            while (_waiters.Count > 0 && _waiters.First() is var (reached, waiters) && reached <= revision)
             {
-                _waiters.Remove(place);
-                (released ??= []).Add(waiter);
+                _waiters.Remove(reached);
+                (released ??= []).AddRange(waiters);
             }
         }
 
         foreach (var waiter in released ?? [])
         {
             waiter.TrySetResult();
+        }
+    }
+
+    /// <summary>Nothing when its revision came meanwhile.</summary>
+    private void Remove(long revision, LinkedListNode<TaskCompletionSource> place)
+    {
+        if (_waiters.TryGetValue(revision, out var waiters) && waiters == place.List)
+        {
+            waiters.Remove(place);
+            if (waiters.Count == 0)
+            {
+                _waiters.Remove(revision);
+            }
         }
     }
 }

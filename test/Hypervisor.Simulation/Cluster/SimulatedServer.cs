@@ -34,7 +34,7 @@ internal sealed class SimulatedServer
         services.AddState();
         services.AddNodes(configuration);
         services.AddControllers(process.Name, configuration.SchedulerStrategy);
-        services.AddApi(process.Name, "");
+        services.AddApi(process.Name, "", configuration.SchedulerStrategy);
         _services = services.BuildServiceProvider();
     }
 

@@ -43,6 +43,9 @@ internal sealed class RunningServer : IAsyncDisposable
 
     public GrpcChannel Channel { get; private set; } = null!;
 
+    /// <summary>Of <c>grpc_addr</c>.</summary>
+    public Uri GrpcAddress => new(_app.Urls.First());
+
     /// <summary>Of <c>http_addr</c>.</summary>
     public Uri HttpAddress => new(_app.Urls.ElementAt(1));
 
