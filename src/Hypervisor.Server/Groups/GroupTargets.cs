@@ -1,4 +1,3 @@
-using Hypervisor.Protocol.V1;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Groups;

@@ -1,6 +1,5 @@
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
-using Hypervisor.Protocol;
 using Hypervisor.Server.Groups;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;

@@ -4,7 +4,6 @@ using Hypervisor.Protocol.V1;
 using Hypervisor.Server;
 using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Groups;
-using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
 using Hypervisor.Tests.Server.Groups;

@@ -1,5 +1,4 @@
 using CsCheck;
-using Hypervisor.Protocol;
 using Hypervisor.Server.Groups;
 using Xunit;
 

@@ -1,5 +1,4 @@
 using Google.Protobuf.WellKnownTypes;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Groups;
 using Hypervisor.Server.Api.Lists;

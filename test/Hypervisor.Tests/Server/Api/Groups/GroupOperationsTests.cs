@@ -1,4 +1,3 @@
-using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server;
