@@ -1,6 +1,5 @@
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Groups;
-using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Filters;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -110,12 +109,12 @@ internal sealed partial class EvacuationController(
         {
             if (revision > 0)
             {
-                placer.Asked(term, instance.Id, revision);
+                Placer.Asked(term, instance.Id, revision);
                 LogEvicts(logger, instance.Project, instance.Name, instance.Node!.Name, why.Reason);
             }
             else if (claimed)
             {
-                placer.Unclaim(term, instance.Id);
+                Placer.Unclaim(term, instance.Id);
             }
         }
 

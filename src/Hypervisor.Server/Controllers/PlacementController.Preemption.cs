@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using Google.Protobuf;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Queues;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
@@ -45,7 +44,7 @@ internal sealed partial class PlacementController
             }
 
             told = true;
-            placer.Asked(term, entry.Id, revision);
+            Placer.Asked(term, entry.Id, revision);
             LogPreempts(logger, entry.Project, entry.Name, preemption.Victims.Count, preemption.Node);
             return PassOutcome.Done;
         }
@@ -53,7 +52,7 @@ internal sealed partial class PlacementController
         {
             if (!told)
             {
-                placer.Unclaim(term, entry.Id);
+                Placer.Unclaim(term, entry.Id);
                 undone.Enqueue(next.Item);
             }
         }

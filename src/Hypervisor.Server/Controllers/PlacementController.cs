@@ -83,14 +83,14 @@ internal sealed partial class PlacementController(
                 outcome = Worst(outcome, await last);
             }
 
-            return outcome == PassOutcome.Done && placer.AnyWaits(term) ? PassOutcome.Waiting : outcome;
+            return outcome == PassOutcome.Done && Placer.AnyWaits(term) ? PassOutcome.Waiting : outcome;
         }
         finally
         {
             // Also after a failure nothing is left on its way when the next look, or the next term, begins.
             Task left = Task.WhenAll(underWay);
             await left.ConfigureAwait(ConfigureAwaitOptions.ContinueOnCapturedContext | ConfigureAwaitOptions.SuppressThrowing);
-            placer.PutBack(term, undone);
+            Placer.PutBack(term, undone);
         }
 
         async Task MakeRoomAsync()
@@ -144,7 +144,7 @@ internal sealed partial class PlacementController(
         {
             if (await TryWriteAsync(plan.WriteOf(next.Entry), cancellationToken) is { } revision)
             {
-                placer.Settle(term, next, revision);
+                Placer.Settle(term, next, revision);
                 LogDecided(next.Entry, plan);
                 return PassOutcome.Done;
             }
@@ -220,7 +220,7 @@ internal sealed partial class PlacementController(
             var left = Limits.Control.ReconcilePeriod - time.GetElapsedTime(due);
             if (left <= TimeSpan.Zero)
             {
-                placer.WakeAll(term);
+                Placer.WakeAll(term);
                 return;
             }
 

@@ -42,7 +42,7 @@ internal sealed partial class Placer
     }
 
     /// <summary>Those who have to leave were told so, at this revision of the store.</summary>
-    public void Asked(LeaderTerm term, InstanceId instance, long revision)
+    public static void Asked(LeaderTerm term, InstanceId instance, long revision)
     {
         lock (term.Fleet.Gate)
         {
@@ -54,7 +54,7 @@ internal sealed partial class Placer
     }
 
     /// <summary>They were not told.</summary>
-    public void Unclaim(LeaderTerm term, InstanceId instance)
+    public static void Unclaim(LeaderTerm term, InstanceId instance)
     {
         lock (term.Fleet.Gate)
         {

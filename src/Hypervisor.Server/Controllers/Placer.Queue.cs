@@ -75,7 +75,7 @@ internal sealed partial class Placer
     }
 
     /// <summary>What was planned is in the store.</summary>
-    public void Settle(LeaderTerm term, QueuedPlan done, long revision)
+    public static void Settle(LeaderTerm term, QueuedPlan done, long revision)
     {
         done.Plan!.Settle(PlacementOutcome.Committed, revision);
         lock (term.Fleet.Gate)
@@ -92,7 +92,7 @@ internal sealed partial class Placer
     }
 
     /// <summary>What was planned did not come to be, as far as is known.</summary>
-    public void PutBack(LeaderTerm term, IEnumerable<QueuedInstance> items)
+    public static void PutBack(LeaderTerm term, IEnumerable<QueuedInstance> items)
     {
         lock (term.Fleet.Gate)
         {
@@ -113,7 +113,7 @@ internal sealed partial class Placer
         }
     }
 
-    public bool AnyWaits(LeaderTerm term)
+    public static bool AnyWaits(LeaderTerm term)
     {
         lock (term.Fleet.Gate)
         {
@@ -122,7 +122,7 @@ internal sealed partial class Placer
     }
 
     /// <summary>All that sleep are decided about again.</summary>
-    public void WakeAll(LeaderTerm term)
+    public static void WakeAll(LeaderTerm term)
     {
         lock (term.Fleet.Gate)
         {

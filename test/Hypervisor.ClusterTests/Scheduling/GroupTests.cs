@@ -128,7 +128,7 @@ public sealed class GroupTests(ThreeZones fixture) : IClassFixture<ThreeZones>, 
         var fewest = int.MaxValue;
         while (!stop.IsCancellationRequested)
         {
-            var status = (await Groups.GetGroupAsync(new GetGroupRequest { Group = group }, deadline: LocalCluster.Deadline(10))).Status;
+            var status = (await Groups.GetGroupAsync(new GetGroupRequest { Group = group }, deadline: LocalCluster.Deadline(10), cancellationToken: CancellationToken.None)).Status;
             fewest = Math.Min(fewest, status.Ready);
         }
 

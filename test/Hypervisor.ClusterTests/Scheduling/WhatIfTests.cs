@@ -1,6 +1,5 @@
 using System.Text.RegularExpressions;
 using Hypervisor.ClusterTests.Faults;
-using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 using Xunit;
 

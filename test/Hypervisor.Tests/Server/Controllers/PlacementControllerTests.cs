@@ -131,10 +131,10 @@ public sealed class PlacementControllerTests
 
         var first = plane.Placer.PlanNext(term)!;
         first.Plan!.Settle(PlacementOutcome.Unknown, 0);
-        plane.Placer.PutBack(term, [first.Item]);
+        Placer.PutBack(term, [first.Item]);
         var second = plane.Placer.PlanNext(term)!;
         Assert.Null(second.Plan);
-        plane.Placer.PutBack(term, [second.Item]);
+        Placer.PutBack(term, [second.Item]);
 
         Assert.Equal(PassOutcome.Done, await plane.Placements.ReconcileAsync(term, Token));
         Assert.Equal(node, (await plane.ViewAsync(Token)).Instance(id)!.NodeId);

@@ -106,7 +106,8 @@ public sealed class RemedyPropertyTests
         }
 
         public Scene With(CandidateNode node) => new(
-            Nodes.Any(known => known.Name == node.Name) ? [.. Nodes.Select(known => known.Name == node.Name ? node : known)] : [.. Nodes, node]) { _placed = _placed };
+            Nodes.Any(known => known.Name == node.Name) ? [.. Nodes.Select(known => known.Name == node.Name ? node : known)] : [.. Nodes, node])
+        { _placed = _placed };
 
         public bool Fits(PlacementRequest request) => Scheduler.Decide(request, View, Scheduling.Nodes.Now).Node is not null;
 

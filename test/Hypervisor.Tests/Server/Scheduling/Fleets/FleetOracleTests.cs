@@ -1,6 +1,5 @@
 using CsCheck;
 using Hypervisor.Protocol;
-using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Fleets;
 using Xunit;

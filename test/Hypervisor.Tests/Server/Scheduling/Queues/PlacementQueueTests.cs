@@ -6,7 +6,6 @@ using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Fleets;
 using Hypervisor.Server.Scheduling.Queues;
 using Hypervisor.Server.State;
-using Hypervisor.Server.Stores.Records;
 using Hypervisor.Tests.Server.Scheduling.Fleets;
 using Xunit;
 
@@ -213,7 +212,7 @@ public sealed class PlacementQueueTests
         public bool Fits(PlacementRequest request) => _classes.Of(request).Decide(Fleet, _classes).First >= 0;
 
         /// <summary>Everybody whose turn it is, in order, each found to fit, or not, or placed.</summary>
-        public IReadOnlyList<string> HandOut(bool place = false)
+        public List<string> HandOut(bool place = false)
         {
             Queue.Wake();
             var order = new List<string>();
@@ -244,7 +243,7 @@ public sealed class PlacementQueueTests
             return order;
         }
 
-        public IReadOnlyList<string> Untold()
+        public List<string> Untold()
         {
             var told = new List<string>();
             while (Queue.NextUntold() is { } item)
