@@ -31,7 +31,7 @@ public sealed class EvictionTests(ThreeZones zones) : IClassFixture<ThreeZones>,
         Assert.Equal("n3", high.Placement.Node);
         Assert.False(Directory.Exists($"/sys/fs/cgroup/pids{Machine("n3").CgroupParent}/{low.Metadata.Uid}"), "nothing of the one that left runs");
         await Cluster.InstanceAsync("low", "waits", instance => instance is { Status.State: InstanceState.Pending, Placement.Reason: "InsufficientResources" });
-        Assert.Contains("Makes room for 'high'", await _ctl.RunAsync("events", "--instance", "low"), StringComparison.Ordinal);
+        await ToldAsync("low", "Makes room for 'high'");
 
         await Cluster.DeleteAsync("high");
         var back = await Cluster.RunningAsync("low");
@@ -59,11 +59,15 @@ public sealed class EvictionTests(ThreeZones zones) : IClassFixture<ThreeZones>,
                 instance.Metadata.Name, "runs elsewhere", now => now.Status.State == InstanceState.Running && now.Placement.Node is not ("" or "n1"));
             Assert.True(moved.Placement.Epoch > instance.Placement.Epoch);
             Assert.False(Directory.Exists($"/sys/fs/cgroup/pids{Machine("n1").CgroupParent}/{instance.Metadata.Uid}"), "nothing of it is left");
-            Assert.Contains(reason, await _ctl.RunAsync("events", "--instance", instance.Metadata.Name), StringComparison.Ordinal);
+            await ToldAsync(instance.Metadata.Name, reason);
         }
 
         await _ctl.RunAsync(end.Split(' '));
     }
+
+    /// <summary>Events are told some moments after what they tell of.</summary>
+    private Task ToldAsync(string instance, string what) => RealTime.UntilAsync($"the events tell '{what}'", TimeSpan.FromSeconds(30), async () =>
+        (await _ctl.RunAsync("events", "--instance", instance)).Contains(what, StringComparison.Ordinal));
 
     private LocalMachine Machine(string hostname) => Cluster.Machines.Single(machine => machine.Hostname == hostname);
 
