@@ -60,6 +60,12 @@ internal sealed partial class AcceleratorProbe(
 
             var remembered = earlier.Finding is null ? Remembered(inputs) : null;
             var finding = remembered ?? await TryAsync(cancellationToken);
+            if (finding.Accelerator == Accelerator.None && earlier.Finding is { Accelerator: not Accelerator.None } worked)
+            {
+                // What ran a guest before runs guests: a machine that is busy with some is late with one more.
+                finding = worked;
+            }
+
             _kvmAgain = earlier.Finding is not null ? null : remembered is null ? GuestLimits.TrialInterval : GuestLimits.KvmAgain;
             _found = (inputs, finding, time.GetTimestamp());
             if (finding.Accelerator != Accelerator.None)
