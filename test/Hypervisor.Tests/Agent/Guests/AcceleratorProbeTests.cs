@@ -87,6 +87,19 @@ public sealed class AcceleratorProbeTests : IDisposable
     }
 
     [Fact]
+    public async Task What_ran_a_guest_before_is_not_given_up_for_a_trial_that_failed_while_KVM_was_doubted()
+    {
+        _trial.Works = "tcg";
+        using var probe = Probe(AcceleratorChoice.Auto);
+        await probe.FindAsync(default);
+        _trial.Works = "";
+        _time.Advance(GuestLimits.TrialInterval);
+
+        Assert.Equal(Accelerator.Tcg, (await probe.FindAsync(default)).Accelerator);
+        Assert.Equal(4, _trial.Tried.Count);
+    }
+
+    [Fact]
     public async Task A_cache_that_cannot_be_read_is_found_out_anew()
     {
         await File.WriteAllTextAsync(Path.Combine(_folder.FullName, "accelerator.json"), "{");
