@@ -20,11 +20,6 @@ internal sealed class PlacementQueue(Fleet fleet)
     private long _described;
     private int _clones;
 
-    public int Count => _items.Count;
-
-    /// <summary>Instances that sleep.</summary>
-    public int AsleepCount => _asleep.Sum(group => group.Count);
-
     public bool AnyAsleep => _asleep.Count > 0;
 
     /// <summary>Somebody is to be decided about: who comes now has to stand in line.</summary>

@@ -70,7 +70,7 @@ public sealed class PlacementQueueTests
         line.Ask("large-2", age: 2, memory: 64 << 10);
 
         Assert.Equal(["small"], line.HandOut(place: true));
-        Assert.Equal(2, line.Queue.AsleepCount);
+        Assert.Equal(2, line.Queue.All.Count(item => item.Group.IsAsleep));
         Assert.Equal(["large-1", "large-2"], line.Untold());
         line.Ask("large-3", age: 4, memory: 64 << 10);
         Assert.Equal([], line.HandOut(place: true));
