@@ -44,15 +44,15 @@ internal static class RemedyFinder
         }
 
         var found = new List<RemedyWay>(MaxRemedies);
-        var tries = 0;
-        foreach (var way in ways.Values.Concat(OneMoreNode(request, fleet, filters)).Order())
+        var easiest = ways.Values.Concat(OneMoreNode(request, fleet, filters)).Order().Take(MaxTries).Select(way => Shortened(way, request, fleet)).Order();
+        foreach (var way in easiest)
         {
-            if (found.Count == MaxRemedies || tries == MaxTries)
+            if (found.Count == MaxRemedies)
             {
                 break;
             }
 
-            if (!found.Exists(known => known.IsOfKind(way)) && ++tries <= MaxTries && Helps(way, request, fleet))
+            if (!found.Exists(known => known.IsOfKind(way)) && Helps(way, request, fleet))
             {
                 found.Add(way);
             }
@@ -137,6 +137,23 @@ internal static class RemedyFinder
             UsedPorts = [],
         };
         return elsewhere.Length == 0 ? added : Topology.Moved(added, elsewhere, New);
+    }
+
+    /// <summary>
+    /// Without the steps that the others save: where nobody could take an instance, whoever tolerates the taint of one place makes that place the one
+    /// that has fewest, and needs no greater skew.
+    /// </summary>
+    private static RemedyWay Shortened(RemedyWay way, PlacementRequest request, FleetView fleet)
+    {
+        foreach (var step in way.Steps.Where(step => step.Kind == RemedyKind.RaiseSkew))
+        {
+            if (way.Steps.Count > 1 && way.Without(step) is var shorter && Helps(shorter, request, fleet))
+            {
+                way = shorter;
+            }
+        }
+
+        return way;
     }
 
     private static bool Helps(RemedyWay way, PlacementRequest request, FleetView fleet)

@@ -22,11 +22,16 @@ internal sealed class RemedyWay : IComparable<RemedyWay>
         Count(node);
     }
 
+    public IReadOnlyList<Remedy> Steps => _steps;
+
     private double Lack => _steps.Sum(step => step.Lack);
 
     /// <summary>The same for nodes that lack the same, and for all that lack room of the same.</summary>
     public static string KeyOf(IReadOnlyList<Remedy> steps) =>
         string.Join('\n', steps.Select(step => $"{(int)step.Kind}{(step.Kind is RemedyKind.Uncordon or RemedyKind.ReviveNode ? "" : step.Subject)}"));
+
+    /// <summary>At one node only: of the others that have the same key nobody knows whether they can do without.</summary>
+    public RemedyWay Without(Remedy step) => new(_node, [.. _steps.Where(other => !ReferenceEquals(other, step))]);
 
     public bool IsOfKind(RemedyWay other) => _kinds == other._kinds;
 
