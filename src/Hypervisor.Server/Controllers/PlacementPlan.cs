@@ -12,14 +12,12 @@ internal sealed record PlacementPlan(
     LeaderTerm Term,
     InstanceId Instance,
     PlacementRecord Placement,
-    ReceiptRecord Receipt,
+    ReceiptRecord? Receipt,
     IReadOnlyList<Compare> Guards) : PlacementProposal(Placement, Receipt, Guards)
 {
-    public IReadOnlyList<StoreOperation> Operations { get; } =
-    [
-        new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray()),
-        new StoreOperation.Put(Keys.Receipt(Instance), Receipt.ToByteArray()),
-    ];
+    public IReadOnlyList<StoreOperation> Operations { get; } = Receipt is null
+        ? [new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray())]
+        : [new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray()), new StoreOperation.Put(Keys.Receipt(Instance), Receipt.ToByteArray())];
 
     /// <summary>Holds only while neither spec nor placement changed since the entry was read.</summary>
     public StoreWrite WriteOf(InstanceEntry entry) => new(

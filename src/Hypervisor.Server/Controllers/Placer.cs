@@ -1,3 +1,4 @@
+using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
@@ -71,7 +72,8 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
             ledger.Reserve(instance, StayOf(node, request, KindOf(ledger, request)));
             var epoch = Epoch.After(copy, view.Incarnation);
             decision.Receipt.Epoch = epoch.Value;
-            return Placed(term, instance, ledger.Fleet.NodeAt(row)!, request, epoch, first: copy, time.GetUtcNow(), new() { Receipt = decision.Receipt });
+            var stays = PlacementOn(ledger.Fleet.NodeAt(row)!, request, epoch, first: copy, time.GetUtcNow());
+            return Placed(term, instance, ledger.Fleet.NodeAt(row)!, stays, new() { Receipt = decision.Receipt });
         }
     }
 
@@ -180,26 +182,27 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
         }
 
         var epoch = Epoch.After(last, view.Incarnation);
-        return Placed(term, request.Instance, node, request, epoch, first: epoch, now, new() { Placed = receipt });
+        var placement = PlacementOn(node, request, epoch, first: epoch, now);
+        placement.Receipt = receipt.ToByteString();
+        return Placed(term, request.Instance, node, placement, receipt: null);
     }
 
-    private static PlacementPlan Placed(
-        LeaderTerm term, InstanceId instance, NodeDescription node, PlacementRequest request, Epoch epoch, Epoch first, DateTimeOffset now, ReceiptRecord receipt)
+    private static PlacementRecord PlacementOn(NodeDescription node, PlacementRequest request, Epoch epoch, Epoch first, DateTimeOffset now) => new()
     {
-        var placement = new Placement
+        Placement = new()
         {
             Node = node.Node.Name,
             NodeUid = node.Id.Value,
             Epoch = epoch.Value,
             PlacedAt = now.ToTimestamp(),
             FirstEpoch = first.Value,
-        };
+        },
+        Reserved = request.Reserve.ToResources(),
+    };
 
-        // The node's spec unchanged: neither cordoned nor deregistered since.
-        return new(
-            term, instance, new PlacementRecord { Placement = placement, Reserved = request.Reserve.ToResources() }, receipt,
-            [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), node.Version.Spec)]);
-    }
+    /// <summary>Holds while the node's spec is unchanged: neither cordoned nor deregistered since.</summary>
+    private static PlacementPlan Placed(LeaderTerm term, InstanceId instance, NodeDescription node, PlacementRecord placement, ReceiptRecord? receipt) =>
+        new(term, instance, placement, receipt, [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), node.Version.Spec)]);
 
     private static Stay StayOf(NodeId node, PlacementRequest request, InstanceKind kind) =>
         new(node, request.Reserve, kind, request.Ports) { Priority = request.Priority };

@@ -30,6 +30,7 @@ internal interface IFirstPlacement
 /// A placement to be written together with its instance. Its reservation counts from the proposal on, so that proposals in
 /// flight never share the same room; <see cref="Settle"/> is called exactly once and ends that.
 /// </summary>
+/// <param name="Receipt">Null when the placement itself says why, as one by the scheduler does.</param>
 /// <param name="Guards">At least the leadership's guard: the write loses if leadership was lost meanwhile.</param>
 internal abstract record PlacementProposal(PlacementRecord Placement, ReceiptRecord? Receipt, IReadOnlyList<Compare> Guards)
 {

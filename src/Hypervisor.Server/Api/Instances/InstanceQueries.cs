@@ -51,16 +51,15 @@ internal sealed class InstanceQueries(ViewReads reads, PagedReads pages, ICluste
         var view = await reads.ViewAsync(Consistency.Linearizable, cancellationToken);
         var entry = InstanceAddress.Resolve(view, project, request.Instance);
 
-        // Rarely asked for: they stay in the store.
-        var found = await store.RangeAsync(RangeQuery.Single(Keys.Receipt(entry.Id)), cancellationToken);
-        var kept = found.Items.Count > 0 ? ReceiptRecord.Parser.ParseFrom(found.Items[0].Value.Span) : null;
-        if ((kept?.Placed is { } placed ? Receipts.Expand(placed, entry.Epoch.Value) : kept?.Receipt) is { } receipt)
+        var receipt = entry.PlacementRecord is { Receipt.Length: > 0 } placement
+            ? Receipts.Expand(CompactReceipt.Parser.ParseFrom(placement.Receipt), entry.Epoch.Value)
+            : await StoredReceiptAsync(entry, cancellationToken);
+        if (receipt is not null)
         {
             receipt.InstanceUid = entry.Id.Value;
-            return receipt;
         }
 
-        return new()
+        return receipt ?? new()
         {
             InstanceUid = entry.Id.Value,
             Epoch = entry.Epoch.Value,
@@ -69,6 +68,25 @@ internal sealed class InstanceQueries(ViewReads reads, PagedReads pages, ICluste
                 ? "The instance is being deleted; no decision about it is held."
                 : "No placement decision was made yet: the controllers have not come to it, or no server leads at the moment.",
         };
+    }
+
+    /// <summary>Of one that waits, was adopted, or was placed by an earlier server. Rarely asked for: they stay in the store.</summary>
+    private async Task<PlacementReceipt?> StoredReceiptAsync(InstanceEntry entry, CancellationToken cancellationToken)
+    {
+        var found = await store.RangeAsync(RangeQuery.Single(Keys.Receipt(entry.Id)), cancellationToken);
+        if (found.Items.Count == 0)
+        {
+            return null;
+        }
+
+        var kept = ReceiptRecord.Parser.ParseFrom(found.Items[0].Value.Span);
+        if (kept.Placed is { } placed)
+        {
+            return Receipts.Expand(placed, entry.Epoch.Value);
+        }
+
+        // Why it waited before it had the node that it has left since says nothing about now.
+        return kept.Receipt is { Node.Length: 0 } old && old.Epoch < entry.Epoch.Value ? null : kept.Receipt;
     }
 
     private async Task<(List<InstanceEntry> Entries, bool Summary, ListMeta List)> SelectAsync(
