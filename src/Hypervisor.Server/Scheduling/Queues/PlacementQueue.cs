@@ -15,6 +15,9 @@ internal sealed class PlacementQueue(Fleet fleet)
     private readonly SortedDictionary<int, SortedSet<QueueLane>> _levels = new(Comparer<int>.Create(static (one, other) => other.CompareTo(one)));
     private readonly Dictionary<(int Priority, string Project), QueueLane> _lanes = [];
     private readonly HashSet<QueueGroup> _asleep = [];
+
+    /// <summary>Those of them that one more instance somewhere could help.</summary>
+    private readonly HashSet<QueueGroup> _asleepForNeighbours = [];
     private readonly Queue<QueuedInstance> _untold = [];
     private readonly FleetNews _news = new();
     private long _described;
@@ -136,6 +139,11 @@ internal sealed class PlacementQueue(Fleet fleet)
         group.IsAsleep = true;
         group.Refusal = null;
         _asleep.Add(group);
+        if (group.AsksForNeighbours)
+        {
+            _asleepForNeighbours.Add(group);
+        }
+
         foreach (var item in group.Waiting)
         {
             _untold.Enqueue(item);
@@ -165,11 +173,13 @@ internal sealed class PlacementQueue(Fleet fleet)
             return;
         }
 
-        if (_asleep.Count > 0)
+        // While instances only come, as they do with each placement, most need not be looked at.
+        var onlyCame = _news.Roomier.Count == 0 && _news.Left.Count == 0 && _described == fleet.DescriptionClock;
+        if ((onlyCame ? _asleepForNeighbours : _asleep) is { Count: > 0 } concerned)
         {
             var described = fleet.DescribedSince(_described)?.Distinct().ToArray();
             var help = new PossibleHelp(fleet, _news, described);
-            foreach (var group in _asleep.Where(help.MayHelp).ToList())
+            foreach (var group in concerned.Where(help.MayHelp).ToList())
             {
                 Wake(group);
             }
@@ -198,6 +208,7 @@ internal sealed class PlacementQueue(Fleet fleet)
     {
         if (_asleep.Remove(group))
         {
+            _asleepForNeighbours.Remove(group);
             (group.IsAsleep, group.Refusal) = (false, null);
             List(group);
         }
@@ -243,6 +254,7 @@ internal sealed class PlacementQueue(Fleet fleet)
         {
             _groups.Remove((group.Key, group.Priority));
             _asleep.Remove(group);
+            _asleepForNeighbours.Remove(group);
         }
         else
         {

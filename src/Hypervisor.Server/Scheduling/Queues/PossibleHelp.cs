@@ -44,14 +44,13 @@ internal sealed class PossibleHelp
     private bool NeighboursHelp(QueueGroup group)
     {
         var request = group.Request;
-        var asks = request.Affinity.Any(term => !term.Preferred) || request.AntiAffinity.Any(term => !term.Preferred) || request.Spread.Any(term => !term.Preferred);
-        if (_redescribed && (asks || IsKeptAway(request)))
+        if (_redescribed && (group.AsksForNeighbours || IsKeptAway(request)))
         {
             // A node that became part of another place, or is none that could take one any more, changes what others may take.
             return true;
         }
 
-        return (asks && _news.Came.Any(kind => Helps(kind, request, came: true))) || _news.Left.Any(kind => Helps(kind, request, came: false));
+        return (group.AsksForNeighbours && _news.Came.Any(kind => Helps(kind, request, came: true))) || _news.Left.Any(kind => Helps(kind, request, came: false));
     }
 
     private bool IsKeptAway(PlacementRequest request) =>

@@ -15,6 +15,10 @@ internal sealed class QueueGroup(string key, int priority, PlacementRequest requ
 
     public PlacementRequest Request => request;
 
+    /// <summary>Whether others that come somewhere may make room: it has to be with some, or in step with some.</summary>
+    public bool AsksForNeighbours { get; } =
+        request.Affinity.Any(term => !term.Preferred) || request.AntiAffinity.Any(term => !term.Preferred) || request.Spread.Any(term => !term.Preferred);
+
     /// <summary>Those that nobody has taken, oldest first.</summary>
     public SortedSet<QueuedInstance> Waiting { get; } = new(_byAge);
 
