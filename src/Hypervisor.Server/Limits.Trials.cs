@@ -16,6 +16,9 @@ internal static partial class Limits
         /// <summary>Some 50 MB, for as long as it is tried.</summary>
         public const int PlacedInstances = 100_000;
 
+        /// <summary>Each is an instance that stops; more are asked for again when these are done.</summary>
+        public const int Moves = 1000;
+
         /// <summary>Several times what 10,000 nodes and 100,000 instances take, and before the command line gives up.</summary>
         public static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
 

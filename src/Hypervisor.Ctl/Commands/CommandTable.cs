@@ -76,6 +76,7 @@ internal static class CommandTable
         [
             new("info", "Show version, leader, store and totals", static () => new Clusters.InfoCommand()),
             new("what-if", "Try what would come of nodes lost or added and of instances to be placed", static () => new Clusters.WhatIfCommand()),
+            new("rebalance", "Find instances that would be better elsewhere, and move them", static () => new Clusters.RebalanceCommand()),
             new("backup", "Write the cluster's records to a file", static () => new Clusters.BackupCommand()),
             new("restore", "Fill the empty store of a stopped server from a backup", static () => new Clusters.RestoreCommand()),
         ]),

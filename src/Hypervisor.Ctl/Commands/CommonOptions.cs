@@ -2,6 +2,7 @@ using System.Buffers;
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
+using Hypervisor.Ctl.Errors;
 using Hypervisor.Ctl.Output;
 using Hypervisor.Ctl.Specs;
 
@@ -93,5 +94,30 @@ internal static class CommonOptions
     {
         result.AddError(message);
         return default!;
+    }
+
+    /// <summary>One of an enumeration's words.</summary>
+    public static Option<T> Choice<T>(string name, string description)
+        where T : struct, Enum
+    {
+        var option = new Option<T>(name)
+        {
+            Description = description,
+            HelpName = string.Join('|', EnumWords.Words<T>()),
+            CustomParser = result =>
+            {
+                try
+                {
+                    return EnumWords.Parse<T>(name)(result.Tokens[0].Value);
+                }
+                catch (CtlException exception)
+                {
+                    return Fail<T>(result, exception.Message);
+                }
+            },
+        };
+        option.CompletionSources.Clear();
+        option.CompletionSources.Add([.. EnumWords.Words<T>()]);
+        return option;
     }
 }

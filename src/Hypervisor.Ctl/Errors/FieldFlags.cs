@@ -67,6 +67,7 @@ internal static class FieldFlags
         ("spec.constraints.spread", "--spread, --preferred-spread"),
         ("spec.constraints.tolerations", "--toleration"),
         ("spec.constraints.priority", "--priority"),
+        ("spec.constraints.rebalance", "--rebalance"),
         ("spec.disks", "--disk"),
         ("spec.machine.firmware", "--firmware"),
         ("spec.machine.cpu_model", "--cpu-model"),
@@ -96,6 +97,9 @@ internal static class FieldFlags
         ("lose_regions", "--lose"),
         ("add", "--add, --like"),
         ("place", "--place, --count"),
+        ("max_moves", "--max-moves"),
+        ("min_gain", "--min-gain"),
+        ("objective", "--objective"),
     ];
 
     /// <summary>The flag for a path such as <c>spec.process.env[2].name</c> (also below an "instance." or "group." of an update, and in the template of a group); null when none sets it.</summary>

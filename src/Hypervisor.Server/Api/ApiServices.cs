@@ -46,7 +46,10 @@ internal static class ApiServices
             replica,
             address));
 
-        services.AddSingleton(provider => new WhatIfQuery(provider.GetRequiredService<ViewReads>(), strategy, provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<TrialTurn>();
+        services.AddSingleton(provider => new WhatIfQuery(provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<TrialTurn>(), strategy));
+        services.AddSingleton(provider => new Rebalancing(
+            provider.GetRequiredService<ViewReads>(), provider.GetRequiredService<TrialTurn>(), provider.GetRequiredService<Rebalancer>(), strategy));
 
         // Services hold no state of a call; one of each spares an allocation tree per call.
         services.AddSingleton<ClusterService>();

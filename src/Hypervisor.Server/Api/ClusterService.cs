@@ -2,6 +2,7 @@ using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Events;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Backups;
@@ -21,6 +22,8 @@ internal sealed class ClusterService(
     InstancePurge purge,
     ClusterSummary summary,
     WhatIfQuery whatIf,
+    Rebalancing rebalancing,
+    ReplicaCalls replicas,
     HeartbeatIntake heartbeats,
     EventReads events,
     WatchHub watches,
@@ -72,6 +75,18 @@ internal sealed class ClusterService(
 
     public override Task<WhatIfResponse> WhatIf(WhatIfRequest request, ServerCallContext context) =>
         ViewAge.TellAsync(context, request.Consistency, views, () => whatIf.TryAsync(request, context.CancellationToken));
+
+    public override async Task<RebalanceResponse> Rebalance(RebalanceRequest request, ServerCallContext context)
+    {
+        try
+        {
+            return await rebalancing.RebalanceAsync(request, context.CancellationToken);
+        }
+        catch (NotLeadingException) when (!ReplicaCalls.IsForwarded(context))
+        {
+            return await replicas.RebalanceAsync(request, context);
+        }
+    }
 
     public override async Task BackupCluster(
         BackupClusterRequest request, IServerStreamWriter<BackupClusterResponse> responseStream, ServerCallContext context)

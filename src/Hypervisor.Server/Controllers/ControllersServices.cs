@@ -17,6 +17,8 @@ internal static class ControllersServices
         services.AddSingleton<CurrentTerm>();
         services.AddSingleton(provider => new Placer(
             provider.GetRequiredService<ClusterState>(), strategy, provider.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<Evictor>();
+        services.AddSingleton<Rebalancer>();
         services.AddSingleton<IFirstPlacement, FirstPlacement>();
         services.AddSingleton<IResizing, Resizing>();
 

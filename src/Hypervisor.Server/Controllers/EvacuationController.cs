@@ -9,7 +9,7 @@ namespace Hypervisor.Server.Controllers;
 
 /// <summary>Moves instances away from nodes that are drained or have a taint that these do not tolerate: some of each node at a time.</summary>
 internal sealed partial class EvacuationController(
-    ClusterState state, StoreWriter writer, Placer placer, TimeProvider time, ILogger<EvacuationController> logger) : IController
+    ClusterState state, Evictor evictor, Placer placer, TimeProvider time, ILogger<EvacuationController> logger) : IController
 {
     public string Name => "evacuation";
 
@@ -92,33 +92,8 @@ internal sealed partial class EvacuationController(
     /// </summary>
     private async Task<bool> EvictAsync(LeaderTerm term, InstanceEntry instance, Eviction why, CancellationToken cancellationToken)
     {
-        var claimed = placer.ClaimElsewhere(term, instance);
-        if (!claimed && why.Reason == Evictions.Drained)
-        {
-            return false;
-        }
-
-        var revision = 0L;
-        try
-        {
-            var result = await writer.WriteAsync(Evictions.Begin([instance], why, time.GetUtcNow(), [term.Guard]), cancellationToken);
-            await state.WaitForRevisionAsync(result.Revision, cancellationToken);
-            revision = result.Succeeded ? result.Revision : 0;
-        }
-        finally
-        {
-            if (revision > 0)
-            {
-                Placer.Asked(term, instance.Id, revision);
-                LogEvicts(logger, instance.Project, instance.Name, instance.Node!.Name, why.Reason);
-            }
-            else if (claimed)
-            {
-                Placer.Unclaim(term, instance.Id);
-            }
-        }
-
-        return revision > 0;
+        var claimed = placer.ClaimElsewhere(term, instance) is not null;
+        return (claimed || why.Reason != Evictions.Drained) && await evictor.EvictAsync(term, instance, why, claimed, cancellationToken);
     }
 
     private static async Task WaitForWorkAsync(ChangeSubscription changes, TimeSpan patience, CancellationToken cancellationToken)
@@ -133,9 +108,6 @@ internal sealed partial class EvacuationController(
             }
         }
     }
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Instance {Project}/{Instance} is to leave {Node}: {Reason}")]
-    private static partial void LogEvicts(ILogger logger, string project, string instance, string node, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Evictions could not be written; trying again: {Reason}")]
     private static partial void LogStoreAway(ILogger logger, string reason);

@@ -12,6 +12,7 @@ internal static class Evictions
 {
     public const string Preempted = "Preempted";
     public const string Drained = "Drained";
+    public const string Rebalanced = "Rebalanced";
     public const string TaintNotTolerated = "TaintNotTolerated";
 
     /// <summary>

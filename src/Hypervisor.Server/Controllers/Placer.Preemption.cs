@@ -1,4 +1,5 @@
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Groups;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Fleets;
@@ -13,10 +14,10 @@ internal sealed record Preemption(Claim Claim, string Node, IReadOnlyList<Instan
 
 internal sealed partial class Placer
 {
-    /// <summary>
-    /// Keeps a place on another node for an instance that is to leave its own. False when there is none, or another decision about it is under way.
-    /// </summary>
-    public bool ClaimElsewhere(LeaderTerm term, InstanceEntry instance)
+    /// <summary>Keeps a place on another node for an instance that is to leave its own.</summary>
+    /// <param name="strategy">By which it is chosen, and will be when it is free; unspecified means the instance's own.</param>
+    /// <returns>The node's name; null when none is better than its own, or another decision about it is under way.</returns>
+    public string? ClaimElsewhere(LeaderTerm term, InstanceEntry instance, PlacementStrategy strategy = PlacementStrategy.Unspecified)
     {
         lock (term.Fleet.Gate)
         {
@@ -24,20 +25,24 @@ internal sealed partial class Placer
             var (ledger, view) = (term.Fleet.Ledger, state.View);
             if (ledger.Holds(instance.Id) || ledger.ClaimOf(instance.Id) is not null)
             {
-                return false;
+                return null;
             }
 
-            var request = RequestOf(instance.Id, instance.SpecRecord, view);
+            var request = By(strategy, RequestOf(instance.Id, instance.SpecRecord, view));
             var asked = ledger.Classes.Of(request);
-            var best = asked.Decide(ledger.Fleet, ledger.Classes);
-            if (best.First < 0 || ledger.Fleet.NodeAt(best.First) is not { } node || node.Id == instance.NodeId)
+
+            // As if it were nowhere: it is no neighbour of its own.
+            var best = ledger.Fleet.Without(instance.Id, () => asked.Decide(ledger.Fleet, ledger.Classes).First);
+            if (best < 0 || ledger.Fleet.NodeAt(best) is not { } node || node.Id == instance.NodeId)
             {
-                return false;
+                return null;
             }
 
-            ledger.Hold(new(
-                instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance) + Limits.Control.ClaimPatience));
-            return true;
+            ledger.Hold(new(instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance) + Limits.Control.ClaimPatience)
+            {
+                Strategy = strategy,
+            });
+            return node.Node.Name;
         }
     }
 
@@ -178,6 +183,9 @@ internal sealed partial class Placer
 
         return Victims.Choose(request.Reserve - free, [.. taken.Where(claim => request.Ports.Any(claim.ConflictsWith))], candidates);
     }
+
+    private static PlacementRequest By(PlacementStrategy strategy, PlacementRequest request) =>
+        strategy == PlacementStrategy.Unspecified ? request : request with { Strategy = strategy };
 
     private static TimeSpan GraceOf(InstanceEntry instance) => instance.Spec.Stop?.GracePeriod?.ToTimeSpan() ?? TimeSpan.Zero;
 }

@@ -1,3 +1,4 @@
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Queues;
@@ -32,9 +33,10 @@ internal sealed partial class Placer
                 }
 
                 // The place that was kept for it is free now, or it is somewhere better: nobody comes in between.
+                var strategy = ledger.ClaimOf(entry.Id)?.Strategy ?? PlacementStrategy.Unspecified;
                 ledger.Unclaim(entry.Id);
-                var request = group.Request with { Instance = entry.Id };
-                var asked = ledger.Classes.Of(request, group.Key);
+                var request = By(strategy, group.Request with { Instance = entry.Id });
+                var asked = strategy == PlacementStrategy.Unspecified ? ledger.Classes.Of(request, group.Key) : ledger.Classes.Of(request);
                 if (Place(term, asked, request, entry.Epoch, view, reserve: true) is { } plan)
                 {
                     return new(item, entry, plan);

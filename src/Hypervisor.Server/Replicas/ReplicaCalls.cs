@@ -23,25 +23,35 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
     /// <exception cref="RpcException">What the leader answered; UNAVAILABLE when there is none or it is not reached.</exception>
     public async Task<UpdateInstanceResponse> UpdateAsync(UpdateInstanceRequest request, ServerCallContext context)
     {
+        var answer = await AskLeaderAsync(
+            context, (channel, headers, deadline) => new ComputeService.ComputeServiceClient(channel).UpdateInstanceAsync(request, headers, deadline, context.CancellationToken));
+        if (!request.DryRun)
+        {
+            await reads.IncludingAsync(new ResourceVersion(answer.Instance.Metadata.ResourceVersion).Revision, context.CancellationToken);
+        }
+
+        return answer;
+    }
+
+    /// <summary>Has the leader move instances.</summary>
+    /// <exception cref="RpcException">Likewise.</exception>
+    public Task<RebalanceResponse> RebalanceAsync(RebalanceRequest request, ServerCallContext context) => AskLeaderAsync(
+        context, (channel, headers, deadline) => new ClusterService.ClusterServiceClient(channel).RebalanceAsync(request, headers, deadline, context.CancellationToken));
+
+    private async Task<TResponse> AskLeaderAsync<TResponse>(ServerCallContext context, Func<GrpcChannel, Metadata, DateTime, AsyncUnaryCall<TResponse>> call)
+    {
         var view = await reads.ViewAsync(Consistency.Linearizable, context.CancellationToken);
         var leader = (await directory.ListAsync(context.CancellationToken)).FirstOrDefault(replica => replica.Name == view.Leader?.Candidate);
         if (leader is null || leader == directory.Self)
         {
             throw ApiErrors.Unavailable(
-                "No server leads at the moment, and what an instance holds of its node is the leader's to change; try again.",
+                "No server leads at the moment, and what instances hold of their nodes is the leader's to change; try again.",
                 Limits.Api.RetryUnavailable);
         }
 
         try
         {
-            var answer = await new ComputeService.ComputeServiceClient(Channel(leader.Address)).UpdateInstanceAsync(
-                request, Headers(context), time.GetUtcNow().UtcDateTime + Limits.Replicas.Forwarded, context.CancellationToken);
-            if (!request.DryRun)
-            {
-                await reads.IncludingAsync(new ResourceVersion(answer.Instance.Metadata.ResourceVersion).Revision, context.CancellationToken);
-            }
-
-            return answer;
+            return await call(Channel(leader.Address), Headers(context), time.GetUtcNow().UtcDateTime + Limits.Replicas.Forwarded);
         }
         catch (RpcException failure) when (failure.Trailers.GetValueBytes(Details) is { } details)
         {

@@ -200,6 +200,16 @@ internal sealed class FakeCluster : ClusterService.ClusterServiceBase
 
     public UpdateNodeRequest? Updated => Updates.LastOrDefault();
 
+    public RebalanceResponse RebalanceAnswer { get; set; } = new();
+
+    public RebalanceRequest? RebalanceAsked { get; private set; }
+
+    public override Task<RebalanceResponse> Rebalance(RebalanceRequest request, ServerCallContext context)
+    {
+        RebalanceAsked = request;
+        return Task.FromResult(RebalanceAnswer);
+    }
+
     public WhatIfResponse WhatIfAnswer { get; set; } = new();
 
     public WhatIfRequest? WhatIfAsked { get; private set; }

@@ -38,7 +38,8 @@ internal sealed class ControlPlane : IAsyncDisposable
         Intake = new StatusIntake(Reads, State, Writer, Time);
         Placer = new Placer(State, PlacementStrategy.Spread, Time);
         Placements = new PlacementController(State, Store, Writer, Placer, Time, NullLogger<PlacementController>.Instance);
-        Evacuations = new EvacuationController(State, Writer, Placer, Time, NullLogger<EvacuationController>.Instance);
+        Evictor = new Evictor(State, Writer, Time, NullLogger<Evictor>.Instance);
+        Evacuations = new EvacuationController(State, Evictor, Placer, Time, NullLogger<EvacuationController>.Instance);
         Health = new NodeHealthController(State, Writer, Beats, Terms, Time, NullLogger<NodeHealthController>.Instance);
         Groups = new GroupReconciler(State, Writer, new MemberCreation(Placer, Writer, Random, Time), Time);
         Tombstones = new TombstoneCollector(State, Writer, Time, NullLogger<TombstoneCollector>.Instance);
@@ -70,6 +71,8 @@ internal sealed class ControlPlane : IAsyncDisposable
     public Placer Placer { get; }
 
     public PlacementController Placements { get; }
+
+    public Evictor Evictor { get; }
 
     public EvacuationController Evacuations { get; }
 

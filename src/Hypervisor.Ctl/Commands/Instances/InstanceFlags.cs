@@ -22,7 +22,7 @@ internal sealed class InstanceFlags
     public InstanceFlags(bool ofGroup = false)
     {
         _ofGroup = ofGroup;
-        Add(Choice<InstanceType>("--type", "vm, container or microvm"), "spec.type", (r, v) => r.Spec.Type = v);
+        Add(CommonOptions.Choice<InstanceType>("--type", "vm, container or microvm"), "spec.type", (r, v) => r.Spec.Type = v);
         Add(Text("--image", "Image, [registry/]name[:tag][@digest]", "IMAGE"), "spec.image", (r, v) => r.Spec.Image = v);
         Add(Text("--pull", "When its registry is asked: ifnotpresent, always or never", "POLICY"), "spec.image_pull_policy",
             (r, v) => r.Spec.ImagePullPolicy = EnumWords.Parse<ImagePullPolicy>("--pull")(v));
@@ -34,9 +34,9 @@ internal sealed class InstanceFlags
             (r, v) => Resources(r).DiskBytes = v);
         Add(Several("--disk", "Disk of a VM or microVM: name, size (a plain number is GiB, 0 the image's size) and perhaps ephemeral or local (repeatable)", "NAME=SIZE[,KIND]"),
             "spec.disks", (r, v) => Replace(r.Spec.Disks, v.Select(DiskFlag.Parse)));
-        Add(Choice<Firmware>("--firmware", "bios or uefi, for a VM that boots a disk image"), "spec.machine.firmware", (r, v) => Machine(r).Firmware = v);
+        Add(CommonOptions.Choice<Firmware>("--firmware", "bios or uefi, for a VM that boots a disk image"), "spec.machine.firmware", (r, v) => Machine(r).Firmware = v);
         Add(Text("--cpu-model", "CPU of a VM: host-passthrough, host-model or a model's name", "MODEL"), "spec.machine.cpu_model", (r, v) => Machine(r).CpuModel = v);
-        Add(Choice<AcceleratorRequirement>("--accelerator", "What has to run a guest's instructions: any, kvm or tcg"), "spec.machine.accelerator",
+        Add(CommonOptions.Choice<AcceleratorRequirement>("--accelerator", "What has to run a guest's instructions: any, kvm or tcg"), "spec.machine.accelerator",
             (r, v) => Machine(r).Accelerator = v);
         Add(Switch("--warm", "Start a microVM from the memory of one of its image and size that was stopped before its entry point"), "spec.machine.warm_start",
             (r, v) => Machine(r).WarmStart = v);
@@ -64,7 +64,7 @@ internal sealed class InstanceFlags
             (r, v) => Replace(Security(r).CapabilitiesAdd, v));
         Add(Several("--cap-drop", "Capability to drop (repeatable)", "CAPABILITY"), "spec.security.capabilities_drop",
             (r, v) => Replace(Security(r).CapabilitiesDrop, v));
-        Add(Choice<SeccompMode>("--seccomp", "default or unconfined"), "spec.security.seccomp", (r, v) => Security(r).Seccomp = v);
+        Add(CommonOptions.Choice<SeccompMode>("--seccomp", "default or unconfined"), "spec.security.seccomp", (r, v) => Security(r).Seccomp = v);
         Add(CommonOptions.Amount("--pids-limit", "Most processes and threads", "COUNT", long.TryParse), "spec.security.pids_limit", (r, v) => Security(r).PidsLimit = v);
         Add(Text("--region", "Only on nodes of this region", "NAME"), "spec.constraints.region", (r, v) => Constraints(r).Region = v);
         Add(Text("--zone", "Only on nodes of this zone", "NAME"), "spec.constraints.zone", (r, v) => Constraints(r).Zone = v);
@@ -83,7 +83,9 @@ internal sealed class InstanceFlags
             "spec.constraints.tolerations", (r, v) => Replace(Constraints(r).Tolerations, v.Select(TolerationFlag.Parse)));
         Add(Text("--priority", "Who waits with a higher one is placed first: low, normal, high, critical or -1000 to 1000", "PRIORITY"), "spec.constraints.priority",
             (r, v) => Constraints(r).Priority = PriorityFlag.Parse(v));
-        Add(Choice<PlacementStrategy>("--strategy", "binpack, spread or balanced"), "spec.constraints.strategy", (r, v) => Constraints(r).Strategy = v);
+        Add(CommonOptions.Choice<PlacementStrategy>("--strategy", "binpack, spread or balanced"), "spec.constraints.strategy", (r, v) => Constraints(r).Strategy = v);
+        Add(CommonOptions.Choice<RebalancePolicy>("--rebalance", "allow or never: whether it may be stopped and started elsewhere for the sake of balance (default: members of a group)"),
+            "spec.constraints.rebalance", (r, v) => Constraints(r).Rebalance = v);
         Add(Text("--stop-signal", "Signal that stops it (default: the image's, else TERM)", "SIGNAL"), "spec.stop.signal", (r, v) => Stop(r).Signal = v);
         Add(new Option<TimeSpan>("--stop-timeout") { Description = "How long it may take to stop (default 10s)", HelpName = "DURATION", CustomParser = CommonOptions.ParseDuration },
             "spec.stop.grace_period", (r, v) => Stop(r).GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(v));
@@ -95,8 +97,8 @@ internal sealed class InstanceFlags
         Add(Duration("--health-timeout", "Of one check (default 2s, for exec 5s)"), "spec.health.timeout", (r, v) => Health(r).Timeout = v);
         Add(Duration("--health-start-period", "After a start, in which failures do not count"), "spec.health.start_period",
             (r, v) => Health(r).StartPeriod = v);
-        Add(Choice<UnhealthyAction>("--on-unhealthy", "report or restart"), "spec.health.on_unhealthy", (r, v) => Health(r).OnUnhealthy = v);
-        Add(Choice<DisconnectPolicy>("--on-disconnect", "keep or stop, when its node loses the control plane"), "spec.on_disconnect",
+        Add(CommonOptions.Choice<UnhealthyAction>("--on-unhealthy", "report or restart"), "spec.health.on_unhealthy", (r, v) => Health(r).OnUnhealthy = v);
+        Add(CommonOptions.Choice<DisconnectPolicy>("--on-disconnect", "keep or stop, when its node loses the control plane"), "spec.on_disconnect",
             (r, v) => r.Spec.OnDisconnect = v);
         Add(Several("--label", "Label; \"KEY-\" removes it (repeatable)", "KEY=VALUE"), "metadata.labels", (r, v) => Merge(r.Labels, "--label", v));
         Add(Several("--annotation", "Annotation; \"KEY-\" removes it (repeatable)", "KEY=VALUE"), "metadata.annotations",
@@ -177,30 +179,6 @@ internal sealed class InstanceFlags
     {
         var option = Several(name, description, help);
         option.CompletionSources.Add([.. endings]);
-        return option;
-    }
-
-    private static Option<T> Choice<T>(string name, string description)
-        where T : struct, Enum
-    {
-        var option = new Option<T>(name)
-        {
-            Description = description,
-            HelpName = string.Join('|', EnumWords.Words<T>()),
-            CustomParser = result =>
-            {
-                try
-                {
-                    return EnumWords.Parse<T>(name)(result.Tokens[0].Value);
-                }
-                catch (CtlException exception)
-                {
-                    return CommonOptions.Fail<T>(result, exception.Message);
-                }
-            },
-        };
-        option.CompletionSources.Clear();
-        option.CompletionSources.Add([.. EnumWords.Words<T>()]);
         return option;
     }
 

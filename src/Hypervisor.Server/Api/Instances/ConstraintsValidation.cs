@@ -40,6 +40,7 @@ internal static class ConstraintsValidation
         TextChecks.Count(constraints.PreferredLabels.Count, Limits.Instance.NodeSelector, $"{field}.preferred_labels", violations);
         CreateValidation.CheckLabels(constraints.PreferredLabels, violations, $"{field}.preferred_labels");
         TextChecks.Known(constraints.Strategy, $"{field}.strategy", violations);
+        TextChecks.Known(constraints.Rebalance, $"{field}.rebalance", violations);
         TextChecks.Range(constraints.Priority, -Limits.Instance.Priority, Limits.Instance.Priority, "", $"{field}.priority", violations);
         CheckTerms(constraints.Affinity, $"{field}.affinity", violations);
         CheckTerms(constraints.AntiAffinity, $"{field}.anti_affinity", violations);

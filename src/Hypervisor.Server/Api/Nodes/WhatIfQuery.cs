@@ -1,4 +1,3 @@
-using Google.Rpc;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
@@ -14,10 +13,8 @@ namespace Hypervisor.Server.Api.Nodes;
 
 /// <summary>WhatIf: of this replica's view, on a copy of the fleet.</summary>
 /// <param name="clusterDefault">For instances that name no strategy.</param>
-internal sealed class WhatIfQuery(ViewReads reads, PlacementStrategy clusterDefault, TimeProvider time) : IDisposable
+internal sealed class WhatIfQuery(ViewReads reads, TrialTurn turn, PlacementStrategy clusterDefault)
 {
-    private readonly SemaphoreSlim _turn = new(1, 1);
-
     /// <exception cref="Grpc.Core.RpcException">
     /// INVALID_ARGUMENT, NOT_FOUND of a node; RESOURCE_EXHAUSTED while another is tried; DEADLINE_EXCEEDED.
     /// </exception>
@@ -28,29 +25,8 @@ internal sealed class WhatIfQuery(ViewReads reads, PlacementStrategy clusterDefa
         violations.ThrowIfAny();
         var view = await reads.ViewAsync(request.Consistency, cancellationToken);
         var changes = ChangesOf(request, view);
-        if (!await _turn.WaitAsync(Limits.Trials.Turn, cancellationToken))
-        {
-            throw ApiErrors.ResourceExhausted("Another what-if is tried on this server; ask again, or ask another server.", Limits.Trials.Turn);
-        }
-
-        try
-        {
-            using var deadline = new CancellationTokenSource(Limits.Trials.Deadline, time);
-            using var linked = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, cancellationToken);
-            return WhatIf.Try(view, changes, clusterDefault, linked.Token);
-        }
-        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
-        {
-            throw ApiErrors.Error(
-                Code.DeadlineExceeded, $"It was not found out within {Limits.Trials.Deadline.TotalSeconds} s; ask about fewer nodes and instances at once.");
-        }
-        finally
-        {
-            _turn.Release();
-        }
+        return await turn.TryAsync(trying => WhatIf.Try(view, changes, clusterDefault, trying), cancellationToken);
     }
-
-    public void Dispose() => _turn.Dispose();
 
     private WhatIfChanges ChangesOf(WhatIfRequest request, ClusterView view)
     {

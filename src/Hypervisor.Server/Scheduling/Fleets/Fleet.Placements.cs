@@ -37,6 +37,28 @@ internal sealed partial class Fleet
         Change(id, entry, entry?.Confirmed, null);
     }
 
+    /// <summary>What would be so if an instance were nowhere: it is taken out while that is asked, and nobody who waits hears of it.</summary>
+    public T Without<T>(InstanceId id, Func<T> ask)
+    {
+        if (_entries.GetValueOrDefault(id.Value) is not { } entry)
+        {
+            return ask();
+        }
+
+        var (confirmed, reserved, news) = (entry.Confirmed, entry.Reserved, News);
+        News = null;
+        try
+        {
+            Change(id, entry, null, null);
+            return ask();
+        }
+        finally
+        {
+            Change(id, _entries.GetValueOrDefault(id.Value), confirmed, reserved);
+            News = news;
+        }
+    }
+
     /// <summary>Every instance that counts, in no order.</summary>
     public IEnumerable<(string Uid, Stay Stay)> Stays()
     {

@@ -277,6 +277,9 @@ internal sealed class Claim(InstanceId instance, Stay stay, long since, TimeSpan
 
     public IReadOnlyList<string> Leaving => leaving;
 
+    /// <summary>By which it was chosen, if not by the instance's own.</summary>
+    public PlacementStrategy Strategy { get; init; }
+
     /// <summary>The store's revision of what was told; before that nothing that the store shows is about it.</summary>
     public long AskedAt { get; set; } = long.MaxValue;
 }

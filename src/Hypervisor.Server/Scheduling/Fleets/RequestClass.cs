@@ -88,6 +88,11 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
     /// <summary>Whether a row takes one more instance of the class, as of the last decision.</summary>
     public bool Takes(int row) => _shape!.Fits(row) && Allowed(_shape.Partition.PlacesOf(_shape.Partition.PartOf(row)), row, out _);
 
+    /// <summary>What a row is worth to one more instance of the class, as of the last decision; null when it takes none.</summary>
+    public double? ScoreOf(int row) => _shape!.Fits(row) && Allowed(_shape.Partition.PlacesOf(_shape.Partition.PartOf(row)), row, out var bonus)
+        ? _shape.ScoreOf(row) + bonus
+        : null;
+
     /// <summary>Whether a row would take one more instance of the class if it had room, and its ports were free, as of the last decision.</summary>
     public bool TakesButForRoom(int row) =>
         _shape!.Able.OfRows[row] == Verdicts.Fits && Allowed(_shape.Partition.PlacesOf(_shape.Partition.PartOf(row)), row, out _);

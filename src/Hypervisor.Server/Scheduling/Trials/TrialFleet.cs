@@ -66,6 +66,34 @@ internal sealed class TrialFleet
         return WhyNot(asked, request);
     }
 
+    /// <summary>
+    /// Where an instance would be best if it were nowhere yet, and what the place that it has is worth then. Null when its node would not take anything like it
+    /// (it is cordoned, for example): that is for others to act on.
+    /// </summary>
+    public TrialMove? BestMove(InstanceId instance, PlacementRequest request, NodeId from)
+    {
+        var asked = _ledger.Classes.Of(request);
+        return _ledger.Fleet.Without<TrialMove?>(instance, () =>
+        {
+            var best = asked.Decide(_ledger.Fleet, _ledger.Classes);
+            var row = _ledger.Fleet.Find(from);
+            if (row < 0 || asked.Shape!.Able.OfRows[row] != Verdicts.Fits || best.First < 0)
+            {
+                return null;
+            }
+
+            var to = _ledger.Fleet.NodeAt(best.First)!;
+            return new(to.Id, to.Node.Name, asked.ScoreOf(row) ?? TrialMove.AgainstItsRules, best.FirstScore);
+        });
+    }
+
+    /// <summary>It is there from now on.</summary>
+    public void Move(InstanceId instance, PlacementRequest request, NodeId to)
+    {
+        var stay = new Stay(to, request.Reserve, _ledger.Classes.Of(request).Kind, request.Ports) { Priority = request.Priority };
+        _ledger.Fleet.Confirm(instance, stay);
+    }
+
     /// <summary>Of the first of a class: the others are refused for much the same.</summary>
     private TrialRefusal WhyNot(RequestClass asked, PlacementRequest request)
     {
@@ -86,6 +114,16 @@ internal sealed class TrialFleet
         var known = asked.Refusal.Value.Decision;
         return new(known.Reason, known.Message, known.Receipt.Remedies);
     }
+}
+
+/// <summary>What is best for an instance, and what it has.</summary>
+/// <param name="Before">Of the node that it is on: its score, or <see cref="AgainstItsRules"/>.</param>
+internal readonly record struct TrialMove(NodeId To, string Name, double Before, double After)
+{
+    /// <summary>Below every score: what it asks for of its neighbours does not hold where it is.</summary>
+    public const double AgainstItsRules = -1;
+
+    public double Gain => After - Before;
 }
 
 /// <summary>Why an instance would have no node.</summary>

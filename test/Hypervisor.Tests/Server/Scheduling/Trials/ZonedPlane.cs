@@ -11,17 +11,23 @@ namespace Hypervisor.Tests.Server.Scheduling.Trials;
 internal sealed class ZonedPlane : IAsyncDisposable
 {
     private readonly CancellationToken _token;
+    private readonly TrialTurn _turn;
     private readonly WhatIfQuery _query;
+    private readonly CurrentTerm _current = new();
     private ILeadership? _leadership;
     private LeaderTerm? _term;
 
     private ZonedPlane(ControlPlane plane, CancellationToken token)
     {
         (Plane, _token) = (plane, token);
-        _query = new(plane.Reads, PlacementStrategy.Spread, plane.Time);
+        _turn = new(plane.Time);
+        _query = new(plane.Reads, _turn, PlacementStrategy.Spread);
+        Rebalancing = new(plane.Reads, _turn, new(plane.State, _current, plane.Placer, plane.Evictor), PlacementStrategy.Spread);
     }
 
     public ControlPlane Plane { get; }
+
+    public Rebalancing Rebalancing { get; }
 
     public static async Task<ZonedPlane> StartAsync(CancellationToken token) => new(await ControlPlane.StartAsync(token), token);
 
@@ -47,10 +53,34 @@ internal sealed class ZonedPlane : IAsyncDisposable
     public async Task PlaceAsync()
     {
         _leadership ??= await Plane.CampaignAsync(_token);
-        await Plane.Placements.ReconcileAsync(_term ??= new(_leadership.Guard), _token);
+        _current.Value = _term ??= new(_leadership.Guard);
+        await Plane.Placements.ReconcileAsync(_term, _token);
 
         // Until this replica shows it.
         await Plane.ViewAsync(_token);
+    }
+
+    public async Task CordonAsync(NodeId node)
+    {
+        var record = (await Plane.ViewAsync(_token)).Node(node)!.SpecRecord.Clone();
+        (record.Spec ??= new()).Scheduling = NodeScheduling.Cordoned;
+        await Plane.PutAsync(Hypervisor.Server.Stores.Keys.NodeSpec(node), record, _token);
+    }
+
+    /// <summary>The agents of those that are to leave say that they have stopped, and that nothing is left; then they are placed.</summary>
+    public async Task FinishEvictionsAsync()
+    {
+        foreach (var instance in (await Plane.ViewAsync(_token)).Instances.Where(instance => instance.Eviction is not null).ToList())
+        {
+            var node = instance.NodeId!.Value;
+            await Plane.Intake.ReportAsync(
+                node, new() { Reports = { new StatusReport { Uid = instance.Id.Value, Epoch = instance.Epoch.Value, Status = new() { State = InstanceState.Stopped } } } }, _token);
+            await Plane.ViewAsync(_token);
+            await Plane.Intake.ReportAsync(node, new() { Removed = { new Removal { Uid = instance.Id.Value, Epoch = instance.Epoch.Value } } }, _token);
+        }
+
+        await Plane.ViewAsync(_token);
+        await PlaceAsync();
     }
 
     public async Task<string> NodeOfAsync(InstanceId id)
@@ -63,7 +93,7 @@ internal sealed class ZonedPlane : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        _query.Dispose();
+        _turn.Dispose();
         if (_leadership is not null)
         {
             await _leadership.DisposeAsync();
