@@ -67,6 +67,12 @@ internal static partial class Limits
         /// <summary>Beyond the time that stopping may take; then the place is given up and decided about anew.</summary>
         public static readonly TimeSpan ClaimPatience = TimeSpan.FromMinutes(1);
 
+        /// <summary>
+        /// Within the time in which a claim is given up at the earliest, so that who waits for the room need not begin anew: writing some GiB of
+        /// memory to a disk takes half a minute.
+        /// </summary>
+        public static readonly TimeSpan SuspendPatience = TimeSpan.FromSeconds(45);
+
         /// <summary>Nodes on which room is looked for by evicting: all of a small fleet, and of a large one others each time.</summary>
         public const int PreemptionNodes = 128;
 

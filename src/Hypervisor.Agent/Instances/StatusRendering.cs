@@ -35,6 +35,7 @@ internal static class StatusRendering
 
         // "Done" is derived from it: only a runner at rest has reached a generation.
         status.ObservedGeneration = decision.Action == RunnerAction.Rest ? desired.Generation : previous?.ObservedGeneration ?? 0;
+        status.ObservedParking = decision.Action == RunnerAction.Rest ? desired.Parking : previous?.ObservedParking ?? 0;
         status.ObservedRestartGeneration = view.Observed.Instance?.RestartGeneration ?? previous?.ObservedRestartGeneration ?? 0;
         if (view.Observed.Instance is { } found && found.Epoch.Value == desired.Epoch)
         {

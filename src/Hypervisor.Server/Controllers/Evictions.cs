@@ -1,6 +1,7 @@
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
@@ -23,7 +24,18 @@ internal static class Evictions
         instance is { Deleting: false, Eviction: null, NodeId: not null, Spec.Source: null }
         && !instance.Spec.Disks.Any(disk => disk.Kind == DiskKind.Local);
 
-    /// <summary>Holds only while its placement is as it was read.</summary>
+    /// <summary>Whether it can make room where it is: what cannot move, and has not been told to make room.</summary>
+    public static bool CanPark(InstanceEntry instance) => instance is { Deleting: false, Eviction: null, NodeId: not null } && !CanMove(instance);
+
+    /// <summary>Its node says that it has come to rest by this very decision, and will not go on by itself.</summary>
+    public static bool IsAtRest(InstanceEntry instance) =>
+        instance is { Eviction: { InPlace: true, Parked: false }, CurrentStatus: { State: InstanceState.Suspended or InstanceState.Stopped or InstanceState.Failed } status }
+        && status.ObservedParking == instance.PlacementRevision;
+
+    /// <summary>What one that makes room in place goes on holding of its node.</summary>
+    public static ResourceAmount Kept(InstanceEntry instance) => ResourceAmount.Of(instance.PlacementRecord?.Reserved) with { CpuMillicores = 0, MemoryBytes = 0 };
+
+    /// <summary>Each leaves, or makes room where it is if it cannot. Holds only while its placement is as it was read.</summary>
     public static StoreWrite Begin(IEnumerable<InstanceEntry> instances, Eviction eviction, DateTimeOffset now, IReadOnlyList<Compare> guards)
     {
         var compares = new List<Compare>(guards);
@@ -33,11 +45,35 @@ internal static class Evictions
             var record = instance.PlacementRecord!.Clone();
             record.Placement.Eviction = eviction.Clone();
             record.Placement.Eviction.RequestedAt = now.ToTimestamp();
+            record.Placement.Eviction.InPlace = !CanMove(instance);
+
+            // What does not run has no memory to keep.
+            record.Placement.Eviction.Suspends = record.Placement.Eviction.InPlace && instance.Spec.Type is InstanceType.Vm or InstanceType.Microvm
+                && instance.CurrentStatus?.State is InstanceState.Running or InstanceState.Paused or InstanceState.Suspended;
             compares.Add(Compare.Modified(Keys.Placement(instance.Id), instance.PlacementRevision));
             operations.Add(new StoreOperation.Put(Keys.Placement(instance.Id), record.ToByteArray()));
         }
 
         return new(compares, operations);
+    }
+
+    /// <summary>It is at rest: what it held but for its disks is free.</summary>
+    public static StoreWrite Park(InstanceEntry instance, Compare guard) => Rewrite(instance, guard, record =>
+    {
+        record.Reserved = Kept(instance).ToResources();
+        record.Placement.Eviction.Parked = true;
+    });
+
+    /// <summary>It could not be suspended in time: it is stopped.</summary>
+    public static StoreWrite StopInstead(InstanceEntry instance, Compare guard) => Rewrite(instance, guard, record => record.Placement.Eviction.Suspends = false);
+
+    private static StoreWrite Rewrite(InstanceEntry instance, Compare guard, Action<PlacementRecord> change)
+    {
+        var record = instance.PlacementRecord!.Clone();
+        change(record);
+        return new(
+            [guard, Compare.Modified(Keys.Placement(instance.Id), instance.PlacementRevision)],
+            [new StoreOperation.Put(Keys.Placement(instance.Id), record.ToByteArray())]);
     }
 
     /// <summary>Its node has said that nothing of it is left: now, and not before, what it held there is free.</summary>

@@ -100,7 +100,7 @@ internal sealed class FollowedFleet : IDisposable
         }
 
         var need = instance is null ? PlacementNeed.Nothing : PlacementNeeds.Of(instance, incarnation);
-        if (need == PlacementNeed.Placement)
+        if (need is PlacementNeed.Placement or PlacementNeed.Return)
         {
             Queue.Offer(instance!, requestOf);
         }
@@ -109,7 +109,7 @@ internal sealed class FollowedFleet : IDisposable
             Queue.Withdraw(id);
         }
 
-        if (need is PlacementNeed.Nothing or PlacementNeed.Placement)
+        if (need is PlacementNeed.Nothing or PlacementNeed.Placement or PlacementNeed.Return)
         {
             _chores.Remove(id.Value);
         }

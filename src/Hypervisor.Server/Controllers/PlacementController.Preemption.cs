@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using Google.Protobuf;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Scheduling.Queues;
+using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
 
@@ -56,6 +57,19 @@ internal sealed partial class PlacementController
                 undone.Enqueue(next.Item);
             }
         }
+    }
+
+    /// <summary>What makes room where it is gives up what it holds once it is at rest; what cannot be suspended in time is stopped.</summary>
+    private async Task<PassOutcome> ParkAsync(LeaderTerm term, InstanceEntry instance, CancellationToken cancellationToken)
+    {
+        var late = instance.Eviction is { Suspends: true } eviction && time.GetUtcNow() - eviction.RequestedAt.ToDateTimeOffset() > Limits.Control.SuspendPatience;
+        if (!Evictions.IsAtRest(instance) && !late)
+        {
+            return PassOutcome.Done;
+        }
+
+        var write = Evictions.IsAtRest(instance) ? Evictions.Park(instance, term.Guard) : Evictions.StopInstead(instance, term.Guard);
+        return await TryWriteAsync(write, cancellationToken) is null ? PassOutcome.Unfinished : PassOutcome.Done;
     }
 
     private static string Leave(int count) => count switch

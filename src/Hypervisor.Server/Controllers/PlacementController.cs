@@ -112,6 +112,8 @@ internal sealed partial class PlacementController(
                 return await TryWriteAsync(removal, cancellationToken) is null ? PassOutcome.Unfinished : PassOutcome.Done;
             case PlacementNeed.NewEpoch:
                 return await RenewAsync(term, view, instance, cancellationToken);
+            case PlacementNeed.Parking:
+                return await ParkAsync(term, instance, cancellationToken);
             case PlacementNeed.Refusal:
                 var plan = placer.Refuse(
                     term, instance.Id, instance.Epoch, PlacementNeeds.LocalDiskLost,
@@ -234,7 +236,8 @@ internal sealed partial class PlacementController(
 
     /// <summary>Most changes are statuses.</summary>
     private static bool Matters(StateChange change) => change.Nodes.Count > 0 || change.Instances.Any(entry =>
-        entry.Old?.PlacementRevision != entry.New?.PlacementRevision || entry.Old?.SpecRevision != entry.New?.SpecRevision);
+        entry.Old?.PlacementRevision != entry.New?.PlacementRevision || entry.Old?.SpecRevision != entry.New?.SpecRevision
+        || (entry.New is { } now && Evictions.IsAtRest(now)));
 
     private static PassOutcome Worst(PassOutcome known, PassOutcome other) => other > known ? other : known;
 

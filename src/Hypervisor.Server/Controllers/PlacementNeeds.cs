@@ -18,6 +18,12 @@ internal enum PlacementNeed
     /// <summary>The store was restored, and agents may know it under an epoch that the store has forgotten.</summary>
     NewEpoch,
 
+    /// <summary>It makes room where it is, and has still to be found at rest.</summary>
+    Parking,
+
+    /// <summary>It made room where it is, and goes on there when there is room again.</summary>
+    Return,
+
     /// <summary>It starts nowhere again and is not told so yet: its disk was on a node that is gone.</summary>
     Refusal,
 }
@@ -36,7 +42,14 @@ internal static class PlacementNeeds
 
         if (placed)
         {
-            return instance.Epoch < new Epoch((long)incarnation.Value << 48) ? PlacementNeed.NewEpoch : PlacementNeed.Nothing;
+            return instance.Epoch < new Epoch((long)incarnation.Value << 48)
+                ? PlacementNeed.NewEpoch
+                : instance.Eviction switch
+                {
+                    { InPlace: true, Parked: true } => PlacementNeed.Return,
+                    { InPlace: true } => PlacementNeed.Parking,
+                    _ => PlacementNeed.Nothing,
+                };
         }
 
         // A local disk was made where the instance was first placed; without that node it never starts again.

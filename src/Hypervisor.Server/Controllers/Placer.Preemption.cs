@@ -162,8 +162,11 @@ internal sealed partial class Placer
         var chosen = leaving.Select(uid => new InstanceId(uid)).ToHashSet();
         foreach (var instance in view.InstancesOn(node))
         {
-            var amount = ResourceAmount.Of(instance.PlacementRecord!.Reserved);
-            IReadOnlyList<PortClaim> ports = instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [];
+            // Who makes room in place keeps its disks and its ports.
+            var inPlace = instance.Deleting || instance.Eviction is not null ? instance is { Deleting: false, Eviction.InPlace: true } : Evictions.CanPark(instance);
+            var held = ResourceAmount.Of(instance.PlacementRecord!.Reserved);
+            var amount = inPlace ? held - Evictions.Kept(instance) : held;
+            IReadOnlyList<PortClaim> ports = !inPlace && instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [];
             if (instance.Deleting || instance.Eviction is not null || leaving.Contains(instance.Id.Value))
             {
                 free += amount;
@@ -172,7 +175,7 @@ internal sealed partial class Placer
                     taken.Remove(port);
                 }
             }
-            else if ((instance.Spec.Constraints?.Priority ?? 0) is var priority && priority < request.Priority && Evictions.CanMove(instance)
+            else if ((instance.Spec.Constraints?.Priority ?? 0) is var priority && priority < request.Priority && (inPlace || Evictions.CanMove(instance))
                 && DisruptionBudgets.MayDisturb(view, instance, chosen))
             {
                 // So that the set as a whole keeps within the budget of each group, whoever of it is chosen.

@@ -32,6 +32,18 @@ internal sealed partial class Placer
                     return new(item, entry, null);
                 }
 
+                if (entry.Eviction is { Parked: true })
+                {
+                    if (PlanReturn(term, item, view) is { } back)
+                    {
+                        return back;
+                    }
+
+                    queue.PutBack(item, told: true);
+                    queue.Sleep(group);
+                    continue;
+                }
+
                 // The place that was kept for it is free now, or it is somewhere better: nobody comes in between.
                 var strategy = ledger.ClaimOf(entry.Id)?.Strategy ?? PlacementStrategy.Unspecified;
                 ledger.Unclaim(entry.Id);
@@ -56,6 +68,13 @@ internal sealed partial class Placer
                 if (ledger.Holds(item.Entry.Id))
                 {
                     return new(item, item.Entry, null);
+                }
+
+                if (item.Entry.Eviction is { Parked: true })
+                {
+                    // Its eviction says why it rests.
+                    queue.PutBack(item, told: true);
+                    continue;
                 }
 
                 if (Refusal(term, item.Group, view) is not { } why)

@@ -210,7 +210,8 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
     private static InstanceKind KindOf(FleetLedger ledger, PlacementRequest request) =>
         ledger.Fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);
 
-    private void CatchUp(LeaderTerm term) => term.Fleet.CatchUp(state, entry => RequestOf(entry.Id, entry.SpecRecord, state.View));
+    private void CatchUp(LeaderTerm term) => term.Fleet.CatchUp(
+        state, entry => entry.Eviction is { Parked: true } ? ReturnOf(entry, state.View) : RequestOf(entry.Id, entry.SpecRecord, state.View));
 
     private PlacementRequest RequestOf(InstanceId instance, InstanceSpecRecord record, ClusterView view)
     {

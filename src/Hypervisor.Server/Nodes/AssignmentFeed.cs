@@ -160,7 +160,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         var wasHere = before?.NodeId == node;
         if (after?.NodeId == node)
         {
-            var known = wasHere && before!.Epoch == after.Epoch && before.Leaves == after.Leaves && before.Eviction is null == after.Eviction is null;
+            var known = wasHere && before!.Epoch == after.Epoch && before.Leaves == after.Leaves && IsSame(before.Eviction, after.Eviction);
             if (after.Leaves)
             {
                 return known ? null : new() { Remove = RemovalOf(after) };
@@ -184,7 +184,8 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
             Project = instance.Project,
             Generation = instance.Metadata.Generation,
             Epoch = instance.Epoch.Value,
-            Spec = instance.Eviction is null ? instance.Spec : Stopped(instance.Spec),
+            Spec = instance.Eviction is { } eviction ? AtRest(instance.Spec, eviction) : instance.Spec,
+            Parking = instance.Eviction is { InPlace: true, Parked: false } ? instance.PlacementRevision : 0,
             TraceParent = instance.SpecRecord.TraceParent,
             FirstEpoch = instance.PlacementRecord?.Placement?.FirstEpoch ?? 0,
         };
@@ -192,13 +193,15 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         return assignment;
     }
 
-    /// <summary>What was evicted ends as if its user had stopped it, and is removed only then.</summary>
-    private static InstanceSpec Stopped(InstanceSpec spec)
+    /// <summary>What was evicted ends as if its user had stopped it, and is removed only then; or it comes to rest where it is.</summary>
+    private static InstanceSpec AtRest(InstanceSpec spec, Eviction eviction)
     {
-        var stopped = spec.Clone();
-        stopped.DesiredState = DesiredState.Stopped;
-        return stopped;
+        var resting = spec.Clone();
+        resting.DesiredState = eviction.Suspends && spec.DesiredState != DesiredState.Stopped ? DesiredState.Suspended : DesiredState.Stopped;
+        return resting;
     }
+
+    private static bool IsSame(Eviction? before, Eviction? after) => before is null == after is null && before?.Suspends == after?.Suspends;
 
     private static Removal RemovalOf(InstanceEntry instance) =>
         new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value, Type = instance.Spec.Type };

@@ -59,7 +59,7 @@ internal sealed class InstanceEntry
 
     /// <summary>Nothing of it may be left on its node: it is being deleted, or was evicted and has stopped.</summary>
     public bool Leaves =>
-        Deleting || (Eviction is not null && CurrentStatus?.State is InstanceState.Stopped or InstanceState.Failed or InstanceState.Deleting);
+        Deleting || (Eviction is { InPlace: false } && CurrentStatus?.State is InstanceState.Stopped or InstanceState.Failed or InstanceState.Deleting);
 
     /// <summary>What the agent reported under the present epoch, or null: an older report says nothing about this placement.</summary>
     public InstanceStatus? CurrentStatus =>

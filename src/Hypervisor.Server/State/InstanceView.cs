@@ -102,7 +102,7 @@ internal static class InstanceView
 
         if (entry.Eviction is { } eviction)
         {
-            return (InstanceState.Stopping, eviction.Reason, eviction.Message);
+            return (eviction.Parked && reported is not null ? Reported(reported.State) : InstanceState.Stopping, eviction.Reason, eviction.Message);
         }
 
         if (reported is null)

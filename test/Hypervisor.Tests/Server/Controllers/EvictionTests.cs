@@ -74,10 +74,10 @@ public sealed class EvictionTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Nobody_leaves_for_an_equal_and_nobody_whose_disk_is_there()
+    public async Task Nobody_makes_room_for_an_equal()
     {
         var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 200 << 20);
-        var local = await _plane.PendingAsync("local", Token, disk: DiskKind.Local);
+        var local = await _plane.PendingAsync("local", Token, disk: DiskKind.Local, change: record => record.Spec.Constraints = new() { Priority = 10 });
         var equal = await AskAsync("equal", 10);
         var third = await AskAsync("third", 10);
         await PassAsync();
@@ -88,6 +88,73 @@ public sealed class EvictionTests : IAsyncLifetime
 
         Assert.All([local, equal, third], id => Assert.Null(View.Instance(id)!.Eviction));
         Assert.Equal("InsufficientResources", View.Instance(waits)!.PlacementRecord!.Placement.Reason);
+    }
+
+    /// <summary>Protects: a disk never leaves its node, who rests there holds nothing else, and goes on as what it was.</summary>
+    [Fact]
+    public async Task One_whose_disk_is_there_makes_room_in_place_and_goes_on_when_there_is_room_again()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var local = await _plane.PendingAsync("local", Token, disk: DiskKind.Local, change: record =>
+        {
+            record.Spec.Type = InstanceType.Container;
+            record.Spec.Disks[0].SizeBytes = 1 << 20;
+        });
+        await PassAsync();
+        var before = View.Instance(local)!;
+        await ReportAsync(node, local, InstanceState.Running);
+        var high = await AskAsync("high", 10);
+        await PassAsync();
+
+        var told = View.Instance(local)!;
+        Assert.True(told.Eviction is { InPlace: true, Suspends: false, Parked: false });
+        var put = Event(node, local)!.Put;
+        Assert.Equal((DesiredState.Stopped, told.PlacementRevision), (put.Spec.DesiredState, put.Parking));
+
+        // A rest that this decision did not bring about may be over at any moment.
+        await ReportAsync(node, local, InstanceState.Stopped);
+        await PassAsync();
+        Assert.Null(View.Instance(high)!.NodeId);
+
+        await ReportAsync(node, local, InstanceState.Stopped, told.PlacementRevision);
+        Assert.NotNull(Event(node, local)!.Put);
+        await PassAsync();
+        await PassAsync();
+        Assert.Equal(node, View.Instance(high)!.NodeId);
+        var parked = View.Instance(local)!;
+        Assert.Equal((node, before.Epoch, true), (parked.NodeId, parked.Epoch, parked.Eviction!.Parked));
+        Assert.Equal(new Resources { DiskBytes = 1 << 20 }, parked.PlacementRecord!.Reserved);
+        Assert.Equal((InstanceState.Stopped, Evictions.Preempted), (Hypervisor.Server.State.InstanceView.StateOf(parked), Hypervisor.Server.State.InstanceView.Judge(parked).Reason));
+        Assert.True(parked.PlacementRecord.Receipt.Length > 0);
+
+        await _plane.DeleteAsync(high, Token);
+        await RemovedAsync(node, high);
+        await PassAsync();
+        var back = View.Instance(local)!;
+        Assert.Equal((node, before.Epoch, null), (back.NodeId, back.Epoch, back.Eviction));
+        Assert.Equal(before.PlacementRecord!.Reserved, back.PlacementRecord!.Reserved);
+        Assert.Equal((DesiredState.Running, 0), (Event(node, local)!.Put.Spec.DesiredState, Event(node, local)!.Put.Parking));
+    }
+
+    [Fact]
+    public async Task A_guest_is_suspended_in_place_and_stopped_if_that_takes_too_long()
+    {
+        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var guest = await _plane.PendingAsync("guest", Token, disk: DiskKind.Local);
+        await PassAsync();
+        var record = View.Instance(guest)!.SpecRecord.Clone();
+        record.Spec.Type = InstanceType.Vm;
+        await _plane.PutAsync(Keys.Spec(guest), record, Token);
+        await ReportAsync(node, guest, InstanceState.Running);
+        await AskAsync("high", 10);
+        await PassAsync();
+        Assert.Equal(DesiredState.Suspended, Event(node, guest)!.Put.Spec.DesiredState);
+
+        _plane.Time.Advance(Limits.Control.SuspendPatience + TimeSpan.FromSeconds(1));
+        await PassAsync();
+
+        var late = View.Instance(guest)!;
+        Assert.Equal((DesiredState.Stopped, late.PlacementRevision), (Event(node, guest)!.Put.Spec.DesiredState, Event(node, guest)!.Put.Parking));
     }
 
     [Fact]
@@ -267,9 +334,9 @@ public sealed class EvictionTests : IAsyncLifetime
     /// <summary>What its agent is told of an instance as it is now.</summary>
     private AssignmentEvent? Event(NodeId node, InstanceId id) => AssignmentFeed.EventFor(node, null, View.Instance(id));
 
-    private async Task ReportAsync(NodeId node, InstanceId id, InstanceState state)
+    private async Task ReportAsync(NodeId node, InstanceId id, InstanceState state, long parking = 0)
     {
-        var report = new StatusReport { Uid = id.Value, Epoch = View.Instance(id)!.Epoch.Value, Status = new() { State = state } };
+        var report = new StatusReport { Uid = id.Value, Epoch = View.Instance(id)!.Epoch.Value, Status = new() { State = state, ObservedParking = parking } };
         await _plane.Intake.ReportAsync(node, new() { Reports = { report } }, Token);
         await _plane.ViewAsync(Token);
     }

@@ -1,0 +1,51 @@
+using System.Collections.Frozen;
+using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Scheduling;
+using Hypervisor.Server.Scheduling.Queues;
+using Hypervisor.Server.State;
+
+namespace Hypervisor.Server.Controllers;
+
+internal sealed partial class Placer
+{
+    /// <summary>
+    /// What one that made room where it is has to find there to go on: what it gave up. It is on its node already: neither its neighbours nor what was said
+    /// of the node since matter.
+    /// </summary>
+    private PlacementRequest ReturnOf(InstanceEntry instance, ClusterView view)
+    {
+        var full = RequestOf(instance.Id, instance.SpecRecord, view);
+        return full with
+        {
+            Reserve = full.Reserve.Beyond(Evictions.Kept(instance)),
+            Region = "",
+            Zone = "",
+            NodeSelector = FrozenDictionary<string, string>.Empty,
+            Ports = [],
+            Preferred = PreferredPlace.None,
+            Affinity = [],
+            AntiAffinity = [],
+            Spread = [],
+            Tolerations = [new Toleration()],
+            Source = new SourcePlace(instance.NodeId),
+        };
+    }
+
+    /// <summary>It holds all that it held again, under the same epoch, and goes on; null while there is no room.</summary>
+    private QueuedPlan? PlanReturn(LeaderTerm term, QueuedInstance item, ClusterView view)
+    {
+        var (ledger, entry) = (term.Fleet.Ledger, item.Entry);
+        var asked = ledger.Classes.Of(item.Group.Request, item.Group.Key);
+        if (asked.Decide(ledger.Fleet, ledger.Classes).First < 0)
+        {
+            return null;
+        }
+
+        var full = RequestOf(entry.Id, entry.SpecRecord, view);
+        ledger.Reserve(entry.Id, StayOf(entry.NodeId!.Value, full, KindOf(ledger, full)));
+        var placement = entry.PlacementRecord!.Clone();
+        placement.Placement.Eviction = null;
+        placement.Reserved = full.Reserve.ToResources();
+        return new(item, entry, new PlacementPlan(term, entry.Id, placement, null, [term.Guard]));
+    }
+}
