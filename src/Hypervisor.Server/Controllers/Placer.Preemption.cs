@@ -120,7 +120,8 @@ internal sealed partial class Placer
         for (var step = 0; step < fleet.RowCount && looked < Limits.Control.PreemptionNodes; step++)
         {
             var row = (term.Fleet.Cursor + step) % fleet.RowCount;
-            if (fleet.NodeAt(row) is not { Node: var node } || !asked.TakesButForRoom(row) || view.Node(node.Id) is not { } entry)
+            if (fleet.NodeAt(row) is not { Node: var node } || !request.Devices.FitsIn(node.Devices) || !asked.TakesButForRoom(row)
+                || view.Node(node.Id) is not { } entry)
             {
                 continue;
             }
@@ -152,16 +153,18 @@ internal sealed partial class Placer
     {
         ref var at = ref fleet.Row(row);
         var free = new ResourceAmount(at.FreeCpu, at.FreeMemory, at.FreeDisk);
+        var devices = fleet.FreeDevicesAt(row);
         var taken = fleet.PortsAt(row).ToList();
         var candidates = new List<Victim>();
         var chosen = leaving.Select(uid => new InstanceId(uid)).ToHashSet();
         foreach (var instance in view.InstancesOn(node))
         {
-            var amount = ResourceAmount.Of(instance.PlacementRecord!.Reserved);
+            var (amount, held) = (ResourceAmount.Of(instance.PlacementRecord!.Reserved), DeviceAmounts.Of(instance.PlacementRecord.Reserved));
             IReadOnlyList<PortClaim> ports = instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [];
             if (instance.Deleting || instance.Eviction is not null || leaving.Contains(instance.Id.Value))
             {
                 free += amount;
+                devices += held;
                 foreach (var port in ports)
                 {
                     taken.Remove(port);
@@ -172,11 +175,12 @@ internal sealed partial class Placer
             {
                 // So that the set as a whole keeps within the budget of each group, whoever of it is chosen.
                 chosen.Add(instance.Id);
-                candidates.Add(new(instance.Id.Value, priority, amount, ports, GraceOf(instance)));
+                candidates.Add(new(instance.Id.Value, priority, amount, ports, GraceOf(instance)) { Devices = held });
             }
         }
 
-        return Victims.Choose(request.Reserve - free, [.. taken.Where(claim => request.Ports.Any(claim.ConflictsWith))], candidates);
+        return Victims.Choose(
+            request.Reserve - free, request.Devices.Beyond(devices), [.. taken.Where(claim => request.Ports.Any(claim.ConflictsWith))], candidates);
     }
 
     private static TimeSpan GraceOf(InstanceEntry instance) => instance.Spec.Stop?.GracePeriod?.ToTimeSpan() ?? TimeSpan.Zero;

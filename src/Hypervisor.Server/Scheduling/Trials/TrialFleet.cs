@@ -57,7 +57,7 @@ internal sealed class TrialFleet
         var best = asked.Decide(_ledger.Fleet, _ledger.Classes);
         if (best.First >= 0 && _ledger.Fleet.NodeAt(best.First) is { } found)
         {
-            _ledger.Reserve(request.Instance, new(found.Id, request.Reserve, asked.Kind, request.Ports));
+            _ledger.Reserve(request.Instance, new(found.Id, request.Reserve, asked.Kind, request.Ports) { Devices = request.Devices });
             node = found.Node.Name;
             return null;
         }
