@@ -143,9 +143,9 @@ public sealed class FleetLedgerTests
                 switch (step)
                 {
                     case Step.Decide:
-                        var request = Request(
-                            $"i{next++}", cpu: amount, memory: amount, strategy: pick % 2 == 0 ? PlacementStrategy.Spread : PlacementStrategy.Binpack)
-                            with { Devices = pick % 3 == 0 ? Devices(("gpu", 1)) : pick % 5 == 0 ? Devices(("nic", 2)) : default };
+                        var devices = pick % 3 == 0 ? Devices(("gpu", 1)) : pick % 5 == 0 ? Devices(("nic", 2)) : default;
+                        var strategy = pick % 2 == 0 ? PlacementStrategy.Spread : PlacementStrategy.Binpack;
+                        var request = Request($"i{next++}", cpu: amount, memory: amount, strategy: strategy) with { Devices = devices };
                         var asked = ledger.Classes.Of(request);
                         if (asked.Decide(ledger.Fleet, ledger.Classes).First is >= 0 and var row)
                         {
