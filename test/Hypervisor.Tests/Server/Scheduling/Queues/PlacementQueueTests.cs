@@ -117,6 +117,12 @@ public sealed class PlacementQueueTests
         Assert.Equal([], line.Woken());
         line.Free("other");
         Assert.Equal(["waits"], line.HandOut(place: true));
+
+        // Also one that stays and gives a device up.
+        line.AskFor("next", Nodes.Request() with { Project = "p", Devices = Nodes.Devices(("gpu", 1)) });
+        Assert.Equal([], line.HandOut(place: true));
+        line.Hold("p", cpu: 100, memory: 64 * MiB, uid: "waits", devices: Nodes.Devices(("gpu", 1)));
+        Assert.Equal(["next"], line.HandOut(place: true));
     }
 
     [Fact]
