@@ -6,6 +6,12 @@ internal static class Limits
     /// <summary>As <c>ReportStatusRequest.reports</c> says; the server writes a batch in a few store transactions.</summary>
     public const int ReportsPerBatch = 256;
 
+    /// <summary>Names of devices in the configuration, and the count of each: as the server's limits say.</summary>
+    public const int Devices = 32;
+
+    /// <summary>Likewise.</summary>
+    public const int DeviceCount = 1024;
+
     /// <summary>Of an instance's answer to a health check: 64 KiB would be kept for each of a thousand.</summary>
     public const int HealthHeaderKibibytes = 16;
 

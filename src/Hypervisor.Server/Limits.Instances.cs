@@ -43,6 +43,12 @@ internal static partial class Limits
         /// <summary>Either side of normal: more classes than people tell apart.</summary>
         public const int Priority = 1000;
 
+        /// <summary>Names of devices that one asks for, or that a node has: a few kinds, each perhaps in several sizes. Likewise in the agent.</summary>
+        public const int Devices = 32;
+
+        /// <summary>Of one name: eight cards in seven slices each are 56, and sums over all nodes still fit 32 bits. Likewise in the agent.</summary>
+        public const int DeviceCount = 1024;
+
         public const int Disks = 16;
 
         /// <summary>Each is a file for each disk, and the chain of a disk's files is opened as a whole: more would slow every start down.</summary>

@@ -92,7 +92,9 @@ internal sealed class Replay
         var demand = each.Wanted!;
         if (!_requests.TryGetValue(demand, out var request))
         {
-            _requests.Add(demand, request = PlacementRequest.Of(IdOf(each.Instance), demand.Project, demand.Labels, demand.Spec, _settings.Strategy));
+            // The script's pools know no devices: who asks for one is placed by everything else.
+            request = PlacementRequest.Of(IdOf(each.Instance), demand.Project, demand.Labels, demand.Spec, _settings.Strategy) with { Devices = default };
+            _requests.Add(demand, request);
         }
 
         var known = _classes.Of(request);

@@ -30,6 +30,9 @@ internal sealed record AgentConfiguration
     /// <summary><c>labels</c>: at most 64, as in Kubernetes.</summary>
     public IReadOnlyDictionary<string, string> Labels { get; init; } = new Dictionary<string, string>();
 
+    /// <summary><c>devices</c>: how many of each the machine has for instances, by name; counted, and not handed to them yet.</summary>
+    public IReadOnlyDictionary<string, int> Devices { get; init; } = new Dictionary<string, int>();
+
     /// <summary><c>server_addr</c></summary>
     public HostPort ServerAddress { get; init; } = new("127.0.0.1", 50051);
 

@@ -53,6 +53,7 @@ internal static class AgentConfigurationLoader
             Region = reader.Value<string>("region", defaults.Region, LabelOrEmpty),
             Zone = reader.Value<string>("zone", defaults.Zone, LabelOrEmpty),
             Labels = reader.Map("labels", maxItems: 64, KubernetesLabel),
+            Devices = Devices(reader),
             ServerAddress = reader.Value<HostPort>("server_addr", defaults.ServerAddress, Values.PeerAddress),
             SupportedInstanceTypes = reader.List("supported_instance_types", defaults.SupportedInstanceTypes, maxItems: 3,
                 Values.OneOf(("vm", InstanceType.Vm), ("container", InstanceType.Container), ("microvm", InstanceType.Microvm))),
@@ -164,6 +165,23 @@ internal static class AgentConfigurationLoader
 
         return listen;
     }
+
+    private static Dictionary<string, int> Devices(ConfigurationReader reader)
+    {
+        var count = Values.WholeNumber(1, Limits.DeviceCount);
+        var devices = new Dictionary<string, int>(StringComparer.Ordinal);
+        foreach (var (name, text) in reader.Map("devices", Limits.Devices, (name, text) => DeviceName(name) ?? count(text, out _)))
+        {
+            count(text, out var number);
+            devices.Add(name, number);
+        }
+
+        return devices;
+    }
+
+    private static Complaint? DeviceName(string name) => LabelSyntax.IsDnsLabel(name)
+        ? null
+        : new("has a name that is no RFC 1123 label", "1-63 characters of a-z, 0-9 and -, beginning and ending with a letter or digit");
 
     private static ContainerdConfiguration Containerd(ConfigurationReader reader, ContainerdConfiguration defaults) => new()
     {

@@ -258,6 +258,9 @@ internal static class RunnerDecision
         content.Snapshots.Clear();
         content.Network ??= new();
         content.Network.Ports.Clear();
+
+        // Counted when it was placed, and no part of what is made.
+        content.Resources?.Devices.Clear();
         if (found.Limits is not null)
         {
             content.Resources = null;

@@ -13,4 +13,8 @@ internal sealed record NodeProfile(
     string Zone,
     IReadOnlyDictionary<string, string> Labels,
     IReadOnlyList<InstanceType> Types,
-    string AgentVersion);
+    string AgentVersion)
+{
+    /// <summary>By name, how many the machine has for instances.</summary>
+    public IReadOnlyDictionary<string, int> Devices { get; init; } = new Dictionary<string, int>();
+}

@@ -19,7 +19,10 @@ internal static class NodeServices
             configuration.Zone,
             configuration.Labels,
             configuration.SupportedInstanceTypes,
-            version))
+            version)
+        {
+            Devices = configuration.Devices,
+        })
         .AddSingleton<INodeIdentityStore>(new NodeIdentityFile(configuration.DataDirectory))
         .AddSingleton<IHostFacts>(new LinuxHost(configuration.DataDirectory))
         .AddSingleton<ILeaseClock, BootTimeClock>()

@@ -199,6 +199,11 @@ internal sealed partial class Registration(
                 AcceleratorMessage = accelerators?.Known?.Message ?? "",
             },
         };
+        foreach (var (name, count) in profile.Devices)
+        {
+            request.Inventory.Capacity.Devices[name] = count;
+        }
+
         request.Inventory.Runtimes.AddRange(runtimes);
         foreach (var (key, value) in profile.Labels)
         {

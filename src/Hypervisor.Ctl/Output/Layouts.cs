@@ -30,6 +30,7 @@ internal static class Layouts
                 ("IMAGE", i => i.Spec?.Image),
                 ("CPUS", i => Readable.Cpus(i.Spec?.Resources?.CpuMillicores ?? 0)),
                 ("MEMORY", i => Readable.Bytes(i.Spec?.Resources?.MemoryBytes ?? 0)),
+                ("DEVICES", i => Devices(i.Spec?.Resources)),
                 ("PORTS", i => string.Join(',', i.Spec?.Network?.Ports.Select(Port) ?? [])),
                 ("UID", i => i.Metadata.Uid),
             ]);
@@ -76,6 +77,7 @@ internal static class Layouts
         {
             columns.AddRange(
             [
+                ("DEVICES", n => DeviceShares(n.Status?.Allocated, n.Status?.Inventory?.Capacity)),
                 ("TAINTS", n => Taints(n.Spec)),
                 ("RUNTIMES", n => string.Join(',', n.Status?.Inventory?.Runtimes.Where(r => r.Available).Select(Runtime) ?? [])),
                 ("ADDRESS", n => n.Status?.Inventory?.AgentAddress),
@@ -199,10 +201,24 @@ internal static class Layouts
                 .. Part("CPUs", resources?.CpuMillicores ?? 0, Readable.Cpus),
                 .. Part("memory", resources?.MemoryBytes ?? 0, Readable.Bytes),
                 .. Part("disk", resources?.DiskBytes ?? 0, Readable.Bytes),
+                .. DeviceNames(resources).Select(name => $"{name} {Count(resources, name)}"),
             ]);
 
         static string[] Part(string what, long amount, Func<long, string> format) => amount != 0 ? [$"{what} {format(amount)}"] : [];
     }
+
+    /// <summary>"gpu=2, nic=1", as --device takes them.</summary>
+    public static string Devices(Resources? resources) => string.Join(", ", DeviceNames(resources).Select(name => $"{name}={Count(resources, name)}"));
+
+    /// <summary>"gpu 1/2, nic 0/1": what is placed and what there is.</summary>
+    public static string DeviceShares(Resources? used, Resources? all) => string.Join(
+        ", ",
+        DeviceNames(used).Union(DeviceNames(all)).Order(StringComparer.Ordinal).Select(name => $"{name} {Count(used, name)}/{Count(all, name)}"));
+
+    private static IEnumerable<string> DeviceNames(Resources? resources) => resources is null ? [] : resources.Devices.Keys.Order(StringComparer.Ordinal);
+
+    private static string Count(Resources? resources, string name) =>
+        (resources is not null && resources.Devices.TryGetValue(name, out var count) ? count : 0).ToString(System.Globalization.CultureInfo.InvariantCulture);
 
     public static string Share(long? used, long? all, Func<long, string> format) => $"{format(used ?? 0)}/{format(all ?? 0)}";
 

@@ -125,7 +125,8 @@ internal sealed partial class Placer
         for (var step = 0; step < fleet.RowCount && looked < Limits.Control.PreemptionNodes; step++)
         {
             var row = (term.Fleet.Cursor + step) % fleet.RowCount;
-            if (fleet.NodeAt(row) is not { Node: var node } || !asked.TakesButForRoom(row) || view.Node(node.Id) is not { } entry)
+            if (fleet.NodeAt(row) is not { Node: var node } || !request.Devices.FitsIn(node.Devices) || !asked.TakesButForRoom(row)
+                || view.Node(node.Id) is not { } entry)
             {
                 continue;
             }
@@ -157,6 +158,7 @@ internal sealed partial class Placer
     {
         ref var at = ref fleet.Row(row);
         var free = new ResourceAmount(at.FreeCpu, at.FreeMemory, at.FreeDisk);
+        var devices = fleet.FreeDevicesAt(row);
         var taken = fleet.PortsAt(row).ToList();
         var candidates = new List<Victim>();
         var chosen = leaving.Select(uid => new InstanceId(uid)).ToHashSet();
@@ -164,12 +166,13 @@ internal sealed partial class Placer
         {
             // Who makes room in place keeps its disks and its ports.
             var inPlace = instance.Deleting || instance.Eviction is not null ? instance is { Deleting: false, Eviction.InPlace: true } : Evictions.CanPark(instance);
-            var held = ResourceAmount.Of(instance.PlacementRecord!.Reserved);
-            var amount = inPlace ? held - Evictions.Kept(instance) : held;
+            var (all, held) = (ResourceAmount.Of(instance.PlacementRecord!.Reserved), DeviceAmounts.Of(instance.PlacementRecord.Reserved));
+            var amount = inPlace ? all - Evictions.Kept(instance) : all;
             IReadOnlyList<PortClaim> ports = !inPlace && instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [];
             if (instance.Deleting || instance.Eviction is not null || leaving.Contains(instance.Id.Value))
             {
                 free += amount;
+                devices += held;
                 foreach (var port in ports)
                 {
                     taken.Remove(port);
@@ -180,11 +183,12 @@ internal sealed partial class Placer
             {
                 // So that the set as a whole keeps within the budget of each group, whoever of it is chosen.
                 chosen.Add(instance.Id);
-                candidates.Add(new(instance.Id.Value, priority, amount, ports, GraceOf(instance)));
+                candidates.Add(new(instance.Id.Value, priority, amount, ports, GraceOf(instance)) { Devices = held });
             }
         }
 
-        return Victims.Choose(request.Reserve - free, [.. taken.Where(claim => request.Ports.Any(claim.ConflictsWith))], candidates);
+        return Victims.Choose(
+            request.Reserve - free, request.Devices.Beyond(devices), [.. taken.Where(claim => request.Ports.Any(claim.ConflictsWith))], candidates);
     }
 
     private static PlacementRequest By(PlacementStrategy strategy, PlacementRequest request) =>

@@ -45,7 +45,7 @@ internal sealed partial class Placer
         ledger.Reserve(entry.Id, StayOf(entry.NodeId!.Value, full, KindOf(ledger, full)));
         var placement = entry.PlacementRecord!.Clone();
         placement.Placement.Eviction = null;
-        placement.Reserved = full.Reserve.ToResources();
+        placement.Reserved = full.ToReserved();
         return new(item, entry, new PlacementPlan(term, entry.Id, placement, null, [term.Guard]));
     }
 }

@@ -17,6 +17,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
 {
     private static readonly ResourcesFilter Grows = new();
     private static readonly HostPortsFilter Publishes = new();
+    private static readonly DevicesFilter Takes = new();
 
     /// <summary>
     /// A plan for one that nobody has seen yet, which also exists when nothing fits: then it records why. Null while an earlier plan for it is not
@@ -101,6 +102,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
             var more = request with
             {
                 Reserve = request.Reserve.Beyond(ResourceAmount.Of(instance.PlacementRecord?.Reserved)),
+                Devices = request.Devices.Beyond(DeviceAmounts.Of(instance.PlacementRecord?.Reserved)),
                 Ports = [.. request.Ports.Where(port => !own.Contains(port))],
             };
             var row = ledger.Fleet.Find(nodeId);
@@ -112,7 +114,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
             // A claim of its own that it gives up with this update is no obstacle to itself.
             var node = ledger.Fleet.CandidateAt(row)!;
             node = node with { UsedPorts = [.. node.UsedPorts.Where(port => !own.Contains(port))] };
-            if ((Grows.Judge(more, node) ?? Publishes.Judge(more, node)) is { } rejection)
+            if ((Grows.Judge(more, node) ?? Publishes.Judge(more, node) ?? Takes.Judge(more, node)) is { } rejection)
             {
                 return new(null, rejection.OfOne);
             }
@@ -123,7 +125,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
             }
 
             var placement = instance.PlacementRecord!.Clone();
-            placement.Reserved = request.Reserve.ToResources();
+            placement.Reserved = request.ToReserved();
             return new(new ResizePlan(term, instance, placement));
         }
     }
@@ -197,7 +199,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
             PlacedAt = now.ToTimestamp(),
             FirstEpoch = first.Value,
         },
-        Reserved = request.Reserve.ToResources(),
+        Reserved = request.ToReserved(),
     };
 
     /// <summary>Holds while the node's spec is unchanged: neither cordoned nor deregistered since.</summary>
@@ -205,7 +207,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
         new(term, instance, placement, receipt, [term.Guard, Compare.Modified(Keys.NodeSpec(node.Id), node.Version.Spec)]);
 
     private static Stay StayOf(NodeId node, PlacementRequest request, InstanceKind kind) =>
-        new(node, request.Reserve, kind, request.Ports) { Priority = request.Priority };
+        new(node, request.Reserve, kind, request.Ports) { Devices = request.Devices, Priority = request.Priority };
 
     private static InstanceKind KindOf(FleetLedger ledger, PlacementRequest request) =>
         ledger.Fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);

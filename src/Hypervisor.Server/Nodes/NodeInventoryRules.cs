@@ -1,5 +1,6 @@
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Validation;
 
 namespace Hypervisor.Server.Nodes;
 
@@ -29,6 +30,7 @@ internal static class NodeInventoryRules
         Amount(capacity.CpuMillicores, "inventory.capacity.cpu_millicores", violations);
         Amount(capacity.MemoryBytes, "inventory.capacity.memory_bytes", violations);
         Amount(capacity.DiskBytes, "inventory.capacity.disk_bytes", violations);
+        DeviceChecks.Check(capacity.Devices, "inventory.capacity.devices", violations);
 
         if (inventory.Runtimes.Count > Limits.Agents.Runtimes)
         {

@@ -47,6 +47,10 @@ internal static class NodeSpecRules
         TextChecks.Range(reserved?.CpuMillicores ?? 0, 0, Limits.Instance.MaxCpuMillicores, "millicores", $"{field}.cpu_millicores", violations);
         TextChecks.Range(reserved?.MemoryBytes ?? 0, 0, Limits.Instance.MaxMemoryBytes, "bytes", $"{field}.memory_bytes", violations);
         TextChecks.Range(reserved?.DiskBytes ?? 0, 0, Limits.Instance.MaxDiskBytes, "bytes", $"{field}.disk_bytes", violations);
+        if (reserved is not null)
+        {
+            DeviceChecks.Check(reserved.Devices, $"{field}.devices", violations);
+        }
     }
 
     // Not a number fails every comparison.

@@ -33,5 +33,13 @@ internal sealed record CandidateNode(
 {
     public IReadOnlyList<Taint> Taints { get; init; } = [];
 
+    /// <summary>What may be placed of them; never more than there are.</summary>
+    public DeviceAmounts Devices { get; init; }
+
+    /// <summary>As <see cref="Allocated"/>.</summary>
+    public DeviceAmounts AllocatedDevices { get; init; }
+
     public ResourceAmount Free => Capacity - Allocated;
+
+    public DeviceAmounts FreeDevices => Devices - AllocatedDevices;
 }

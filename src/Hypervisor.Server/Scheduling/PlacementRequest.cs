@@ -18,6 +18,9 @@ internal sealed record PlacementRequest(
     IReadOnlyList<PortClaim> Ports,
     PlacementStrategy Strategy)
 {
+    /// <summary>What is reserved beside <see cref="Reserve"/>.</summary>
+    public DeviceAmounts Devices { get; init; }
+
     /// <summary>Of a VM or microVM.</summary>
     public AcceleratorRequirement Accelerator { get; init; }
 
@@ -58,6 +61,7 @@ internal sealed record PlacementRequest(
             [.. (spec.Network?.Ports ?? []).Select(PortClaim.Of)],
             constraints.Strategy == PlacementStrategy.Unspecified ? clusterDefault : constraints.Strategy)
         {
+            Devices = DeviceAmounts.Of(spec.Resources),
             Accelerator = spec.Machine?.Accelerator ?? AcceleratorRequirement.Unspecified,
             Project = project,
             Labels = labels,
@@ -69,6 +73,9 @@ internal sealed record PlacementRequest(
             Priority = constraints.Priority,
         };
     }
+
+    /// <summary>All that a placement reserves.</summary>
+    public Resources ToReserved() => Devices.AddTo(Reserve.ToResources());
 
     /// <summary>Node-local disks count where resources.disk_bytes does not already cover them; shared ones live elsewhere.</summary>
     private static ResourceAmount ReserveOf(InstanceSpec spec)

@@ -66,7 +66,7 @@ internal sealed class RejectionTally(IReadOnlyList<IPlacementFilter> filters)
             return "NoNodes";
         }
 
-        return _groups.Exists(group => group.Filter == Filters.ResourcesFilter.FilterName) ? "InsufficientResources" : "NoFittingNode";
+        return _groups.Exists(group => group.Filter is Filters.ResourcesFilter.FilterName or Filters.DevicesFilter.FilterName) ? "InsufficientResources" : "NoFittingNode";
     }
 
     /// <summary>"2 nodes: 1 is cordoned, 1 has 512 MiB of memory free of the 2 GiB asked for".</summary>

@@ -16,6 +16,9 @@ internal sealed record Remedy(RemedyKind Kind, string Subject, string Text)
     /// <summary>By how much less is to be asked for.</summary>
     public ResourceAmount Less { get; init; }
 
+    /// <summary>Likewise.</summary>
+    public DeviceAmounts LessDevices { get; init; }
+
     /// <summary>Nothing, little or much to give up: the sum of the shares of what is asked for.</summary>
     public double Lack { get; init; }
 
@@ -27,9 +30,9 @@ internal sealed record Remedy(RemedyKind Kind, string Subject, string Text)
     public RemedyStep ToMessage()
     {
         var step = new RemedyStep { Kind = Kind, Subject = Subject, MaxSkew = MaxSkew, Elsewhere = Elsewhere };
-        if (Less != default)
+        if (Less != default || !LessDevices.IsNone)
         {
-            step.Less = Less.ToResources();
+            step.Less = LessDevices.AddTo(Less.ToResources());
         }
 
         return step;

@@ -98,7 +98,7 @@ internal static class RemedyFinder
     /// <summary>A node like one of those that there are, the smallest of those that would do: where that one is, else in a place of its own.</summary>
     private static IEnumerable<RemedyWay> OneMoreNode(PlacementRequest request, FleetView fleet, IReadOnlyList<IPlacementFilter> filters)
     {
-        var models = fleet.Nodes.Where(node => request.Reserve.FitsIn(node.Capacity))
+        var models = fleet.Nodes.Where(node => request.Reserve.FitsIn(node.Capacity) && request.Devices.FitsIn(node.Devices))
             .OrderBy(node => node.Capacity.MemoryBytes).ThenBy(node => node.Capacity.CpuMillicores).ThenBy(node => node.Name, StringComparer.Ordinal).ToList();
         foreach (var elsewhere in Topologies(request, fleet).Prepend(""))
         {
@@ -133,6 +133,7 @@ internal static class RemedyFinder
             Scheduling = NodeScheduling.Schedulable,
             Liveness = NodeLiveness.Ready,
             Allocated = default,
+            AllocatedDevices = default,
             InstanceCount = 0,
             UsedPorts = [],
         };

@@ -45,7 +45,7 @@ internal sealed class RemedyWay : IComparable<RemedyWay>
             _names.Clear();
         }
 
-        if (steps.Select(step => step.Less).SequenceEqual(_steps.Select(step => step.Less)))
+        if (steps.Select(step => (step.Less, step.LessDevices)).SequenceEqual(_steps.Select(step => (step.Less, step.LessDevices))))
         {
             Count(node);
         }

@@ -30,8 +30,8 @@ internal static class Scheduler
         new TaintFilter(),
     ];
 
-    /// <summary>What is on it.</summary>
-    private static readonly IPlacementFilter[] Room = [new HostPortsFilter(), new ResourcesFilter()];
+    /// <summary>What is on it. Receipts that are kept count by position: another one comes last.</summary>
+    private static readonly IPlacementFilter[] Room = [new HostPortsFilter(), new ResourcesFilter(), new DevicesFilter()];
 
     /// <summary>Of the filters that look at a node and what is on it, in their order.</summary>
     public static IEnumerable<string> NamesOfNodeFilters => Able.Concat(Room).Select(filter => filter.Name);
@@ -48,6 +48,7 @@ internal static class Scheduler
 
     private static readonly PreferenceScorer Preferred = new();
     private static readonly TaintScorer Avoided = new();
+    private static readonly DeviceScorer Spared = new();
 
     public static ScoringProfile ProfileOf(PlacementStrategy strategy) => Profiles.FirstOrDefault(candidate => candidate.Strategy == strategy) ?? Profiles[0];
 
@@ -101,6 +102,11 @@ internal static class Scheduler
         if (view.Nodes.Any(node => node.Taints.Count > 0))
         {
             scorers.Add(Avoided);
+        }
+
+        if (view.Nodes.Any(node => !node.Devices.IsNone))
+        {
+            scorers.Add(Spared);
         }
 
         if (view.Placed.Count == 0 && request.Affinity.Count + request.AntiAffinity.Count + request.Spread.Count == 0)

@@ -62,6 +62,9 @@ internal sealed class NodeEntry
         }
     }
 
+    /// <summary>Likewise, without the overcommit: nobody shares a device.</summary>
+    public DeviceAmounts AllocatableDevices => DeviceAmounts.Of(Inventory?.Capacity).Beyond(DeviceAmounts.Of(SpecRecord.Spec?.Reserved));
+
     /// <summary>The agent's labels and the operator's; the operator's win. Ordered by key.</summary>
     public ImmutableSortedDictionary<string, string> Labels { get; init; } = NoLabels;
 
@@ -72,15 +75,19 @@ internal sealed class NodeEntry
 }
 
 /// <summary>A sum of reservations.</summary>
-internal readonly record struct NodeAllocation(long CpuMillicores, long MemoryBytes, long DiskBytes)
+internal readonly record struct NodeAllocation(long CpuMillicores, long MemoryBytes, long DiskBytes, DeviceAmounts Devices)
 {
     public static NodeAllocation operator +(NodeAllocation sum, Resources? added) => added is null
         ? sum
-        : new(sum.CpuMillicores + added.CpuMillicores, sum.MemoryBytes + added.MemoryBytes, sum.DiskBytes + added.DiskBytes);
+        : new(
+            sum.CpuMillicores + added.CpuMillicores, sum.MemoryBytes + added.MemoryBytes, sum.DiskBytes + added.DiskBytes,
+            sum.Devices + DeviceAmounts.Of(added));
 
     public static NodeAllocation operator -(NodeAllocation sum, Resources? removed) => removed is null
         ? sum
-        : new(sum.CpuMillicores - removed.CpuMillicores, sum.MemoryBytes - removed.MemoryBytes, sum.DiskBytes - removed.DiskBytes);
+        : new(
+            sum.CpuMillicores - removed.CpuMillicores, sum.MemoryBytes - removed.MemoryBytes, sum.DiskBytes - removed.DiskBytes,
+            sum.Devices - DeviceAmounts.Of(removed));
 
-    public Resources ToResources() => new() { CpuMillicores = CpuMillicores, MemoryBytes = MemoryBytes, DiskBytes = DiskBytes };
+    public Resources ToResources() => Devices.AddTo(new() { CpuMillicores = CpuMillicores, MemoryBytes = MemoryBytes, DiskBytes = DiskBytes });
 }

@@ -18,7 +18,7 @@ internal static class NodeView
             LivenessSince = entry.HealthRecord?.Since?.Clone(),
             LivenessMessage = entry.HealthRecord?.Message ?? "Registered; no heartbeat was judged yet.",
             Inventory = entry.Inventory?.Clone() ?? new NodeInventory(),
-            Allocatable = entry.Allocatable.ToResources(),
+            Allocatable = entry.AllocatableDevices.AddTo(entry.Allocatable.ToResources()),
             Allocated = entry.Allocated.ToResources(),
             InstanceCount = entry.InstanceUids.Count,
             Subnet = entry.RegistrationRecord?.Subnet ?? "",

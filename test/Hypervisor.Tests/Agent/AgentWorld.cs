@@ -110,7 +110,10 @@ internal sealed class AgentWorld : IDisposable
         Node = new NodeState(Identity, Time, random, NullLogger<NodeState>.Instance);
         var reporter = new StatusReporter(Node, ControlPlane, Time, random, NullLogger<StatusReporter>.Instance);
         var services = new RunnerServices(drivers, network, new FakeImages(Images), Health, reporter, Time, random, NullLogger<Runner>.Instance);
-        var profile = new NodeProfile("node-1", "127.0.0.1:50052", "worker", "", "", new Dictionary<string, string>(), [.. drivers.Select(driver => driver.Type)], "1");
+        var profile = new NodeProfile("node-1", "127.0.0.1:50052", "worker", "", "", new Dictionary<string, string>(), [.. drivers.Select(driver => driver.Type)], "1")
+        {
+            Devices = new Dictionary<string, int> { ["gpu"] = 2 },
+        };
         Heartbeats = new Heartbeats(Node, ControlPlane, new TimeProviderLeaseClock(Time), Time, random, NullLogger<Heartbeats>.Instance);
         var agent = new NodeAgent(
             Node,

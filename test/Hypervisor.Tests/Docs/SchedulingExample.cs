@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
 using Hypervisor.Ctl.Specs;
@@ -23,6 +24,8 @@ internal sealed partial record SchedulingExample(
     IReadOnlyList<string> Expected)
 {
     public const string Waits = "pending: ";
+
+    private const string Device = "device:";
 
     public static string Page { get; } = File.ReadAllText(Path.Combine(DocumentedPathsTests.Root, "docs", "scheduling.md"));
 
@@ -103,7 +106,7 @@ internal sealed partial record SchedulingExample(
         return waits < 0 ? nodes : [.. nodes, text[waits..]];
     }
 
-    /// <summary>"a region=north zone=1 cpus=2 memory=1GiB disk=ssd": what is none of the first four is a label.</summary>
+    /// <summary>"a region=north zone=1 cpus=2 memory=1GiB device:gpu=2 disk=ssd": what is none of the first five is a label.</summary>
     private static RegisterNodeRequest Node(string text)
     {
         var words = text.Split(' ');
@@ -123,6 +126,9 @@ internal sealed partial record SchedulingExample(
                     break;
                 case "memory" when Quantity.TryBytes(pair[1], null, out var bytes):
                     request.Inventory.Capacity.MemoryBytes = bytes;
+                    break;
+                case var device when device.StartsWith(Device, StringComparison.Ordinal):
+                    request.Inventory.Capacity.Devices[device[Device.Length..]] = int.Parse(pair[1], CultureInfo.InvariantCulture);
                     break;
                 default:
                     request.Labels.Add(pair[0], pair[1]);

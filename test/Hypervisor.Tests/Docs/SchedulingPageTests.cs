@@ -148,7 +148,7 @@ public sealed partial class SchedulingPageTests : IAsyncLifetime
         foreach (var example in SchedulingExample.All.Where(example => example is { Language: "yaml", IsGroup: false }))
         {
             using var run = new CtlRun { Input = Encoding.UTF8.GetBytes(example.Text) };
-            Unset(Assert.Single(SpecFile.Read(run.Environment(), "-")).Spec.Constraints, unset);
+            Unset(Assert.Single(SpecFile.Read(run.Environment(), "-")).Spec.Constraints ?? new(), unset);
         }
 
         Assert.Empty(unset.Select(field => field.FullName));

@@ -105,7 +105,7 @@ internal sealed class ControlPlane : IAsyncDisposable
     public async Task<ClusterView> ViewAsync(CancellationToken cancellationToken) =>
         await Reads.ViewAsync(Consistency.Linearizable, cancellationToken);
 
-    public static RegisterNodeRequest Registration(string name, long memoryBytes = 8L << 30, string credential = "", string registrationId = "") => new()
+    public static RegisterNodeRequest Registration(string name, long memoryBytes = 8L << 30, string credential = "", string registrationId = "", int gpus = 0) => new()
     {
         Name = name,
         Credential = credential,
@@ -114,15 +114,15 @@ internal sealed class ControlPlane : IAsyncDisposable
         {
             Hostname = name,
             AgentAddress = "127.0.0.1:50052",
-            Capacity = new() { CpuMillicores = 4000, MemoryBytes = memoryBytes, DiskBytes = 100L << 30 },
+            Capacity = Scheduling.Nodes.Devices(("gpu", gpus)).AddTo(new() { CpuMillicores = 4000, MemoryBytes = memoryBytes, DiskBytes = 100L << 30 }),
             Runtimes = { new RuntimeInfo { Type = InstanceType.Container, Driver = "containerd", Version = "1", Available = true } },
         },
     };
 
     /// <summary>A registered node that is Ready.</summary>
-    public async Task<NodeId> ReadyNodeAsync(string name, CancellationToken cancellationToken, long memoryBytes = 8L << 30)
+    public async Task<NodeId> ReadyNodeAsync(string name, CancellationToken cancellationToken, long memoryBytes = 8L << 30, int gpus = 0)
     {
-        var registered = await Registry.RegisterAsync(Registration(name, memoryBytes), cancellationToken);
+        var registered = await Registry.RegisterAsync(Registration(name, memoryBytes, gpus: gpus), cancellationToken);
         var id = new NodeId(registered.Node.Metadata.Uid);
         await PutAsync(Keys.NodeHealth(id), new NodeHealthRecord { Liveness = NodeLiveness.Ready }, cancellationToken);
         return id;

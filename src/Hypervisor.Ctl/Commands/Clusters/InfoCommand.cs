@@ -42,7 +42,8 @@ internal sealed class InfoCommand : CtlCommand
                 ("Nodes", $"{info.NodesReady} ready of {info.NodesTotal}"),
                 ("Instances", $"{info.InstancesRunning} running of {info.InstancesTotal}"),
                 ("CPUs", Layouts.Share(info.Allocated?.CpuMillicores, info.Capacity?.CpuMillicores, Readable.Cpus)),
-                ("Memory", Layouts.Share(info.Allocated?.MemoryBytes, info.Capacity?.MemoryBytes, Readable.Bytes)));
+                ("Memory", Layouts.Share(info.Allocated?.MemoryBytes, info.Capacity?.MemoryBytes, Readable.Bytes)),
+                ("Devices", Layouts.DeviceShares(info.Allocated, info.Capacity)));
             foreach (var condition in info.Conditions)
             {
                 printer.WriteLine($"  {condition.Type} {condition.Status} ({condition.Reason}): {condition.Message}");

@@ -70,6 +70,7 @@ internal sealed class GetCommand : CtlCommand
             ("Image", spec.ImageDigest.Length > 0 ? $"{spec.Image} ({spec.ImageDigest})" : spec.Image),
             ("CPUs", Readable.Cpus(spec.Resources?.CpuMillicores ?? 0)),
             ("Memory", Readable.Bytes(spec.Resources?.MemoryBytes ?? 0)),
+            ("Devices", Layouts.Devices(spec.Resources)),
             ("Command", string.Join(' ', spec.Process?.Command ?? [])),
             ("Arguments", string.Join(' ', spec.Process?.Args ?? [])),
             ("Ports", string.Join(", ", spec.Network?.Ports.Select(Layouts.Port) ?? [])),

@@ -8,7 +8,7 @@ namespace Hypervisor.Ctl.Commands.Instances;
 
 /// <summary>
 /// The flags that describe an instance, for create and update alike. Applied on top of what is there: single values replace,
-/// labels, selectors and environment merge by key, lists replace. Where a list holds what is required and what is preferred, each of
+/// labels, selectors, devices and environment merge by key, lists replace. Where a list holds what is required and what is preferred, each of
 /// its two flags replaces its own part.
 /// </summary>
 internal sealed class InstanceFlags
@@ -32,6 +32,8 @@ internal sealed class InstanceFlags
             (r, v) => Resources(r).MemoryBytes = v);
         Add(CommonOptions.Amount("--disk-space", "Node-local storage: a number of MiB, or 10GiB", "SIZE", CommonOptions.PlainIsMiB), "spec.resources.disk_bytes",
             (r, v) => Resources(r).DiskBytes = v);
+        Add(DeviceFlag.Of("--device", "Device of its node that is counted for it, one or COUNT"), "spec.resources.devices",
+            (r, v) => DeviceFlag.Merge(Resources(r).Devices, DeviceFlag.Parse("--device", v)));
         Add(Several("--disk", "Disk of a VM or microVM: name, size (a plain number is GiB, 0 the image's size) and perhaps ephemeral or local (repeatable)", "NAME=SIZE[,KIND]"),
             "spec.disks", (r, v) => Replace(r.Spec.Disks, v.Select(DiskFlag.Parse)));
         Add(CommonOptions.Choice<Firmware>("--firmware", "bios or uefi, for a VM that boots a disk image"), "spec.machine.firmware", (r, v) => Machine(r).Firmware = v);

@@ -83,6 +83,7 @@ internal sealed class GetCommand : CtlCommand
             ("CPUs", Room(status, resources => resources.CpuMillicores, Readable.Cpus)),
             ("Memory", Room(status, resources => resources.MemoryBytes, Readable.Bytes)),
             ("Disk", Room(status, resources => resources.DiskBytes, Readable.Bytes)),
+            ("Devices", Layouts.DeviceShares(status.Allocated, inventory.Capacity)),
             ("Overcommit", Layouts.Overcommitted(node.Spec?.Overcommit)),
             ("Reserve", Layouts.Amounts(node.Spec?.Reserved)),
             ("Guests", Guests(inventory)),

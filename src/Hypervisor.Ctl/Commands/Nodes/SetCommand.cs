@@ -21,9 +21,11 @@ internal sealed class SetCommand : ChangeCommand
     private readonly Option<long> _reserveDisk = CommonOptions.Amount(
         "--reserve-disk", "Storage kept for the machine itself: a number of MiB, or 10GiB; 0 keeps none", "SIZE", CommonOptions.PlainIsMiB);
 
+    private readonly Option<string[]> _reserveDevice = DeviceFlag.Of("--reserve-device", "Device kept for the machine itself, one or COUNT");
+
     protected override void DeclareChange(Command command)
     {
-        foreach (var option in (Option[])[_overcommitCpu, _overcommitMemory, _reserveCpus, _reserveMemory, _reserveDisk])
+        foreach (var option in (Option[])[_overcommitCpu, _overcommitMemory, _reserveCpus, _reserveMemory, _reserveDisk, _reserveDevice])
         {
             command.Add(option);
         }
@@ -32,11 +34,13 @@ internal sealed class SetCommand : ChangeCommand
     protected override NodeChange Read(Invocation invocation)
     {
         var changes = new List<(string Path, Action<NodeSpec> Set)>();
+        var devices = DeviceFlag.Parse("--reserve-device", invocation.Get(_reserveDevice) ?? []);
         Add(_overcommitCpu, "spec.overcommit", (spec, factor) => spec.Overcommit.Cpu = factor);
         Add(_overcommitMemory, "spec.overcommit", (spec, factor) => spec.Overcommit.Memory = factor);
         Add(_reserveCpus, "spec.reserved", (spec, amount) => spec.Reserved.CpuMillicores = amount);
         Add(_reserveMemory, "spec.reserved", (spec, amount) => spec.Reserved.MemoryBytes = amount);
         Add(_reserveDisk, "spec.reserved", (spec, amount) => spec.Reserved.DiskBytes = amount);
+        Add(_reserveDevice, "spec.reserved", (spec, _) => DeviceFlag.Merge(spec.Reserved.Devices, devices));
         if (changes.Count == 0)
         {
             throw CtlException.Usage("Nothing to change: no flag was given.", "For example --overcommit-cpu 4 or --reserve-memory 2GiB.");

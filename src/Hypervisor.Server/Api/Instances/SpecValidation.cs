@@ -72,6 +72,7 @@ internal static class SpecValidation
         }
 
         TextChecks.Range(resources.DiskBytes, 0, Limits.Instance.MaxDiskBytes, "bytes", $"{field}.disk_bytes", violations);
+        DeviceChecks.Check(resources.Devices, $"{field}.devices", violations);
     }
 
     private static void CheckStop(StopSpec? stop, string field, FieldViolations violations)

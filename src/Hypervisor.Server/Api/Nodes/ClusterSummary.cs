@@ -4,7 +4,6 @@ using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Validation;
 using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Replicas;
-using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 
@@ -43,7 +42,7 @@ internal sealed class ClusterSummary(
             NodesTotal = nodes.Count,
             InstancesRunning = view.Instances.Count(IsRunning),
             InstancesTotal = view.InstanceCount,
-            Capacity = nodes.Aggregate(default(ResourceAmount), (sum, node) => sum + ResourceAmount.Of(node.Inventory?.Capacity)).ToResources(),
+            Capacity = nodes.Aggregate(default(NodeAllocation), (sum, node) => sum + node.Inventory?.Capacity).ToResources(),
             Allocated = nodes.Aggregate(default(NodeAllocation), (sum, node) => sum + node.Allocated.ToResources()).ToResources(),
             Replicas =
             {

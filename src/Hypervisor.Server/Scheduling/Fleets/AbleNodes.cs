@@ -10,6 +10,7 @@ internal sealed class AbleNodes(Fleet fleet, PlacementRequest request)
 {
     private static readonly PreferenceScorer Preferred = new();
     private static readonly TaintScorer Avoided = new();
+    private static readonly DeviceScorer Spared = new();
 
     private readonly Dictionary<TopologyIndex, int[]> _ableIn = [];
     private byte[] _verdicts = [];
@@ -34,7 +35,7 @@ internal sealed class AbleNodes(Fleet fleet, PlacementRequest request)
             Array.Resize(ref _verdicts, Math.Max(fleet.RowCount, _verdicts.Length * 2));
         }
 
-        if (fleet.HasAvoided)
+        if (fleet.HasAvoided || fleet.HasDevices)
         {
             _bonus ??= [];
         }
@@ -98,7 +99,7 @@ internal sealed class AbleNodes(Fleet fleet, PlacementRequest request)
 
         if (_bonus is not null)
         {
-            _bonus[row] = Preferred.Score(request, node) + Avoided.Score(request, node);
+            _bonus[row] = Preferred.Score(request, node) + Avoided.Score(request, node) + Spared.Score(request, node);
         }
     }
 }

@@ -233,6 +233,11 @@ internal sealed partial class Fleet
             }
         }
 
+        if (!stay.Devices.IsNone)
+        {
+            _freeDevices[row] = sign > 0 ? _freeDevices[row] - stay.Devices : _freeDevices[row] + stay.Devices;
+        }
+
         Count(stay.Priority, sign);
         stay.Kind.Placed += sign;
         stay.Kind.Usage.Add(stay.Amount, sign);
@@ -293,12 +298,15 @@ internal sealed partial class Fleet
 /// <param name="Amount">What it holds of the node.</param>
 internal sealed record Stay(NodeId Node, ResourceAmount Amount, InstanceKind Kind, IReadOnlyList<PortClaim> Ports)
 {
+    /// <summary>Likewise.</summary>
+    public DeviceAmounts Devices { get; init; }
+
     public int Priority { get; init; }
 
     /// <summary>Whether it holds at least as much as the other one did.</summary>
-    public bool Covers(Stay other) => other.Amount.FitsIn(Amount) && other.Ports.All(Ports.Contains);
+    public bool Covers(Stay other) => other.Amount.FitsIn(Amount) && other.Devices.FitsIn(Devices) && other.Ports.All(Ports.Contains);
 
-    /// <summary>With the larger of each amount, and the ports of both.</summary>
+    /// <summary>With the larger of each amount and of each device, and the ports of both.</summary>
     public Stay Or(Stay other) => new(
         Node,
         new(
@@ -308,6 +316,7 @@ internal sealed record Stay(NodeId Node, ResourceAmount Amount, InstanceKind Kin
         Kind,
         other.Ports.Count == 0 ? Ports : Ports.Count == 0 ? other.Ports : [.. Ports.Union(other.Ports)])
     {
+        Devices = Devices.Or(other.Devices),
         Priority = Priority,
     };
 }

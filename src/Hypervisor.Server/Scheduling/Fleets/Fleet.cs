@@ -16,9 +16,11 @@ internal sealed partial class Fleet
     private readonly Stack<int> _vacant = new();
     private readonly List<int> _described = [];
     private int _avoided;
+    private int _withDevices;
     private FleetRow[] _rows = [];
     private NodeDescription?[] _nodes = [];
     private List<PortClaim>?[] _ports = [];
+    private DeviceAmounts[] _freeDevices = [];
 
     /// <summary>Rows in use and vacant ones together.</summary>
     public int RowCount { get; private set; }
@@ -40,6 +42,9 @@ internal sealed partial class Fleet
 
     /// <summary>Some node is to be avoided where that can be had.</summary>
     public bool HasAvoided => _avoided > 0;
+
+    /// <summary>Some node has devices.</summary>
+    public bool HasDevices => _withDevices > 0;
 
     public ref FleetRow Row(int row) => ref _rows[row];
 
@@ -64,6 +69,9 @@ internal sealed partial class Fleet
         return false;
     }
 
+    /// <summary>Of what may be placed. Below zero as <see cref="FleetRow.FreeCpu"/> may be.</summary>
+    public DeviceAmounts FreeDevicesAt(int row) => _freeDevices[row];
+
     /// <summary>The version that is described, or null for a node that is not in the fleet.</summary>
     public (long Spec, long Registration, long Health)? VersionOf(NodeId id) =>
         _rowOf.TryGetValue(id.Value, out var row) ? _nodes[row]?.Version : null;
@@ -81,10 +89,11 @@ internal sealed partial class Fleet
         at.FreeDisk += capacity.DiskBytes - old.DiskBytes;
         (at.ShareOfCpu, at.ShareOfMemory) = (ShareOf(capacity.CpuMillicores), ShareOf(capacity.MemoryBytes));
         Capacity = Capacity + capacity - old;
+        _freeDevices[row] += node.Node.Devices - (before?.Node.Devices ?? default);
         _nodes[row] = node;
         NodeCount += before is null ? 1 : 0;
-        Avoid(before, -1);
-        Avoid(node, 1);
+        Note(before, -1);
+        Note(node, 1);
         Redescribed(row);
     }
 
@@ -102,9 +111,10 @@ internal sealed partial class Fleet
         at.FreeDisk -= node.Node.Capacity.DiskBytes;
         (at.ShareOfCpu, at.ShareOfMemory) = (0, 0);
         Capacity -= node.Node.Capacity;
+        _freeDevices[row] -= node.Node.Devices;
         _nodes[row] = null;
         NodeCount--;
-        Avoid(node, -1);
+        Note(node, -1);
         Redescribed(row);
         Vacate(row, id.Value);
     }
@@ -142,6 +152,7 @@ internal sealed partial class Fleet
             Allocated = new(node.Capacity.CpuMillicores - _rows[row].FreeCpu, node.Capacity.MemoryBytes - _rows[row].FreeMemory, node.Capacity.DiskBytes - _rows[row].FreeDisk),
             InstanceCount = _rows[row].Instances,
             UsedPorts = PortsAt(row),
+            AllocatedDevices = node.Devices - _freeDevices[row],
         };
 
     private static double ShareOf(long amount) => amount > 0 ? 1.0 / amount : 0;
@@ -162,6 +173,7 @@ internal sealed partial class Fleet
                 Array.Resize(ref _rows, length);
                 Array.Resize(ref _nodes, length);
                 Array.Resize(ref _ports, length);
+                Array.Resize(ref _freeDevices, length);
             }
 
             (_rows[row].Newer, _rows[row].Older) = (-1, -1);
@@ -202,11 +214,13 @@ internal sealed partial class Fleet
         Touch(row);
     }
 
-    private void Avoid(NodeDescription? node, int change)
+    /// <summary>Counts what makes a node better or worse than others for whoever asks.</summary>
+    private void Note(NodeDescription? description, int change)
     {
-        if (node is not null && node.Node.Taints.Any(taint => taint.Effect == TaintEffect.PreferNoSchedule))
+        if (description is { Node: var node })
         {
-            _avoided += change;
+            _avoided += node.Taints.Any(taint => taint.Effect == TaintEffect.PreferNoSchedule) ? change : 0;
+            _withDevices += node.Devices.IsNone ? 0 : change;
         }
     }
 

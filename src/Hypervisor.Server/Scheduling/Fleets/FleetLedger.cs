@@ -72,6 +72,7 @@ internal sealed class FleetLedger
         return (asked.CpuMillicores == 0 || at.FreeCpu >= 0)
             && (asked.MemoryBytes == 0 || at.FreeMemory >= 0)
             && (asked.DiskBytes == 0 || at.FreeDisk >= 0)
+            && IsLeft(claim.Stay.Devices, Fleet.FreeDevicesAt(row))
             && claim.Stay.Ports.All(port => Fleet.PortsAt(row).Count(port.ConflictsWith) == 1);
     }
 
@@ -233,7 +234,11 @@ internal sealed class FleetLedger
         node.Id, node.Name, node.Scheduling, node.Liveness, inventory, node.Labels, node.Allocatable, Allocated: default, InstanceCount: 0, UsedPorts: [])
     {
         Taints = node.SpecRecord.Spec?.Taints ?? [],
+        Devices = node.AllocatableDevices,
     };
+
+    /// <summary>Whether what is free without them is not below zero of any.</summary>
+    private static bool IsLeft(DeviceAmounts claimed, DeviceAmounts free) => claimed.IsNone || claimed.Each.All(device => free[device.Name] >= 0);
 
     private Stay? StayOf(InstanceEntry instance)
     {
@@ -249,6 +254,7 @@ internal sealed class FleetLedger
             Fleet.KindOf(instance.Project, instance.Metadata.Labels, apart),
             instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [])
         {
+            Devices = DeviceAmounts.Of(instance.PlacementRecord.Reserved),
             Priority = instance.Spec.Constraints?.Priority ?? 0,
         };
     }

@@ -5,7 +5,7 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 /// </summary>
 internal sealed class FleetNews
 {
-    /// <summary>Rows with more room than before, or with a port that is free again.</summary>
+    /// <summary>Rows with more room or more free devices than before, or with a port that is free again.</summary>
     public HashSet<int> Roomier { get; } = [];
 
     /// <summary>Kinds of which one more is somewhere.</summary>

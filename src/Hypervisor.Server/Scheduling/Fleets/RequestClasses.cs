@@ -154,6 +154,11 @@ internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates
             key.Append(CultureInfo.InvariantCulture, $"\n{port.Port} {(int)port.Protocol} {port.Address}");
         }
 
+        foreach (var (name, count) in request.Devices.Each)
+        {
+            key.Append(CultureInfo.InvariantCulture, $"\nd {name} {count}");
+        }
+
         return key.ToString();
     }
 
@@ -163,6 +168,12 @@ internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates
         key.Append(CultureInfo.InvariantCulture, $"{(int)request.Type} {(int)request.Accelerator}\t{request.Region}\t{request.Zone}\t");
         key.Append(request.Source is { } source ? source.Node?.Value ?? "gone" : "");
         Append(key, request.NodeSelector, "=");
+        foreach (var device in request.Devices.Each)
+        {
+            // Nodes that have one are no worse for who asks for it; how many is a matter of room.
+            key.Append('\n').Append("d ").Append(device.Name);
+        }
+
         foreach (var toleration in request.Tolerations)
         {
             key.Append(CultureInfo.InvariantCulture, $"\nt{(int)toleration.Effect}\t{toleration.Key}\t{toleration.Value}");

@@ -16,6 +16,7 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
     private readonly PlacementStrategy _strategy = request.Strategy;
     private readonly ResourceAmount _amount = request.Reserve;
     private readonly IReadOnlyList<PortClaim> _ports = request.Ports;
+    private readonly DeviceAmounts _devices = request.Devices;
     private readonly List<CandidateHeap> _heaps = [];
     private readonly RowStates _states = new();
     private readonly int[] _counts = new int[Verdicts.Count];
@@ -180,7 +181,12 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
             }
         }
 
-        return _amount.CpuMillicores <= at.FreeCpu && _amount.MemoryBytes <= at.FreeMemory && _amount.DiskBytes <= at.FreeDisk ? Verdicts.Fits : Verdicts.Room;
+        if (_amount.CpuMillicores > at.FreeCpu || _amount.MemoryBytes > at.FreeMemory || _amount.DiskBytes > at.FreeDisk)
+        {
+            return Verdicts.Room;
+        }
+
+        return _devices.IsNone || _devices.FitsIn(fleet.FreeDevicesAt(row)) ? Verdicts.Fits : Verdicts.Devices;
     }
 
     /// <summary>Of a row that fits: neither share is above one then.</summary>

@@ -10,6 +10,8 @@ internal static class Verdicts
 
     public static readonly byte Room = (byte)(Scheduler.Able.Count + 2);
 
+    public static readonly byte Devices = (byte)(Scheduler.Able.Count + 3);
+
     public const byte NoNode = 31;
 
     /// <summary>Of numbers there are.</summary>

@@ -2,7 +2,10 @@ namespace Hypervisor.Server.Scheduling.Preemption;
 
 /// <summary>An instance that may be told to leave its node.</summary>
 /// <param name="Grace">How long it may take to stop.</param>
-internal sealed record Victim(string Uid, int Priority, ResourceAmount Amount, IReadOnlyList<PortClaim> Ports, TimeSpan Grace);
+internal sealed record Victim(string Uid, int Priority, ResourceAmount Amount, IReadOnlyList<PortClaim> Ports, TimeSpan Grace)
+{
+    public DeviceAmounts Devices { get; init; }
+}
 
 /// <summary>Who has to leave one node, so that an instance of a higher priority has room there: a pure function.</summary>
 internal static class Victims
@@ -11,10 +14,13 @@ internal static class Victims
     /// As few as can be found by always taking the one that helps most, and none that could stay: of equals those of the lowest priority, then those
     /// that stop soonest. One alone that will do is always found. Null when all of them would not be enough.
     /// </summary>
-    /// <param name="lack">What is missing on the node; nothing where it is not above zero.</param>
+    /// <param name="amount">What is missing on the node; nothing where it is not above zero.</param>
+    /// <param name="devices">Likewise.</param>
     /// <param name="ports">That have to become free.</param>
-    public static IReadOnlyList<Victim>? Choose(ResourceAmount lack, IReadOnlyList<PortClaim> ports, IReadOnlyList<Victim> candidates)
+    public static IReadOnlyList<Victim>? Choose(
+        ResourceAmount amount, DeviceAmounts devices, IReadOnlyList<PortClaim> ports, IReadOnlyList<Victim> candidates)
     {
+        var lack = new Lack(amount, devices);
         var chosen = candidates.Where(victim => victim.Ports.Any(claim => ports.Any(claim.ConflictsWith))).ToList();
         if (ports.Any(port => !chosen.Any(victim => victim.Ports.Any(port.ConflictsWith))))
         {
@@ -22,31 +28,31 @@ internal static class Victims
         }
 
         var needed = chosen.Count;
-        var left = chosen.Aggregate(lack, static (left, victim) => left - victim.Amount);
-        if (!IsMet(left) && candidates.Where(victim => !chosen.Contains(victim) && IsMet(left - victim.Amount)).Order(_cheapest).FirstOrDefault() is { } alone)
+        var left = chosen.Aggregate(lack, static (left, victim) => left.Without(victim));
+        if (!left.IsMet && candidates.Where(victim => !chosen.Contains(victim) && left.Without(victim).IsMet).Order(_cheapest).FirstOrDefault() is { } alone)
         {
             chosen.Add(alone);
-            left -= alone.Amount;
+            left = left.Without(alone);
         }
 
-        while (!IsMet(left))
+        while (!left.IsMet)
         {
-            if (candidates.Except(chosen).MinBy(victim => (-Help(left, lack, victim.Amount), victim.Priority, victim.Grace, victim.Uid)) is not { } next
-                || Help(left, lack, next.Amount) <= 0)
+            if (candidates.Except(chosen).MinBy(victim => (-left.Help(lack, victim), victim.Priority, victim.Grace, victim.Uid)) is not { } next
+                || left.Help(lack, next) <= 0)
             {
                 return null;
             }
 
             chosen.Add(next);
-            left -= next.Amount;
+            left = left.Without(next);
         }
 
         foreach (var spared in chosen.Skip(needed).OrderDescending(_cheapest).ToList())
         {
-            if (IsMet(left + spared.Amount))
+            if (left.With(spared) is { IsMet: true } more)
             {
                 chosen.Remove(spared);
-                left += spared.Amount;
+                left = more;
             }
         }
 
@@ -64,13 +70,31 @@ internal static class Victims
 
     private static TimeSpan Longest(IReadOnlyList<Victim> victims) => victims.Select(victim => victim.Grace).DefaultIfEmpty().Max();
 
-    private static bool IsMet(ResourceAmount lack) => lack is { CpuMillicores: <= 0, MemoryBytes: <= 0, DiskBytes: <= 0 };
+    /// <summary>What is missing on a node.</summary>
+    private readonly record struct Lack(ResourceAmount Amount, DeviceAmounts Devices)
+    {
+        public bool IsMet =>
+            Amount is { CpuMillicores: <= 0, MemoryBytes: <= 0, DiskBytes: <= 0 } && (Devices.IsNone || Devices.Each.All(device => device.Count <= 0));
 
-    /// <summary>How much of what is missing it would free, as shares of what was missing in the beginning.</summary>
-    private static double Help(ResourceAmount left, ResourceAmount lack, ResourceAmount amount) =>
-        Share(left.CpuMillicores, lack.CpuMillicores, amount.CpuMillicores)
-        + Share(left.MemoryBytes, lack.MemoryBytes, amount.MemoryBytes)
-        + Share(left.DiskBytes, lack.DiskBytes, amount.DiskBytes);
+        /// <summary>Once somebody has left.</summary>
+        public Lack Without(Victim victim) => new(Amount - victim.Amount, Devices - victim.Devices);
 
-    private static double Share(long left, long lack, long amount) => left > 0 ? Math.Min(left, amount) / (double)Math.Max(left, lack) : 0;
+        public Lack With(Victim victim) => new(Amount + victim.Amount, Devices + victim.Devices);
+
+        /// <summary>How much of what is missing somebody would free, as shares of what was missing in the beginning.</summary>
+        public double Help(Lack first, Victim victim)
+        {
+            var help = Share(Amount.CpuMillicores, first.Amount.CpuMillicores, victim.Amount.CpuMillicores)
+                + Share(Amount.MemoryBytes, first.Amount.MemoryBytes, victim.Amount.MemoryBytes)
+                + Share(Amount.DiskBytes, first.Amount.DiskBytes, victim.Amount.DiskBytes);
+            foreach (var (name, count) in Devices.Each)
+            {
+                help += Share(count, first.Devices[name], victim.Devices[name]);
+            }
+
+            return help;
+        }
+
+        private static double Share(long left, long lack, long amount) => left > 0 ? Math.Min(left, amount) / (double)Math.Max(left, lack) : 0;
+    }
 }

@@ -38,6 +38,7 @@ internal sealed class PossibleHelp
         return request.Reserve.FitsIn(new(at.FreeCpu, at.FreeMemory, at.FreeDisk))
             && _fleet.NodeAt(row) is { Node: var node }
             && Scheduler.Able.All(filter => filter.Judge(request, node) is null)
+            && request.Devices.FitsIn(_fleet.FreeDevicesAt(row))
             && request.Ports.All(port => !_fleet.HasPort(row, port));
     }
 

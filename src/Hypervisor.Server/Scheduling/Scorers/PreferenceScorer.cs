@@ -52,3 +52,14 @@ internal sealed class TaintScorer : IPlacementScorer
         return 0;
     }
 }
+
+/// <summary>Keeps nodes with devices for those who ask for one: where these are all in use, CPUs and memory have to be left for them.</summary>
+internal sealed class DeviceScorer : IPlacementScorer
+{
+    /// <summary>As much as a preference, so that no strategy outweighs it, and no more: a full fleet is worse.</summary>
+    public const double Spared = -1;
+
+    public string Name => "Devices";
+
+    public double Score(PlacementRequest request, CandidateNode node) => node.Devices.IsNone || request.Devices.Overlaps(node.Devices) ? 0 : Spared;
+}

@@ -57,7 +57,7 @@ internal sealed class TrialFleet
         var best = asked.Decide(_ledger.Fleet, _ledger.Classes);
         if (best.First >= 0 && _ledger.Fleet.NodeAt(best.First) is { } found)
         {
-            _ledger.Reserve(request.Instance, new(found.Id, request.Reserve, asked.Kind, request.Ports));
+            _ledger.Reserve(request.Instance, new(found.Id, request.Reserve, asked.Kind, request.Ports) { Devices = request.Devices });
             node = found.Node.Name;
             return null;
         }
@@ -90,7 +90,7 @@ internal sealed class TrialFleet
     /// <summary>It is there from now on.</summary>
     public void Move(InstanceId instance, PlacementRequest request, NodeId to)
     {
-        var stay = new Stay(to, request.Reserve, _ledger.Classes.Of(request).Kind, request.Ports) { Priority = request.Priority };
+        var stay = new Stay(to, request.Reserve, _ledger.Classes.Of(request).Kind, request.Ports) { Devices = request.Devices, Priority = request.Priority };
         _ledger.Fleet.Confirm(instance, stay);
     }
 

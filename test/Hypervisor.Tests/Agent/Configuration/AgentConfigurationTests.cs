@@ -32,6 +32,7 @@ public sealed class AgentConfigurationTests
             region: eu
             zone: eu-1
             labels: {disk: ssd, example.com/rack: "7"}
+            devices: {nic: 4, gpu: 2}
             server_addr: server.example.com:50051
             supported_instance_types: [container, vm]
             data_dir: /srv/a
@@ -49,6 +50,7 @@ public sealed class AgentConfigurationTests
 
         Assert.Equal(new HostPort("n1", 6000), configuration.AdvertiseAddress);
         Assert.Equal([new("disk", "ssd"), new("example.com/rack", "7")], configuration.Labels);
+        Assert.Equal([new("gpu", 2), new("nic", 4)], configuration.Devices);
         Assert.Equal([InstanceType.Container, InstanceType.Vm], configuration.SupportedInstanceTypes);
         Assert.Equal("/run/c.sock", configuration.Containerd.SocketPath);
         Assert.False(configuration.Containerd.ShimGroup);
@@ -74,6 +76,12 @@ public sealed class AgentConfigurationTests
     [InlineData("supported_instance_types: []\n", "a.yaml:1: supported_instance_types: is empty")]
     [InlineData("labels:\n  -x: y\n", "a.yaml:2: labels.-x: has a name that is no label key")]
     [InlineData("labels:\n  x: a b\n", "a.yaml:2: labels.x: has a value that is no label value (a b)")]
+    [InlineData("devices:\n  gpu: 2\n  Gpu: 2\n", "a.yaml:3: devices.Gpu: has a name that is no RFC 1123 label (2)")]
+    [InlineData("devices:\n  gpu: 0\n", "a.yaml:2: devices.gpu: is out of range (0)")]
+    [InlineData("devices:\n  gpu: 1025\n", "a.yaml:2: devices.gpu: is out of range (1025)")]
+    [InlineData("devices:\n  gpu: two\n", "a.yaml:2: devices.gpu: is not a whole number (two)")]
+    [InlineData("devices:\n  gpu:\n", "a.yaml:2: devices.gpu: is not a whole number")]
+    [InlineData("devices: [gpu]\n", "a.yaml:1: devices: is a list")]
     [InlineData("network:\n  bridge: br%d\n", "a.yaml:2: network.bridge: is not an interface name (br%d)")]
     [InlineData("network:\n  bridge: abcdefghijklmnop\n", "a.yaml:2: network.bridge: is not an interface name")]
     [InlineData("network:\n  mtu: 500\n", "a.yaml:2: network.mtu: is less than every host has to take (500)")]
@@ -91,6 +99,17 @@ public sealed class AgentConfigurationTests
     [Fact]
     public void A_machine_without_a_usable_name_must_be_named() =>
         Assert.Contains("hostname: is not given", Assert.Throws<ConfigurationException>(() => Parse("", machineName: "my_machine")).Message);
+
+    [Fact]
+    public void Devices_are_bounded_and_the_environment_says_them_in_one_line()
+    {
+        var many = string.Concat(Enumerable.Range(0, 33).Select(number => $"  d{number}: 1\n"));
+        Assert.Contains("devices: has 33 entries", Assert.Throws<ConfigurationException>(() => Parse($"devices:\n{many}")).Message);
+
+        var environment = new Dictionary<string, string> { ["HYPERVISOR_AGENT_DEVICES"] = "gpu=1,nic=2" };
+        var configuration = AgentConfigurationLoader.Parse(YamlDocument.Load("devices: {tpu: 9}\n", "a.yaml"), environment, "machine");
+        Assert.Equal([new("gpu", 1), new("nic", 2)], configuration.Devices);
+    }
 
     private static AgentConfiguration Parse(string yaml, string machineName = "machine") =>
         AgentConfigurationLoader.Parse(YamlDocument.Load(yaml, "a.yaml"), new Dictionary<string, string>(), machineName);

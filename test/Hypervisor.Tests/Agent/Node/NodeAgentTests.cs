@@ -16,6 +16,7 @@ public sealed class NodeAgentTests : IDisposable
 
         var request = Assert.Single(_world.ControlPlane.Registrations);
         Assert.Equal(("node-1", "", 4000), (request.Name, request.Credential, request.Inventory.Capacity.CpuMillicores));
+        Assert.Equal(2, Assert.Single(request.Inventory.Capacity.Devices, device => device.Key == "gpu").Value);
         var runtimes = request.Inventory.Runtimes.ToDictionary(runtime => runtime.Type);
         Assert.True(runtimes[InstanceType.Container].Available);
         Assert.False(runtimes[InstanceType.Vm].Available);

@@ -11,6 +11,7 @@ public sealed class CreateTests
     {
         { "--type vm --image ubuntu --cpus 2 --memory 2048", """{"type":"INSTANCE_TYPE_VM","image":"ubuntu","resources":{"cpuMillicores":"2000","memoryBytes":"2147483648"}}""" },
         { "--cpus 500m --memory 512MiB --disk-space 1GiB", """{"resources":{"cpuMillicores":"500","memoryBytes":"536870912","diskBytes":"1073741824"}}""" },
+        { "--device gpu --device nic=2 --device gpu=3", """{"resources":{"devices":{"gpu":3,"nic":2}}}""" },
         { "--cpus 0.25 --memory 1.5Gi", """{"resources":{"cpuMillicores":"250","memoryBytes":"1610612736"}}""" },
         { "--env A=1 --env B=x=y --env A=2 --env HOME", """{"process":{"env":[{"name":"A","value":"2"},{"name":"B","value":"x=y"},{"name":"HOME","value":"/home/me"}]}}""" },
         { "-p 8080:80 --publish 127.0.0.1:5353:53/udp", """{"network":{"ports":[{"hostPort":8080,"instancePort":80,"protocol":"IP_PROTOCOL_TCP"},{"hostPort":5353,"instancePort":53,"protocol":"IP_PROTOCOL_UDP","hostIp":"127.0.0.1"}]}}""" },
@@ -63,10 +64,12 @@ public sealed class CreateTests
     [InlineData("--disk =5", "--disk: '=5' is no disk.")]
     [InlineData("--disk root=many", "--disk: 'root=many' is no disk.")]
     [InlineData("--disk root=5,fast", "--disk: 'fast' is not one of")]
+    [InlineData("--device gpu=many", "--device: 'gpu=many' is no device.")]
+    [InlineData("--device =1", "--device: '=1' is no device.")]
     [InlineData("--ssh-key KEY", "holds a private key")]
     [InlineData("--user-data KEY.none", "KEY.none does not exist")]
     [InlineData("--priority urgent", "--priority 'urgent' is no priority.")]
-    public async Task What_is_no_disk_or_key_is_said_before_anything_is_asked(string flags, string complaint)
+    public async Task What_is_no_disk_device_or_key_is_said_before_anything_is_asked(string flags, string complaint)
     {
         using var folder = new ScratchFolder();
         var key = Path.Combine(folder.Path, "KEY");

@@ -212,18 +212,27 @@ public sealed class ListTests
     }
 
     [Fact]
-    public async Task A_wide_list_of_nodes_has_their_taints()
+    public async Task A_wide_list_of_nodes_has_their_devices_and_taints()
     {
         await using var server = await FakeServer.StartAsync();
         server.Cluster.OnList = _ => new()
         {
-            Nodes = { new Node { Metadata = new() { Name = "n1" }, Spec = new() { Taints = { Taints } } }, new Node { Metadata = new() { Name = "n2" } } },
+            Nodes =
+            {
+                new Node
+                {
+                    Metadata = new() { Name = "n1" },
+                    Spec = new() { Taints = { Taints } },
+                    Status = new() { Allocated = new() { Devices = { ["gpu"] = 1 } }, Inventory = new() { Capacity = new() { Devices = { ["nic"] = 4, ["gpu"] = 2 } } } },
+                },
+                new Node { Metadata = new() { Name = "n2" } },
+            },
         };
         var run = new CtlRun();
 
         Assert.Equal(0, await run.RunAsync(server, "node", "list", "-o", "wide"));
 
-        Assert.Matches("""(?m)^NAME .* TAINTS +RUNTIMES .*\n^n1 .* gpu=a100:no-schedule, old:prefer-no-schedule +- .*\n^n2 """, run.Out);
+        Assert.Matches("""(?m)^NAME .* DEVICES +TAINTS +RUNTIMES .*\n^n1 .* gpu 1/2, nic 0/4 +gpu=a100:no-schedule, old:prefer-no-schedule +- .*\n^n2 """, run.Out);
     }
 
     [Fact]
@@ -242,9 +251,9 @@ public sealed class ListTests
             Status = new()
             {
                 Liveness = NodeLiveness.Ready,
-                Allocated = new() { CpuMillicores = 1500, MemoryBytes = 512L << 20 },
+                Allocated = new() { CpuMillicores = 1500, MemoryBytes = 512L << 20, Devices = { ["gpu"] = 1 } },
                 Allocatable = new() { CpuMillicores = 14000, MemoryBytes = 23L << 30 },
-                Inventory = new() { Capacity = new() { CpuMillicores = 4000, MemoryBytes = 24L << 30 } },
+                Inventory = new() { Capacity = new() { CpuMillicores = 4000, MemoryBytes = 24L << 30, Devices = { ["gpu"] = 2 } } },
             },
         };
         var run = new CtlRun();
@@ -259,6 +268,7 @@ public sealed class ListTests
             CPUs:        1.5/4, 14 allocatable
             Memory:      512MiB/24GiB, 23GiB allocatable
             Disk:        0B/0B, 0B allocatable
+            Devices:     gpu 1/2
             Overcommit:  CPUs x4
             Reserve:     CPUs 0.5, memory 1GiB
             Instances:   0

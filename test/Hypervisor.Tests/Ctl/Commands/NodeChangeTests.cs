@@ -130,6 +130,19 @@ public sealed class NodeChangeTests
     }
 
     [Fact]
+    public async Task Devices_are_kept_back_by_name()
+    {
+        await using var server = await StartAsync();
+        var run = new CtlRun();
+
+        Assert.Equal(0, await run.RunAsync(server, "node", "set", "n1", "--reserve-device", "nic=2", "--reserve-device", "gpu", "--reserve-device", "tpu-"));
+
+        Assert.Equal(["spec.reserved"], server.Cluster.Updated!.UpdateMask.Paths);
+        Assert.Equal(new Dictionary<string, int> { ["gpu"] = 1, ["nic"] = 2 }, server.Cluster.Updated.Node.Spec.Reserved.Devices);
+        Assert.EndsWith("reserves CPUs 0.5, memory 1GiB, gpu 1, nic 2\n", run.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task One_and_nothing_take_them_back()
     {
         await using var server = await StartAsync();
@@ -159,6 +172,9 @@ public sealed class NodeChangeTests
     [InlineData("--overcommit-cpu 17", "--overcommit-cpu: '17' is no factor")]
     [InlineData("--overcommit-memory NaN", "--overcommit-memory: 'NaN' is no factor")]
     [InlineData("--reserve-cpus few", "--reserve-cpus: 'few' is no amount")]
+    [InlineData("--reserve-device =1", "--reserve-device: '=1' is no device.")]
+    [InlineData("--reserve-device gpu=few", "--reserve-device: 'gpu=few' is no device.")]
+    [InlineData("--reserve-device gpu=-1", "--reserve-device: 'gpu=-1' is no device.")]
     [InlineData("--reserve-memory 1parsec", "--reserve-memory: '1parsec' is no amount")]
     public async Task What_is_no_amount_is_said_before_anything_is_asked(string flags, string complaint)
     {

@@ -98,6 +98,7 @@ public sealed class PlacementFlagTests
         Assert.Contains("--toleration: 'fast' is not one of no-schedule, prefer-no-schedule, no-execute.", run.Error, StringComparison.Ordinal);
         Assert.Empty(server.Compute.Requests);
         Assert.Equal("--affinity, --preferred-affinity", FieldFlags.FlagOf("spec.constraints.affinity[0].selector"));
+        Assert.Equal("--device", FieldFlags.FlagOf("spec.template.spec.resources.devices[gpu]"));
         Assert.Equal("--anti-affinity, --preferred-anti-affinity", FieldFlags.FlagOf("instance.spec.constraints.anti_affinity[1]"));
     }
 }

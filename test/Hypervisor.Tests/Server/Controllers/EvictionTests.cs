@@ -74,6 +74,29 @@ public sealed class EvictionTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Who_has_the_device_leaves_for_it_and_keeps_it_until_gone()
+    {
+        await _plane.ReadyNodeAsync("a", Token);
+        var node = await _plane.ReadyNodeAsync("b", Token, gpus: 2);
+        var low = await AskAsync("low", 0, gpus: 2);
+        var large = await AskAsync("large", 0, constraints => constraints.PreferredNode = "b");
+        await PassAsync();
+        Assert.All([low, large], id => Assert.Equal(node, View.Instance(id)!.NodeId));
+        Assert.Equal(2, View.Node(node)!.Allocated.Devices["gpu"]);
+
+        var high = await AskAsync("high", 10, gpus: 1);
+        await PassAsync();
+        Assert.Equal((high.Value, null), (View.Instance(low)!.Eviction?.ForUid, View.Instance(large)!.Eviction));
+        Assert.Null(View.Instance(high)!.NodeId);
+
+        await ReportAsync(node, low, InstanceState.Stopped);
+        await RemovedAsync(node, low);
+        await PassAsync();
+        Assert.Equal(node, View.Instance(high)!.NodeId);
+        Assert.Equal((1, null), (View.Node(node)!.Allocated.Devices["gpu"], View.Instance(low)!.NodeId));
+    }
+
+    [Fact]
     public async Task Nobody_makes_room_for_an_equal()
     {
         var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 200 << 20);
@@ -133,7 +156,7 @@ public sealed class EvictionTests : IAsyncLifetime
         var back = View.Instance(local)!;
         Assert.Equal((node, before.Epoch, null), (back.NodeId, back.Epoch, back.Eviction));
         Assert.Equal(before.PlacementRecord!.Reserved, back.PlacementRecord!.Reserved);
-        Assert.Equal((DesiredState.Running, 0), (Event(node, local)!.Put.Spec.DesiredState, Event(node, local)!.Put.Parking));
+        Assert.Equal((before.Spec.DesiredState, 0), (Event(node, local)!.Put.Spec.DesiredState, Event(node, local)!.Put.Parking));
     }
 
     [Fact]
@@ -150,7 +173,11 @@ public sealed class EvictionTests : IAsyncLifetime
         await PassAsync();
         Assert.Equal(DesiredState.Suspended, Event(node, guest)!.Put.Spec.DesiredState);
 
+        // Longer than a leader lasts that does not renew its lease, as this one does not.
         _plane.Time.Advance(Limits.Control.SuspendPatience + TimeSpan.FromSeconds(1));
+        await _leadership.DisposeAsync();
+        _leadership = await _plane.CampaignAsync(Token);
+        _term = new(_leadership.Guard);
         await PassAsync();
 
         var late = View.Instance(guest)!;
@@ -304,7 +331,7 @@ public sealed class EvictionTests : IAsyncLifetime
         Assert.NotNull(View.Tombstone(id));
     }
 
-    private Task<InstanceId> AskAsync(string name, int priority, Action<PlacementConstraints>? change = null) => _plane.PendingAsync(
+    private Task<InstanceId> AskAsync(string name, int priority, Action<PlacementConstraints>? change = null, int gpus = 0) => _plane.PendingAsync(
         name,
         Token,
         change: record =>
@@ -313,6 +340,11 @@ public sealed class EvictionTests : IAsyncLifetime
             _plane.Time.Advance(TimeSpan.FromMilliseconds(1));
             record.Metadata.CreatedAt = Google.Protobuf.WellKnownTypes.Timestamp.FromDateTimeOffset(_plane.Time.GetUtcNow());
             record.Spec.Constraints = new() { Priority = priority };
+            if (gpus > 0)
+            {
+                record.Spec.Resources.Devices["gpu"] = gpus;
+            }
+
             change?.Invoke(record.Spec.Constraints);
         });
 

@@ -106,4 +106,19 @@ public sealed class FilterTests
 
         Assert.Equal(reason, new ResourcesFilter().Judge(Request(cpu: cpu, memory: memory, disk: disk), node)?.OfOne);
     }
+
+    [Theory]
+    [InlineData("", 0, null, null)]
+    [InlineData("gpu", 1, null, null)]
+    [InlineData("gpu", 2, "has 1 gpu free of the 2 asked for", "have fewer than 2 gpu free")]
+    [InlineData("nic", 1, "has 0 nic free of the 1 asked for", "have fewer than 1 nic free")]
+    [InlineData("tpu", 1, "has no tpu", "have no tpu")]
+    public void Each_device_must_be_free_as_often_as_it_is_asked_for(string name, int count, string? ofOne, string? ofMany)
+    {
+        var node = Node("n") with { Devices = Devices(("gpu", 3), ("nic", 1)), AllocatedDevices = Devices(("gpu", 2), ("nic", 2)) };
+
+        var rejection = new DevicesFilter().Judge(Request() with { Devices = Devices((name, count)) }, node);
+
+        Assert.Equal((ofOne, ofMany), (rejection?.OfOne, rejection?.OfMany));
+    }
 }

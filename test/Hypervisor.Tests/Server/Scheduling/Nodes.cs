@@ -46,6 +46,17 @@ internal static class Nodes
         new(new InstanceId(uid), type, new(cpu, memory, disk), region, zone,
             (selector ?? []).ToDictionary(label => label.Key, label => label.Value), ports ?? [], strategy);
 
+    public static DeviceAmounts Devices(params (string Name, int Count)[] each)
+    {
+        var resources = new Resources();
+        foreach (var (name, count) in each)
+        {
+            resources.Devices[name] = count;
+        }
+
+        return DeviceAmounts.Of(resources);
+    }
+
     public static PlacementDecision Decide(PlacementRequest request, params CandidateNode[] nodes) =>
         Scheduler.Decide(request, new(ResourceVersion.Of(Incarnation.First, 7), nodes), Now);
 }

@@ -63,21 +63,24 @@ public sealed class RemedyPropertyTests
 
     private static void AssertNoLessHelps(Scene scene, PlacementRequest request, PlacementRemedy remedy)
     {
-        if (remedy.Steps.SingleOrDefault(step => step.Kind == RemedyKind.AskLess) is not { Less: var less })
+        foreach (var (index, step) in remedy.Steps.Index().Where(entry => entry.Item.Kind == RemedyKind.AskLess))
         {
-            return;
+            foreach (var tooLittle in OneLess(step.Less))
+            {
+                var changed = remedy.Clone();
+                changed.Steps[index].Less = tooLittle;
+                Assert.True(tooLittle.Equals(step.Less) || !scene.FitsOn(remedy.Nodes[0], request, changed), $"{remedy.Text}: less would do");
+            }
         }
+    }
 
-        var node = remedy.Nodes[0];
-        foreach (var tooLittle in new[]
+    private static IEnumerable<Resources> OneLess(Resources less)
+    {
+        yield return new Resources(less) { CpuMillicores = Math.Max(0, less.CpuMillicores - 1) };
+        yield return new Resources(less) { MemoryBytes = Math.Max(0, less.MemoryBytes - 1) };
+        foreach (var (name, count) in less.Devices)
         {
-            new Resources(less) { CpuMillicores = Math.Max(0, less.CpuMillicores - 1) },
-            new Resources(less) { MemoryBytes = Math.Max(0, less.MemoryBytes - 1) },
-        })
-        {
-            var changed = remedy.Clone();
-            changed.Steps.Single(step => step.Kind == RemedyKind.AskLess).Less = tooLittle;
-            Assert.True(tooLittle.Equals(less) || !scene.FitsOn(node, request, changed), $"{remedy.Text}: less would do");
+            yield return new Resources(less) { Devices = { [name] = count - 1 } };
         }
     }
 
@@ -99,6 +102,7 @@ public sealed class RemedyPropertyTests
             Nodes = With(node with
             {
                 Allocated = node.Allocated + request.Reserve,
+                AllocatedDevices = node.AllocatedDevices + request.Devices,
                 InstanceCount = node.InstanceCount + 1,
                 UsedPorts = [.. node.UsedPorts, .. request.Ports],
             }).Nodes;
@@ -157,7 +161,7 @@ public sealed class RemedyPropertyTests
                     inventory.Runtimes.Add(new RuntimeInfo { Type = Enum.Parse<InstanceType>(step.Subject, ignoreCase: true), Available = true });
                     return node with { Inventory = inventory };
                 case RemedyKind.AddNode:
-                    var fresh = Scheduling.Nodes.Node("fresh") with { Inventory = node.Inventory, Labels = node.Labels, Taints = node.Taints, Capacity = node.Capacity };
+                    var fresh = Scheduling.Nodes.Node("fresh") with { Inventory = node.Inventory, Labels = node.Labels, Taints = node.Taints, Capacity = node.Capacity, Devices = node.Devices };
                     return step.Elsewhere.Length == 0 ? fresh : Topology.Moved(fresh, step.Elsewhere, "new");
                 default:
                     return null;
@@ -166,7 +170,7 @@ public sealed class RemedyPropertyTests
 
         private static PlacementRequest Changed(PlacementRequest request, RemedyStep step) => step.Kind switch
         {
-            RemedyKind.AskLess => request with { Reserve = request.Reserve - ResourceAmount.Of(step.Less) },
+            RemedyKind.AskLess => request with { Reserve = request.Reserve - ResourceAmount.Of(step.Less), Devices = request.Devices - DeviceAmounts.Of(step.Less) },
             RemedyKind.Tolerate => request with { Tolerations = [.. request.Tolerations, Toleration(step.Subject)] },
             RemedyKind.OtherPort => request with { Ports = [.. request.Ports.Where(port => port.ToString() != step.Subject)] },
             RemedyKind.OtherLocation when step.Subject.StartsWith("zone=", StringComparison.Ordinal) => request with { Zone = "" },

@@ -86,6 +86,23 @@ public sealed class RemedyTests
         Assert.Equal(["add one more node like a"], Find(Request(memory: 2 * GiB), Node("a", allocated: new(0, 8 * GiB - (1L << 29), 0))).Select(remedy => remedy.Text));
 
     [Fact]
+    public void Of_a_device_that_is_short_fewer_are_to_be_asked_for_or_a_node_like_one_that_has_them_added()
+    {
+        var asked = Request() with { Devices = Devices(("gpu", 3), ("nic", 2)) };
+        var node = Node("a") with { Devices = Devices(("gpu", 4), ("nic", 2)), AllocatedDevices = Devices(("gpu", 2)) };
+
+        var remedies = Find(asked, node, Node("b"));
+
+        Assert.Equal(["ask for at most 2 gpu (a)", "add one more node like a"], remedies.Select(remedy => remedy.Text));
+        var less = Assert.Single(remedies[0].Steps);
+        Assert.Equal((RemedyKind.AskLess, "devices[gpu]", Devices(("gpu", 1))), (less.Kind, less.Subject, DeviceAmounts.Of(less.Less)));
+        Assert.Equal(
+            "ask for at most 1.5 GiB of memory, and ask for at most 2 gpu (a)",
+            Find(asked with { Reserve = new(100, 2 * GiB, 0) }, node with { Allocated = new(0, (8 * GiB) - (1536L << 20), 0) })[^1].Text);
+        Assert.Equal(["add one more node like a"], Find(asked, node with { AllocatedDevices = Devices(("gpu", 3)) }).Select(remedy => remedy.Text));
+    }
+
+    [Fact]
     public void Instances_that_keep_apart_by_zone_need_another_zone()
     {
         var apart = new NeighbourTerm("app=db", Hypervisor.Server.Api.Lists.LabelSelector.Parse("app=db"), "zone", Preferred: false);

@@ -77,6 +77,27 @@ public sealed class SchedulerTests
     }
 
     [Fact]
+    public void A_node_with_devices_is_spared_for_those_who_ask_for_one()
+    {
+        CandidateNode[] nodes = [Node("gpu") with { Devices = Devices(("gpu", 1)) }, Node("half", allocated: new(2000, 4 * GiB, 0), instances: 5)];
+
+        Assert.Equal("half", Decide(Request(), nodes).Node!.Name);
+        Assert.Equal("gpu", Decide(Request() with { Devices = Devices(("gpu", 1)) }, nodes).Node!.Name);
+        Assert.Equal("gpu", Decide(Request(cpu: 3000), nodes).Node!.Name);
+    }
+
+    [Fact]
+    public void Devices_that_are_all_in_use_are_a_matter_of_room()
+    {
+        var node = Node("n") with { Devices = Devices(("gpu", 1)), AllocatedDevices = Devices(("gpu", 1)) };
+
+        var decision = Decide(Request() with { Devices = Devices(("gpu", 1)) }, node, Node("m"));
+
+        Assert.Equal(("InsufficientResources", "2 nodes: 1 has 0 gpu free of the 1 asked for, 1 has no gpu"), (decision.Reason, decision.Message));
+        Assert.Equal(("Devices", 2), (decision.Receipt.Filters[0].Filter, decision.Receipt.Filters[0].NodesRemoved));
+    }
+
+    [Fact]
     public void Ties_fall_to_fewer_instances_and_then_to_the_name_whatever_the_order()
     {
         var (a, b, c) = (Node("a", instances: 1), Node("b"), Node("c"));

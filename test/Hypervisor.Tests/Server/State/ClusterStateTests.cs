@@ -39,6 +39,7 @@ public sealed class ClusterStateTests
                 {
                     var placed = followed.Instances.Where(instance => instance.NodeId == entry.Id).ToList();
                     Assert.Equal(placed.Sum(instance => instance.PlacementRecord!.Reserved.MemoryBytes), entry.Allocated.MemoryBytes);
+                    Assert.Equal(placed.Sum(instance => instance.PlacementRecord!.Reserved.Devices["gpu"]), entry.Allocated.Devices["gpu"]);
                     Assert.Equal(placed.Select(instance => instance.Id.Value).Order(StringComparer.Ordinal), entry.InstanceUids.Order(StringComparer.Ordinal));
                 }
             },

@@ -40,6 +40,16 @@ public sealed class NodeEntryTests
             Entry(new() { Overcommit = new() { Memory = 16 } }, new() { MemoryBytes = long.MaxValue / 32 }).Allocatable.MemoryBytes);
 
     [Fact]
+    public void Devices_are_kept_back_by_name_and_never_overcommitted()
+    {
+        var capacity = new Resources { Devices = { ["gpu"] = 3, ["nic"] = 1 } };
+        var spec = new NodeSpec { Overcommit = new() { Cpu = 4, Memory = 4 }, Reserved = new() { Devices = { ["gpu"] = 1, ["nic"] = 2, ["tpu"] = 1 } } };
+
+        Assert.Equal([new DeviceAmount("gpu", 2)], Entry(spec, capacity).AllocatableDevices.Each);
+        Assert.True(Entry(spec, null).AllocatableDevices.IsNone);
+    }
+
+    [Fact]
     public void A_machine_that_is_not_known_yet_takes_nothing() => Assert.Equal(default, Entry(new() { Overcommit = new() { Cpu = 4 } }, null).Allocatable);
 
     private static NodeEntry Entry(NodeSpec? spec, Resources? capacity) => new()

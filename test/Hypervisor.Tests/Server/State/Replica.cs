@@ -119,7 +119,7 @@ internal sealed class Replica : IAsyncDisposable
         new PlacementRecord
         {
             Placement = new() { NodeUid = nodeUid, Node = nodeUid, Epoch = epoch },
-            Reserved = new() { MemoryBytes = memoryBytes, CpuMillicores = 1 },
+            Reserved = new() { MemoryBytes = memoryBytes, CpuMillicores = 1, Devices = { ["gpu"] = (int)memoryBytes % 3 } },
         }.ToByteArray());
 
     public static StoreOperation Report(string uid, long epoch, InstanceState state, long generation = 1) => new StoreOperation.Put(

@@ -114,6 +114,7 @@ internal sealed class InstanceUpdate(ViewReads reads, StoreWriter writer, TimePr
     private PlacementProposal? Resize(InstanceEntry entry, InstanceSpec spec, bool dryRun)
     {
         var same = ResourceAmount.Of(spec.Resources) == ResourceAmount.Of(entry.Spec.Resources)
+            && DeviceAmounts.Of(spec.Resources) == DeviceAmounts.Of(entry.Spec.Resources)
             && (spec.Network?.Ports ?? []).SequenceEqual(entry.Spec.Network?.Ports ?? []);
         if (same || entry.NodeId is null)
         {

@@ -38,6 +38,9 @@ internal static class UpdateRules
         ("spec.restore", UpdateEffect.Never, "call RestoreSnapshot"),
         ("spec.source", UpdateEffect.Never, "call CloneInstance"),
         ("spec.resources", UpdateEffect.Live, ""),
+
+        // A process has its devices from its start to its end.
+        ("spec.resources.devices", UpdateEffect.Restart, ""),
         ("spec.security.pids_limit", UpdateEffect.Live, ""),
         ("spec.network.ports", UpdateEffect.Live, ""),
         ("spec.constraints", UpdateEffect.Live, ""),

@@ -28,6 +28,7 @@ public sealed class NodeUpdatesTests
         { "spec.overcommit", "node.spec.overcommit.memory:", new() { Overcommit = new() { Memory = double.PositiveInfinity } } },
         { "spec.reserved", "node.spec.reserved.cpu_millicores: -1 is outside 0 to", new() { Reserved = new() { CpuMillicores = -1 } } },
         { "spec.reserved", "node.spec.reserved.memory_bytes: -1 is outside 0 to", new() { Reserved = new() { MemoryBytes = -1 } } },
+        { "spec.reserved", "node.spec.reserved.devices[gpu]: -1 is outside 1 to 1024", new() { Reserved = new() { Devices = { ["gpu"] = -1 } } } },
         { "spec.reserved", "node.spec.reserved.disk_bytes: 9223372036854775807 is outside 0 to", new() { Reserved = new() { DiskBytes = long.MaxValue } } },
     };
 

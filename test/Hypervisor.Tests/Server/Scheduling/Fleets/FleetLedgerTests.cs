@@ -70,6 +70,24 @@ public sealed class FleetLedgerTests
         Assert.Equal(500, Assert.Single(ledger.Fleet.Candidates()).Allocated.CpuMillicores);
     }
 
+    /// <summary>Protects: a place that others leave is free only when their devices are, too.</summary>
+    [Fact]
+    public void What_is_claimed_is_free_once_nobody_else_has_its_devices()
+    {
+        var ledger = WithNodes(Node("a") with { Devices = Devices(("gpu", 2), ("nic", 1)) });
+        ledger.Fleet.Confirm(new("one"), Stay(ledger, A, 1) with { Devices = Devices(("gpu", 1)) });
+        ledger.Fleet.Confirm(new("other"), Stay(ledger, A, 1) with { Devices = Devices(("gpu", 1), ("nic", 2)) });
+        var claim = new Claim(new("i"), Stay(ledger, A, 1) with { Devices = Devices(("gpu", 1)) }, since: 0, TimeSpan.Zero);
+        ledger.Hold(claim);
+
+        Assert.False(ledger.IsFree(claim));
+        ledger.Fleet.Confirm(new("one"), null);
+
+        // That more of another device is in use than there is does not matter.
+        Assert.True(ledger.IsFree(claim));
+        Assert.Equal(Devices(("nic", -1)), ledger.Fleet.FreeDevicesAt(ledger.Fleet.Find(A)));
+    }
+
     [Fact]
     public void Nobody_decides_twice_about_one_instance()
     {
@@ -110,7 +128,11 @@ public sealed class FleetLedgerTests
 
         static void Run((Step Step, int Amount, int Pick)[] script)
         {
-            CandidateNode[] nodes = [Node("a", capacity: new(4000, 4000, 0)), Node("b", capacity: new(7000, 7000, 0))];
+            CandidateNode[] nodes =
+            [
+                Node("a", capacity: new(4000, 4000, 0)) with { Devices = Devices(("gpu", 2)) },
+                Node("b", capacity: new(7000, 7000, 0)) with { Devices = Devices(("gpu", 1), ("nic", 3)) },
+            ];
             var ledger = WithNodes(nodes);
             var committed = new List<(long Revision, InstanceId Id, Stay Stay)>();
             var inFlight = new List<(InstanceId Id, Stay Stay)>();
@@ -121,12 +143,13 @@ public sealed class FleetLedgerTests
                 switch (step)
                 {
                     case Step.Decide:
-                        var request = Request(
-                            $"i{next++}", cpu: amount, memory: amount, strategy: pick % 2 == 0 ? PlacementStrategy.Spread : PlacementStrategy.Binpack);
+                        var devices = pick % 3 == 0 ? Devices(("gpu", 1)) : pick % 5 == 0 ? Devices(("nic", 2)) : default;
+                        var strategy = pick % 2 == 0 ? PlacementStrategy.Spread : PlacementStrategy.Binpack;
+                        var request = Request($"i{next++}", cpu: amount, memory: amount, strategy: strategy) with { Devices = devices };
                         var asked = ledger.Classes.Of(request);
                         if (asked.Decide(ledger.Fleet, ledger.Classes).First is >= 0 and var row)
                         {
-                            var stay = new Stay(ledger.Fleet.NodeAt(row)!.Id, request.Reserve, asked.Kind, []);
+                            var stay = new Stay(ledger.Fleet.NodeAt(row)!.Id, request.Reserve, asked.Kind, []) { Devices = request.Devices };
                             ledger.Reserve(request.Instance, stay);
                             inFlight.Add((request.Instance, stay));
                         }
@@ -154,8 +177,9 @@ public sealed class FleetLedgerTests
 
                 foreach (var node in nodes)
                 {
-                    var sum = committed.Where(entry => entry.Stay.Node == node.Id).Aggregate(default(ResourceAmount), (sum, entry) => sum + entry.Stay.Amount);
-                    Assert.True(sum.FitsIn(node.Capacity), $"{node.Name} is exceeded");
+                    var there = committed.Select(entry => entry.Stay).Where(stay => stay.Node == node.Id).ToList();
+                    Assert.True(there.Aggregate(default(ResourceAmount), (sum, stay) => sum + stay.Amount).FitsIn(node.Capacity), $"{node.Name} is exceeded");
+                    Assert.True(there.Aggregate(default(DeviceAmounts), (sum, stay) => sum + stay.Devices).FitsIn(node.Devices), $"{node.Name} has fewer devices");
                 }
             }
         }

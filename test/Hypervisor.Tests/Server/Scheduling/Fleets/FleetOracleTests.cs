@@ -62,7 +62,7 @@ public sealed class FleetOracleTests
                 return;
             }
 
-            var stay = new Stay(Fleet.NodeAt(ranking.First)!.Id, request.Reserve, known.Kind, request.Ports);
+            var stay = new Stay(Fleet.NodeAt(ranking.First)!.Id, request.Reserve, known.Kind, request.Ports) { Devices = request.Devices };
             _decided[instance] = stay;
             Fleet.Reserve(new($"i{instance}"), stay);
         }
@@ -87,7 +87,7 @@ public sealed class FleetOracleTests
                     Fleet.Unreserve(id);
                     break;
                 case 2:
-                    Fleet.Reserve(id, stay with { Amount = stay.Amount + new ResourceAmount(100, 0, 0) });
+                    Fleet.Reserve(id, stay with { Amount = stay.Amount + new ResourceAmount(100, 0, 0), Devices = stay.Devices + stay.Devices });
                     break;
                 default:
                     Fleet.Confirm(id, null);
@@ -102,6 +102,12 @@ public sealed class FleetOracleTests
             var known = _classes.Of(request);
             var ranking = known.Decide(Fleet, _classes);
             var candidates = Enumerable.Range(0, Fleet.RowCount).Select(Fleet.CandidateAt).OfType<CandidateNode>().ToList();
+            foreach (var node in candidates)
+            {
+                var taken = Fleet.Stays().Where(entry => entry.Stay.Node == node.Id).Aggregate(default(DeviceAmounts), (sum, entry) => sum + entry.Stay.Devices);
+                Assert.Equal(taken, node.AllocatedDevices);
+            }
+
             var view = new FleetView(ResourceVersion.Of(Incarnation.First, 7), candidates)
             {
                 Placed = [.. Fleet.Stays().Select(entry => new PlacedInstance(entry.Stay.Node, "p", entry.Stay.Kind.Labels, entry.Stay.Kind.KeepsAway))],
@@ -109,8 +115,7 @@ public sealed class FleetOracleTests
             var oracle = Scheduler.Decide(request, view, Nodes.Now);
 
             var fits = candidates.Count - oracle.Receipt.Filters.Sum(filter => filter.NodesRemoved);
-            var taken = Enumerable.Range(0, Fleet.RowCount).Count(known.Takes);
-            Assert.Equal(fits, taken);
+            Assert.Equal(fits, Enumerable.Range(0, Fleet.RowCount).Count(known.Takes));
             foreach (var filter in oracle.Receipt.Filters)
             {
                 var index = Scheduler.NamesOfNodeFilters.ToList().IndexOf(filter.Filter);

@@ -47,6 +47,14 @@ internal static class RandomFleets
         from spread in Spread.List[0, 1]
         select Make(shape, strategy, affinity, anti, spread);
 
+    private static readonly Gen<(string Name, int Count)[]> Asked = Gen.Frequency(
+        (10, Gen.Const<(string, int)[]>([])), (1, Gen.Const<(string, int)[]>([("gpu", 1)])), (1, Gen.Const<(string, int)[]>([("gpu", 2)])),
+        (1, Gen.Const<(string, int)[]>([("gpu", 1), ("nic", 1)])));
+
+    private static readonly Gen<(string Name, int Count)[]> Offered = Gen.Frequency(
+        (4, Gen.Const<(string, int)[]>([])), (1, Gen.Const<(string, int)[]>([("gpu", 1)])), (1, Gen.Const<(string, int)[]>([("gpu", 3)])),
+        (1, Gen.Const<(string, int)[]>([("gpu", 2), ("nic", 2)])));
+
     public static readonly Gen<PlacementRequest> Request =
         from labels in Labels
         from constraints in Constraints
@@ -54,7 +62,8 @@ internal static class RandomFleets
         from memory in OneOf(1, 3)
         from type in OneOf(InstanceType.Container, InstanceType.Container, InstanceType.Vm)
         from port in Gen.Int[0, 8]
-        select PlacementRequest.Of(new("i"), "p", labels, Spec(constraints, cpu, memory, type, port), PlacementStrategy.Spread);
+        from devices in Asked
+        select PlacementRequest.Of(new("i"), "p", labels, Spec(constraints, cpu, memory, type, port, devices), PlacementStrategy.Spread);
 
     public static readonly Gen<CandidateNode> Node =
         from index in Gen.Int[0, Count - 1]
@@ -64,7 +73,8 @@ internal static class RandomFleets
         from state in Gen.Int[0, 9]
         from taint in Gen.Int[0, 7]
         from size in Gen.Int[1, 4]
-        select Described(index, region, zone, rack, state, taint, size);
+        from devices in Offered
+        select Described(index, region, zone, rack, state, taint, size) with { Devices = Nodes.Devices(devices) };
 
     public static Gen<T> OneOf<T>(params T[] values) => Gen.Int[0, values.Length - 1].Select(index => values[index]);
 
@@ -101,9 +111,10 @@ internal static class RandomFleets
         return constraints;
     }
 
-    private static InstanceSpec Spec(PlacementConstraints constraints, int cpu, int memory, InstanceType type, int port)
+    private static InstanceSpec Spec(PlacementConstraints constraints, int cpu, int memory, InstanceType type, int port, (string Name, int Count)[] devices)
     {
         var spec = new InstanceSpec { Type = type, Constraints = constraints, Resources = new() { CpuMillicores = cpu, MemoryBytes = memory * Nodes.GiB } };
+        Nodes.Devices(devices).AddTo(spec.Resources);
         if (port < 2)
         {
             spec.Network = new();

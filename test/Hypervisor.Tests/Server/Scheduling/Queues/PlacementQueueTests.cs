@@ -102,6 +102,30 @@ public sealed class PlacementQueueTests
     }
 
     [Fact]
+    public void Only_a_device_that_is_waited_for_wakes()
+    {
+        var line = new Line();
+        line.Node("a", devices: Nodes.Devices(("gpu", 2), ("nic", 1)));
+        line.Hold("p", cpu: 100, memory: MiB, uid: "one", devices: Nodes.Devices(("gpu", 1)));
+        line.Hold("p", cpu: 100, memory: MiB, uid: "other", devices: Nodes.Devices(("gpu", 1)));
+        line.Hold("p", cpu: 100, memory: MiB, uid: "nic", devices: Nodes.Devices(("nic", 1)));
+        line.AskFor("waits", Nodes.Request() with { Project = "p", Devices = Nodes.Devices(("gpu", 2)) });
+        Assert.Equal([], line.HandOut(place: true));
+
+        line.Free("nic");
+        line.Free("one");
+        Assert.Equal([], line.Woken());
+        line.Free("other");
+        Assert.Equal(["waits"], line.HandOut(place: true));
+
+        // Also one that stays and gives a device up.
+        line.AskFor("next", Nodes.Request() with { Project = "p", Devices = Nodes.Devices(("gpu", 1)) });
+        Assert.Equal([], line.HandOut(place: true));
+        line.Hold("p", cpu: 100, memory: 64 * MiB, uid: "waits", devices: Nodes.Devices(("gpu", 1)));
+        Assert.Equal(["next"], line.HandOut(place: true));
+    }
+
+    [Fact]
     public void One_that_changes_what_it_asks_for_wakes_and_one_that_goes_is_gone()
     {
         var line = new Line();
@@ -173,14 +197,15 @@ public sealed class PlacementQueueTests
         public void Describe(CandidateNode node) => Fleet.Describe(new(node, (++_versions, 0, 0)));
 
         /// <param name="memory">MiB.</param>
-        public void Node(string name, long memory = 8 << 10) => Describe(Nodes.Node(name, capacity: new(4000, memory * MiB, 0)));
+        public void Node(string name, long memory = 8 << 10, DeviceAmounts devices = default) =>
+            Describe(Nodes.Node(name, capacity: new(4000, memory * MiB, 0)) with { Devices = devices });
 
-        public void Hold(string project, long cpu, long memory, string? uid = null, (string Key, string Value)? labels = null)
+        public void Hold(string project, long cpu, long memory, string? uid = null, (string Key, string Value)? labels = null, DeviceAmounts devices = default)
         {
             var kind = Fleet.KindOf(project, labels is { } label ? new Dictionary<string, string> { [label.Key] = label.Value } : new Dictionary<string, string>(), []);
             uid ??= "held-" + project;
             _held.Add(uid);
-            Fleet.Confirm(new(uid), new(new("uid-a"), new(cpu, memory, 0), kind, []));
+            Fleet.Confirm(new(uid), new(new("uid-a"), new(cpu, memory, 0), kind, []) { Devices = devices });
         }
 
         public void Free(string uid)
@@ -235,7 +260,7 @@ public sealed class PlacementQueueTests
 
                 order.Add(item.Entry.Name);
                 _held.Add(item.Entry.Id.Value);
-                Fleet.Confirm(item.Entry.Id, new(Fleet.NodeAt(row)!.Id, request.Reserve, asked.Kind, request.Ports));
+                Fleet.Confirm(item.Entry.Id, new(Fleet.NodeAt(row)!.Id, request.Reserve, asked.Kind, request.Ports) { Devices = request.Devices });
                 Queue.Withdraw(item.Entry.Id);
                 Queue.Wake();
             }

@@ -63,7 +63,7 @@ public sealed class WhatIfTests
         for (var node = 0; node < 6; node++)
         {
             var zone = "abc"[node % 3].ToString();
-            var id = await zones.NodeAsync($"n{node}", zone, 512 * random.Next(1, 5));
+            var id = await zones.NodeAsync($"n{node}", zone, 512 * random.Next(1, 5), gpus: random.Next(3));
             if (zone == "b")
             {
                 lost.Add(id);
@@ -181,6 +181,11 @@ public sealed class WhatIfTests
     private static void Constrain(Hypervisor.Server.Stores.Records.InstanceSpecRecord record, Random random)
     {
         record.Metadata.Labels["app"] = random.Next(2) == 0 ? "web" : "db";
+        if (random.Next(4) == 0)
+        {
+            record.Spec.Resources.Devices["gpu"] = random.Next(1, 3);
+        }
+
         var constraints = record.Spec.Constraints = new();
         switch (random.Next(6))
         {

@@ -32,9 +32,9 @@ internal sealed class ZonedPlane : IAsyncDisposable
     public static async Task<ZonedPlane> StartAsync(CancellationToken token) => new(await ControlPlane.StartAsync(token), token);
 
     /// <param name="zone">"b", or "eu/b".</param>
-    public async Task<NodeId> NodeAsync(string name, string zone, int memoryMiB = 8192)
+    public async Task<NodeId> NodeAsync(string name, string zone, int memoryMiB = 8192, int gpus = 0)
     {
-        var request = ControlPlane.Registration(name, (long)memoryMiB << 20);
+        var request = ControlPlane.Registration(name, (long)memoryMiB << 20, gpus: gpus);
         var slash = zone.IndexOf('/', StringComparison.Ordinal);
         (request.Inventory.Region, request.Inventory.Zone) = (slash < 0 ? "" : zone[..slash], zone[(slash + 1)..]);
         var id = new NodeId((await Plane.Registry.RegisterAsync(request, _token)).Node.Metadata.Uid);

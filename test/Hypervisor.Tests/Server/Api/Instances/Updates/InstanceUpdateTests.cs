@@ -100,6 +100,31 @@ public sealed class InstanceUpdateTests
         Assert.Equal(64 << 20, (await plane.ViewAsync(Token)).Instance(id)!.Spec.Resources.MemoryBytes);
     }
 
+    /// <summary>Protects: a device goes to nobody while a process may use it, and to nobody twice.</summary>
+    [Fact]
+    public async Task Devices_change_with_a_restart_and_only_where_there_are_any()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var (updates, id) = await RunningAsync(plane, gpus: 2);
+        var request = Request(instance => instance.Spec = new() { Resources = new() { Devices = { ["gpu"] = 2 } } }, "spec.resources.devices");
+
+        var refused = await Assert.ThrowsAsync<RpcException>(() => updates.UpdateAsync(request, Token));
+        Assert.Equal(["spec.resources.devices"], refused.GetRpcStatus()!.GetDetail<PreconditionFailure>().Violations.Select(violation => violation.Subject));
+
+        request.AllowRestart = true;
+        await updates.UpdateAsync(request, Token);
+        var view = await plane.ViewAsync(Token);
+        Assert.Equal((2, 2), (view.Instance(id)!.PlacementRecord!.Reserved.Devices["gpu"], view.NodeByName("node-a")!.Allocated.Devices["gpu"]));
+
+        // What it has already is no obstacle to it.
+        request.Instance.Spec.Resources.Devices["gpu"] = 3;
+        refused = await Assert.ThrowsAsync<RpcException>(() => updates.UpdateAsync(request, Token));
+        Assert.Contains("has 0 gpu free of the 1 asked for", refused.Status.Detail, StringComparison.Ordinal);
+        request.Instance.Spec.Resources.Devices.Clear();
+        await updates.UpdateAsync(request, Token);
+        Assert.True((await plane.ViewAsync(Token)).NodeByName("node-a")!.Allocated.Devices.IsNone);
+    }
+
     [Fact]
     public async Task Two_that_grow_at_once_never_share_the_same_room()
     {
@@ -198,9 +223,9 @@ public sealed class InstanceUpdateTests
         return new() { Instance = instance, UpdateMask = new() { Paths = { paths } } };
     }
 
-    private static async Task<(InstanceUpdate Updates, InstanceId Id)> RunningAsync(ControlPlane plane, InstanceState state = InstanceState.Running)
+    private static async Task<(InstanceUpdate Updates, InstanceId Id)> RunningAsync(ControlPlane plane, InstanceState state = InstanceState.Running, int gpus = 0)
     {
-        var node = await plane.ReadyNodeAsync("node-a", Token);
+        var node = await plane.ReadyNodeAsync("node-a", Token, gpus: gpus);
         var id = await plane.PlacedAsync("web", node, Token);
         var epoch = (await plane.ViewAsync(Token)).Instance(id)!.Epoch.Value;
         await plane.PutAsync(
