@@ -69,6 +69,44 @@ public sealed partial class MicrovmTests
         Assert.Empty(await new Leftovers(Cluster).ListAsync());
     }
 
+    /// <summary>Protects: who makes room for others and has its disk here loses neither disk nor memory, and runs beside nobody whom it made room for.</summary>
+    [Fact]
+    public async Task A_vm_makes_room_suspended_and_goes_on_where_it_was()
+    {
+        var node = await Cluster.Nodes.GetNodeAsync(new GetNodeRequest { Node = "n1" }, deadline: LocalCluster.Deadline(10));
+        await CreateAsync(InstanceType.Vm, "saved", "sh", "-c", Counts);
+        var first = await RunsAsync("saved", instance => true);
+        var counted = 0;
+        await RealTime.UntilAsync("it counts", TimeSpan.FromSeconds(60), async () => (counted = await CountAsync()) > 30);
+
+        await Cluster.Compute.CreateInstanceAsync(
+            new CreateInstanceRequest
+            {
+                Name = "urgent",
+                Spec = new InstanceSpec
+                {
+                    Type = InstanceType.Container,
+                    Image = "busybox",
+                    Resources = new Resources { CpuMillicores = node.Status.Allocatable.CpuMillicores - 500, MemoryBytes = 32 << 20 },
+                    Process = new ProcessSpec { Command = { "sleep", "3600" } },
+                    Stop = new StopSpec { Signal = "KILL" },
+                    Constraints = new PlacementConstraints { Priority = 100 },
+                },
+            },
+            deadline: LocalCluster.Deadline(10));
+        await RunsAsync("urgent", instance => true);
+        var parked = await Cluster.InstanceAsync("saved", "is suspended", instance => instance.Status is { State: InstanceState.Suspended, Reason: "Preempted" });
+        Assert.Equal((first.Placement.NodeUid, first.Placement.Epoch), (parked.Placement.NodeUid, parked.Placement.Epoch));
+        Assert.Empty(new Leftovers(Cluster).Machines());
+
+        await DeleteAsync("urgent");
+        var back = await RunsAsync("saved", instance => instance.Placement.Eviction is null);
+        Assert.Equal((first.Status.StartedAt, first.Placement.Epoch), (back.Status.StartedAt, back.Placement.Epoch));
+        await RealTime.UntilAsync("it counts on", TimeSpan.FromSeconds(60), async () => await CountAsync() > counted);
+        await DeleteAsync("saved");
+        Assert.Empty(await new Leftovers(Cluster).ListAsync());
+    }
+
     /// <summary>0 while the file is being written.</summary>
     private async Task<int> CountAsync() =>
         int.TryParse(await ReadAsync("saved", "/count"), System.Globalization.CultureInfo.InvariantCulture, out var count) ? count : 0;
