@@ -17,7 +17,7 @@ internal static class DecisionBench
     private const int Shapes = 200;
     private const int Rounds = 5;
 
-    public static Task RunAsync()
+    public static async Task RunAsync()
     {
         Console.WriteLine("published, other hardware: Hydra > 40,000/s (federated); kube-scheduler 1.20's algorithm, one core like these, 5,000 nodes: basic 566-637/s, spread 253-259/s, anti-affinity 86-109/s");
         Measure("basic", Nodes, Requests, workload => Plain(workload, Shapes));
@@ -41,7 +41,7 @@ internal static class DecisionBench
         Measure("impossible", Nodes, Requests, workload => Plain(workload, Shapes), impossible: 5_000);
         Measure("basic_at_50k", 50_000, Requests, workload => Plain(workload, Shapes));
         Measure("basic_at_100k", 100_000, Requests, workload => Plain(workload, Shapes));
-        return Task.CompletedTask;
+        await PreemptionBench.RunDecisionsAsync();
     }
 
     private static IReadOnlyList<PlacementRequest> Plain(Workload workload, int shapes) => workload.Shapes(shapes);
