@@ -4,7 +4,11 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 
 internal sealed partial class Fleet
 {
+    /// <summary>Among so many it is looked whether there is one that is the same.</summary>
+    private const int RecentStays = 4096;
+
     private readonly Dictionary<string, Entry> _entries = new(StringComparer.Ordinal);
+    private readonly Stay?[] _recent = new Stay?[RecentStays];
     private readonly NeighbourIndex _neighbours = new();
     private readonly SortedDictionary<int, int> _priorities = [];
 
@@ -20,21 +24,27 @@ internal sealed partial class Fleet
     public void Confirm(InstanceId id, Stay? stay)
     {
         var entry = _entries.GetValueOrDefault(id.Value);
-        Change(id, entry, stay, entry?.Reserved);
+        if (entry is { Confirmed: null, Reserved: not null })
+        {
+            // From now on under the store's text of the uid, which others keep too, and no longer under that of who decided.
+            _entries.Remove(id.Value);
+        }
+
+        Change(id, entry, Shared(stay), entry.Reserved);
     }
 
     /// <summary>What is decided and not yet seen in the store. Of an instance that is there already, how much it will have.</summary>
     public void Reserve(InstanceId id, Stay stay)
     {
         var entry = _entries.GetValueOrDefault(id.Value);
-        Change(id, entry, entry?.Confirmed, stay);
+        Change(id, entry, entry.Confirmed, stay);
     }
 
     /// <summary>Only what the store says counts from now on.</summary>
     public void Unreserve(InstanceId id)
     {
         var entry = _entries.GetValueOrDefault(id.Value);
-        Change(id, entry, entry?.Confirmed, null);
+        Change(id, entry, entry.Confirmed, null);
     }
 
     /// <summary>Every instance that counts, in no order.</summary>
@@ -111,27 +121,37 @@ internal sealed partial class Fleet
         }
     }
 
-    private void Change(InstanceId id, Entry? entry, Stay? confirmed, Stay? reserved)
+    /// <summary>Instances that are alike on one node have one object between them.</summary>
+    private Stay? Shared(Stay? stay)
     {
-        if (entry is null)
+        if (stay is null)
         {
-            if (confirmed is null && reserved is null)
-            {
-                return;
-            }
-
-            _entries.Add(id.Value, entry = new());
+            return null;
         }
 
+        ref var recent = ref _recent[(uint)stay.GetHashCode() % RecentStays];
+        return recent == stay ? recent : recent = stay;
+    }
+
+    private void Change(InstanceId id, Entry entry, Stay? confirmed, Stay? reserved)
+    {
         var before = entry.Counted();
         foreach (var stay in before)
         {
             Take(stay, -1);
         }
 
-        var (left, given) = (entry.Confirmed, entry.Reserved);
-        (entry.Confirmed, entry.Reserved) = (confirmed, reserved);
-        var after = entry.Counted();
+        var now = new Entry(confirmed, reserved);
+        if (confirmed is null && reserved is null)
+        {
+            _entries.Remove(id.Value);
+        }
+        else
+        {
+            _entries[id.Value] = now;
+        }
+
+        var after = now.Counted();
         foreach (var stay in after)
         {
             Take(stay, 1);
@@ -142,12 +162,8 @@ internal sealed partial class Fleet
             Tell(news, before, after);
         }
 
-        Vacate(left);
-        Vacate(given);
-        if (confirmed is null && reserved is null)
-        {
-            _entries.Remove(id.Value);
-        }
+        Vacate(entry.Confirmed);
+        Vacate(entry.Reserved);
     }
 
     private void Tell(FleetNews news, CountedStays before, CountedStays after)
@@ -227,12 +243,8 @@ internal sealed partial class Fleet
         Touch(row);
     }
 
-    private sealed class Entry
+    private readonly record struct Entry(Stay? Confirmed, Stay? Reserved)
     {
-        public Stay? Confirmed { get; set; }
-
-        public Stay? Reserved { get; set; }
-
         /// <summary>
         /// Where it counts, and with how much: once where both are on one node, with the larger of each, so that neither a decision that the
         /// store shows already nor one about a larger instance is counted twice.
