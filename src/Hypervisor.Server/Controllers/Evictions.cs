@@ -19,8 +19,7 @@ internal static class Evictions
     /// the node of its source.
     /// </summary>
     public static bool CanMove(InstanceEntry instance) =>
-        instance is { Deleting: false, Eviction: null, NodeId: not null, Spec.Source: null }
-        && !instance.Spec.Disks.Any(disk => disk.Kind == DiskKind.Local);
+        instance is { Deleting: false, IsEvicted: false, NodeId: not null, HasLocalDisk: false, IsClone: false };
 
     /// <summary>Holds only while its placement is as it was read.</summary>
     public static StoreWrite Begin(IEnumerable<InstanceEntry> instances, Eviction eviction, DateTimeOffset now, IReadOnlyList<Compare> guards)

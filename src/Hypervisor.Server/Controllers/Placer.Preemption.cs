@@ -1,4 +1,5 @@
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Groups;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Fleets;
@@ -27,7 +28,7 @@ internal sealed partial class Placer
                 return false;
             }
 
-            var request = RequestOf(instance.Id, instance.SpecRecord, view);
+            var request = RequestOf(instance, view);
             var asked = ledger.Classes.Of(request);
             var best = asked.Decide(ledger.Fleet, ledger.Classes);
             if (best.First < 0 || ledger.Fleet.NodeAt(best.First) is not { } node || node.Id == instance.NodeId)
@@ -36,7 +37,7 @@ internal sealed partial class Placer
             }
 
             ledger.Hold(new(
-                instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance) + Limits.Control.ClaimPatience));
+                instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance.Spec) + Limits.Control.ClaimPatience));
             return true;
         }
     }
@@ -157,9 +158,10 @@ internal sealed partial class Placer
         var chosen = leaving.Select(uid => new InstanceId(uid)).ToHashSet();
         foreach (var instance in view.InstancesOn(node))
         {
+            var spec = instance.Spec;
             var amount = ResourceAmount.Of(instance.PlacementRecord!.Reserved);
-            IReadOnlyList<PortClaim> ports = instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [];
-            if (instance.Deleting || instance.Eviction is not null || leaving.Contains(instance.Id.Value))
+            IReadOnlyList<PortClaim> ports = spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [];
+            if (instance.Deleting || instance.IsEvicted || leaving.Contains(instance.Id.Value))
             {
                 free += amount;
                 foreach (var port in ports)
@@ -167,17 +169,17 @@ internal sealed partial class Placer
                     taken.Remove(port);
                 }
             }
-            else if ((instance.Spec.Constraints?.Priority ?? 0) is var priority && priority < request.Priority && Evictions.CanMove(instance)
+            else if (instance.Priority < request.Priority && Evictions.CanMove(instance)
                 && DisruptionBudgets.MayDisturb(view, instance, chosen))
             {
                 // So that the set as a whole keeps within the budget of each group, whoever of it is chosen.
                 chosen.Add(instance.Id);
-                candidates.Add(new(instance.Id.Value, priority, amount, ports, GraceOf(instance)));
+                candidates.Add(new(instance.Id.Value, instance.Priority, amount, ports, GraceOf(spec)));
             }
         }
 
         return Victims.Choose(request.Reserve - free, [.. taken.Where(claim => request.Ports.Any(claim.ConflictsWith))], candidates);
     }
 
-    private static TimeSpan GraceOf(InstanceEntry instance) => instance.Spec.Stop?.GracePeriod?.ToTimeSpan() ?? TimeSpan.Zero;
+    private static TimeSpan GraceOf(InstanceSpec spec) => spec.Stop?.GracePeriod?.ToTimeSpan() ?? TimeSpan.Zero;
 }

@@ -160,7 +160,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         var wasHere = before?.NodeId == node;
         if (after?.NodeId == node)
         {
-            var known = wasHere && before!.Epoch == after.Epoch && before.Leaves == after.Leaves && before.Eviction is null == after.Eviction is null;
+            var known = wasHere && before!.Epoch == after.Epoch && before.Leaves == after.Leaves && before.IsEvicted == after.IsEvicted;
             if (after.Leaves)
             {
                 return known ? null : new() { Remove = RemovalOf(after) };
@@ -177,18 +177,19 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
 
     private static Assignment AssignmentOf(InstanceEntry instance)
     {
+        var record = instance.PackedSpec.UnpackWithoutSpec(instance.Id);
         var assignment = new Assignment
         {
             Uid = instance.Id.Value,
             Name = instance.Name,
             Project = instance.Project,
-            Generation = instance.Metadata.Generation,
+            Generation = record.Metadata.Generation,
             Epoch = instance.Epoch.Value,
-            Spec = instance.Eviction is null ? instance.Spec : Stopped(instance.Spec),
-            TraceParent = instance.SpecRecord.TraceParent,
+            Spec = instance.IsEvicted ? Stopped(instance.Spec) : instance.Spec,
+            TraceParent = record.TraceParent,
             FirstEpoch = instance.PlacementRecord?.Placement?.FirstEpoch ?? 0,
         };
-        assignment.Labels.Add(instance.Metadata.Labels);
+        assignment.Labels.Add(record.Metadata.Labels);
         return assignment;
     }
 
@@ -201,7 +202,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
     }
 
     private static Removal RemovalOf(InstanceEntry instance) =>
-        new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value, Type = instance.Spec.Type };
+        new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value, Type = instance.Type };
 
     /// <summary>What the tombstone asks of this node: as one that held the instance, or as one whose unclaimed copy is purged.</summary>
     private static Removal? RemovalOf(TombstoneEntry? tombstone, NodeId node)

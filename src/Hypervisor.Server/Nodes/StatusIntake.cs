@@ -91,7 +91,7 @@ internal sealed class StatusIntake(ViewReads reads, ClusterState state, StoreWri
             if (view.Instance(id) is { } instance)
             {
                 // Another node's instance, a later placement, or one that is to stay: the acknowledgement is of the past.
-                if (!(instance.Deleting || instance.Eviction is not null) || instance.NodeId != node || instance.Epoch.Value != removal.Epoch)
+                if (!(instance.Deleting || instance.IsEvicted) || instance.NodeId != node || instance.Epoch.Value != removal.Epoch)
                 {
                     return;
                 }

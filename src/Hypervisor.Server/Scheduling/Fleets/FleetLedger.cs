@@ -242,14 +242,15 @@ internal sealed class FleetLedger
             return null;
         }
 
-        var apart = instance.Spec.Constraints?.AntiAffinity is { Count: > 0 } terms ? terms.Select(NeighbourTerm.Of).ToList() : [];
+        var spec = instance.Spec;
+        var apart = spec.Constraints?.AntiAffinity is { Count: > 0 } terms ? terms.Select(NeighbourTerm.Of).ToList() : [];
         return new(
             node,
             ResourceAmount.Of(instance.PlacementRecord!.Reserved),
-            Fleet.KindOf(instance.Project, instance.Metadata.Labels, apart),
-            instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [])
+            Fleet.KindOf(instance.Project, instance.Labels, apart),
+            spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [])
         {
-            Priority = instance.Spec.Constraints?.Priority ?? 0,
+            Priority = instance.Priority,
         };
     }
 
