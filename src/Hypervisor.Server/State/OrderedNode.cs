@@ -80,7 +80,7 @@ internal abstract class OrderedNode<TValue>(object owner)
     protected static int Half(int size, int added) => added == size - 1 ? size - 1 : size / 2;
 
     /// <summary>Joins a child that has become small to one of its neighbours.</summary>
-    /// <returns>The position of the child that is gone and what is in the place before it now, or -1.</returns>
+    /// <returns>The position of the child that is gone and what is in the place before it now; null when all stay.</returns>
     protected static (int Gone, OrderedNode<TValue>? Joined) Tidy(OrderedBranch<TValue> branch, int child, object owner)
     {
         if (branch.Children[child].Size >= Few)
@@ -252,7 +252,8 @@ internal sealed class OrderedBranch<TValue>(object owner, string[] lows, Ordered
         }
 
         var same = Replaced(child, left, owner);
-        if (Tidy(same, child, owner) is not (> 0 and var gone, { } joined))
+        var (gone, joined) = Tidy(same, child, owner);
+        if (joined is null)
         {
             return same;
         }

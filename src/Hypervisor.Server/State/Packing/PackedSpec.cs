@@ -14,15 +14,16 @@ namespace Hypervisor.Server.State.Packing;
 /// </summary>
 internal readonly record struct PackedSpec
 {
-    // A record without what is in Shared and Spec, and without name and uid.
+    // A record without what is in Shared and Spec, and without name and uid; then the trace, if the record has one that can be packed.
     private readonly byte[]? _own;
     private readonly long _createdTicks;
     private readonly bool _hasUid;
+    private readonly bool _hasTrace;
 
-    private PackedSpec(byte[] own, string name, bool hasUid, SharedMetadata shared, SharedSpec? spec)
+    private PackedSpec(byte[] own, string name, (bool Uid, bool Trace) has, SharedMetadata shared, SharedSpec? spec)
     {
-        var metadata = InstanceSpecRecord.Parser.ParseFrom(own).Metadata;
-        (_own, _hasUid, Shared, Spec) = (own, hasUid, shared, spec);
+        (_own, _hasUid, _hasTrace, Shared, Spec) = (own, has.Uid, has.Trace, shared, spec);
+        var metadata = Own().Metadata;
         ListKey = InstanceEntry.ListKeyOf(shared.Project, name);
         Deleting = metadata?.DeletedAt is not null;
         _createdTicks = metadata?.CreatedAt?.ToDateTimeOffset().UtcTicks ?? 0;
@@ -69,10 +70,10 @@ internal readonly record struct PackedSpec
         return record;
     }
 
-    /// <summary>Likewise, without what takes longest.</summary>
+    /// <summary>Likewise, without its specification, which takes longest.</summary>
     public InstanceSpecRecord UnpackWithoutSpec(InstanceId id)
     {
-        var record = InstanceSpecRecord.Parser.ParseFrom(_own);
+        var record = Own();
         record.Metadata ??= new ObjectMeta();
         record.Metadata.MergeFrom(Shared.Bytes);
         record.Metadata.Name = Name;
@@ -84,6 +85,19 @@ internal readonly record struct PackedSpec
         return record;
     }
 
+    private InstanceSpecRecord Own()
+    {
+        var own = _own.AsSpan();
+        if (!_hasTrace)
+        {
+            return InstanceSpecRecord.Parser.ParseFrom(own);
+        }
+
+        var record = InstanceSpecRecord.Parser.ParseFrom(own[..^PackedTrace.Size]);
+        record.TraceParent = PackedTrace.Unpack(own[^PackedTrace.Size..]);
+        return record;
+    }
+
     private static PackedSpec Of(InstanceId id, ReadOnlySpan<byte> record, Span<byte> room)
     {
         var size = record.Length;
@@ -91,7 +105,8 @@ internal readonly record struct PackedSpec
         var metadata = new WirePiece(room.Slice(size, size));
         var spec = new WirePiece(room.Slice(2 * size, size));
         var own = new WirePiece(room[(3 * size)..]);
-        var (name, hasUid, hasSpec) = ("", false, false);
+        var (name, hasUid, hasSpec, hasTrace) = ("", false, false, false);
+        Span<byte> trace = stackalloc byte[PackedTrace.Size];
         var fields = new WireFields(record);
         while (fields.MoveNext())
         {
@@ -104,6 +119,9 @@ internal readonly record struct PackedSpec
                     spec.Add(fields.Content);
                     hasSpec = true;
                     break;
+                case InstanceSpecRecord.TraceParentFieldNumber when fields.IsDelimited && PackedTrace.TryPack(fields.Content, trace):
+                    hasTrace = true;
+                    break;
                 default:
                     own.Add(fields.Whole);
                     break;
@@ -115,7 +133,12 @@ internal readonly record struct PackedSpec
             own.AddField(InstanceSpecRecord.MetadataFieldNumber, metadata.Bytes);
         }
 
-        return new(own.Bytes.ToArray(), name, hasUid, SharedMetadata.Of(shared.Bytes), hasSpec ? SharedSpec.Of(spec.Bytes) : null);
+        if (hasTrace)
+        {
+            own.Add(trace);
+        }
+
+        return new(own.Bytes.ToArray(), name, (hasUid, hasTrace), SharedMetadata.Of(shared.Bytes), hasSpec ? SharedSpec.Of(spec.Bytes) : null);
     }
 
     private static void Divide(InstanceId id, ReadOnlySpan<byte> metadata, ref WirePiece shared, ref WirePiece own, ref string name, ref bool hasUid)

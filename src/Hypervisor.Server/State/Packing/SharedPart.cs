@@ -20,13 +20,19 @@ internal sealed class SharedParts<TPart>(Func<byte[], TPart> make)
     private const int Sets = 1024;
     private const int Ways = 4;
 
+    /// <summary>Larger ones, cloud-init's user data above all, have few places between them: what nobody has any more stays in its place.</summary>
+    private const int SmallBytes = 1024;
+
+    private const int SetsOfLarge = 32;
+
     private readonly TPart?[] _recent = new TPart?[Sets * Ways];
 
     public TPart Of(ReadOnlySpan<byte> bytes)
     {
         var hash = default(HashCode);
         hash.AddBytes(bytes);
-        var set = _recent.AsSpan((int)((uint)hash.ToHashCode() % Sets) * Ways, Ways);
+        var sets = bytes.Length <= SmallBytes ? Sets : SetsOfLarge;
+        var set = _recent.AsSpan((int)((uint)hash.ToHashCode() % sets) * Ways, Ways);
         foreach (var part in set)
         {
             if (part is not null && bytes.SequenceEqual(part.Bytes))

@@ -11,14 +11,14 @@ internal ref struct WirePiece(Span<byte> room)
 
     public readonly ReadOnlySpan<byte> Bytes => _room[.._length];
 
-    public void Add(ReadOnlySpan<byte> bytes)
+    public void Add(scoped ReadOnlySpan<byte> bytes)
     {
         bytes.CopyTo(_room[_length..]);
         _length += bytes.Length;
     }
 
     /// <summary>A message as a field of another one.</summary>
-    public void AddField(int number, ReadOnlySpan<byte> content)
+    public void AddField(int number, scoped ReadOnlySpan<byte> content)
     {
         AddNumber((number << 3) | Delimited);
         AddNumber(content.Length);

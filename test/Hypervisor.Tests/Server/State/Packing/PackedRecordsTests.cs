@@ -79,6 +79,22 @@ public sealed class PackedRecordsTests
     }
 
     [Theory]
+    [InlineData("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true)]
+    [InlineData("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false)]
+    [InlineData("00-0af7651916cd43dd8448eb211c80319cb-7ad6b7169203331-01", false)]
+    [InlineData("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0", false)]
+    [InlineData("0af7651916cd43dd8448eb211c80319cb7ad6b71692033310af7651", false)]
+    [InlineData("", false)]
+    public void Every_trace_comes_out_as_it_went_in_and_the_usual_ones_take_half(string trace, bool half)
+    {
+        var record = Record(1, 1, 1, false, false, unknown: true);
+        record.TraceParent = trace;
+
+        Assert.Equal(record, PackedSpec.Of(_id, record.ToByteArray()).Unpack(_id));
+        Assert.Equal(half, PackedTrace.TryPack(System.Text.Encoding.ASCII.GetBytes(trace), new byte[PackedTrace.Size]));
+    }
+
+    [Theory]
     [InlineData("n1", true)]
     [InlineData("n1", false)]
     [InlineData("", false)]
