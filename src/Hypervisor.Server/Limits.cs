@@ -9,7 +9,7 @@ internal static partial class Limits
         /// <summary>Revisions a watcher may be behind before it has to resync: at 1,000 writes a second some seconds.</summary>
         public const int ChangeLogRevisions = 8192;
 
-        /// <summary>Changed entries held for watchers; at some 1.5 KB for each superseded one this bounds the log to 50 MB.</summary>
+        /// <summary>Changed entries held for watchers; at some 0.5 KB for each superseded one this bounds the log to 16 MB.</summary>
         public const int ChangeLogEntries = 32768;
 
         /// <summary>Keys read at a time when the view is loaded: a few MB.</summary>
@@ -56,7 +56,7 @@ internal static partial class Limits
         public static readonly TimeSpan PendingPause = TimeSpan.FromMilliseconds(20);
 
         /// <summary>
-        /// Instances without a node that are accepted: they are the queue, in memory and in the store, at some 2 KB each. Beyond it creates are
+        /// Instances without a node that are accepted: they are the queue, in memory and in the store, at some 1 KB each. Beyond it creates are
         /// told to come back.
         /// </summary>
         public const int Pending = 100_000;

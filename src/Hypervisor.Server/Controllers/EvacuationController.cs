@@ -48,8 +48,8 @@ internal sealed partial class EvacuationController(
         var outcome = PassOutcome.Done;
         foreach (var node in view.Nodes.Where(IsEvacuated))
         {
-            var under = view.InstancesOn(node).Count(instance => instance.Eviction is not null);
-            foreach (var instance in view.InstancesOn(node).OrderBy(instance => instance.Spec.Constraints?.Priority ?? 0).ThenBy(instance => instance.Id.Value, StringComparer.Ordinal))
+            var under = view.InstancesOn(node).Count(instance => instance.IsEvicted);
+            foreach (var instance in view.InstancesOn(node).OrderBy(instance => instance.Priority).ThenBy(instance => instance.Id.Value, StringComparer.Ordinal))
             {
                 if (WhyLeave(node, instance) is not { } why || !Evictions.CanMove(instance))
                 {

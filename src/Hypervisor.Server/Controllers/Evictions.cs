@@ -21,11 +21,10 @@ internal static class Evictions
     /// the node of its source.
     /// </summary>
     public static bool CanMove(InstanceEntry instance) =>
-        instance is { Deleting: false, Eviction: null, NodeId: not null, Spec.Source: null }
-        && !instance.Spec.Disks.Any(disk => disk.Kind == DiskKind.Local);
+        instance is { Deleting: false, IsEvicted: false, NodeId: not null, HasLocalDisk: false, IsClone: false };
 
     /// <summary>Whether it can make room where it is: what cannot move, and has not been told to make room.</summary>
-    public static bool CanPark(InstanceEntry instance) => instance is { Deleting: false, Eviction: null, NodeId: not null } && !CanMove(instance);
+    public static bool CanPark(InstanceEntry instance) => instance is { Deleting: false, IsEvicted: false, NodeId: not null } && !CanMove(instance);
 
     /// <summary>Its node says that it has come to rest by this very decision, and will not go on by itself.</summary>
     public static bool IsAtRest(InstanceEntry instance) =>

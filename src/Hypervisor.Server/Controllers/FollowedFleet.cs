@@ -122,7 +122,7 @@ internal sealed class FollowedFleet : IDisposable
     /// <summary>Nobody will come for what is claimed: the instance goes, or stays where it is.</summary>
     private static bool IsOver(Claim claim, InstanceEntry? instance) =>
         instance is null or { Deleting: true }
-        || (instance is { NodeId: not null, Eviction: null } && instance.PlacementRevision >= claim.AskedAt);
+        || (instance is { NodeId: not null, IsEvicted: false } && instance.PlacementRevision >= claim.AskedAt);
 
     private void ConsiderClones(InstanceId source, Func<InstanceEntry, PlacementRequest> requestOf)
     {

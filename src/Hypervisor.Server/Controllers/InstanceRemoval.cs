@@ -20,7 +20,7 @@ internal static class InstanceRemoval
             Project = instance.Project,
             Name = instance.Name,
             Epoch = instance.Epoch.Value,
-            Type = instance.Spec.Type,
+            Type = instance.Type,
             DeletedAt = now.ToTimestamp(),
         };
         tombstone.Requests.AddRange(instance.SpecRecord.Requests);

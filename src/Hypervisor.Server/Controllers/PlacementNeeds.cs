@@ -1,5 +1,4 @@
 using Hypervisor.Protocol;
-using Hypervisor.Protocol.V1;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Controllers;
@@ -53,7 +52,7 @@ internal static class PlacementNeeds
         }
 
         // A local disk was made where the instance was first placed; without that node it never starts again.
-        var bound = instance.Epoch > Epoch.None && instance.Spec.Disks.Any(disk => disk.Kind == DiskKind.Local);
+        var bound = instance.Epoch > Epoch.None && instance.HasLocalDisk;
         if (!bound)
         {
             return PlacementNeed.Placement;

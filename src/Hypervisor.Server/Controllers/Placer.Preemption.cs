@@ -28,7 +28,7 @@ internal sealed partial class Placer
                 return null;
             }
 
-            var request = By(strategy, RequestOf(instance.Id, instance.SpecRecord, view));
+            var request = By(strategy, RequestOf(instance, view));
             var asked = ledger.Classes.Of(request);
 
             // As if it were nowhere: it is no neighbour of its own.
@@ -38,7 +38,7 @@ internal sealed partial class Placer
                 return null;
             }
 
-            ledger.Hold(new(instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance) + Limits.Control.ClaimPatience)
+            ledger.Hold(new(instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance.Spec) + Limits.Control.ClaimPatience)
             {
                 Strategy = strategy,
             });
@@ -114,15 +114,15 @@ internal sealed partial class Placer
     private Preemption? Preempt(LeaderTerm term, RequestClass asked, PlacementRequest request, ClusterView view)
     {
         var (ledger, fleet) = (term.Fleet.Ledger, term.Fleet.Ledger.Fleet);
-        if (request.Priority <= fleet.LowestPriority || ledger.Claims.Count >= Limits.Control.Claims)
+        var cheapest = fleet.Cheapest;
+        if (request.Priority <= cheapest.Priority || ledger.Claims.Count >= Limits.Control.Claims)
         {
             return null;
         }
 
-        (NodeId Node, string Name, IReadOnlyList<Victim> Victims)? best = null;
-        var leaving = ledger.Claims.SelectMany(claim => claim.Leaving).ToHashSet(StringComparer.Ordinal);
-        var looked = 0;
-        for (var step = 0; step < fleet.RowCount && looked < Limits.Control.PreemptionNodes; step++)
+        (int Row, IReadOnlyList<Victim> Victims)? best = null;
+        var (looked, step) = (0, 0);
+        for (; step < fleet.RowCount && looked < Limits.Control.PreemptionNodes; step++)
         {
             var row = (term.Fleet.Cursor + step) % fleet.RowCount;
             if (fleet.NodeAt(row) is not { Node: var node } || !request.Devices.FitsIn(node.Devices) || !asked.TakesButForRoom(row)
@@ -132,67 +132,34 @@ internal sealed partial class Placer
             }
 
             looked++;
-            if (VictimsOn(fleet, row, entry, request, view, leaving) is { } victims
-                && (best is not { } known || Victims.Compare(victims, known.Victims) is var order && (order < 0 || (order == 0 && string.CompareOrdinal(node.Name, known.Name) < 0))))
+            if (RoomMakers.On(ledger, row, entry.InstanceUids, request, view) is { } victims && (best is not { } known || Victims.Compare(victims, known.Victims) < 0))
             {
-                best = (node.Id, node.Name, victims);
+                best = (row, victims);
+                if (victims is [] || (victims is [var alone] && (alone.Priority, alone.Grace) == cheapest))
+                {
+                    // No other node has anything better.
+                    step++;
+                    break;
+                }
             }
         }
 
         // Of a large fleet the next one looks at others.
-        term.Fleet.Cursor = fleet.RowCount > Limits.Control.PreemptionNodes ? (term.Fleet.Cursor + Limits.Control.PreemptionNodes) % fleet.RowCount : 0;
-        if (best is not { } cheapest)
+        term.Fleet.Cursor = fleet.RowCount > Limits.Control.PreemptionNodes ? (term.Fleet.Cursor + step) % fleet.RowCount : 0;
+        if (best is not { } found)
         {
             return null;
         }
 
-        var grace = cheapest.Victims.Select(victim => victim.Grace).DefaultIfEmpty().Max();
+        var (place, grace) = (fleet.NodeAt(found.Row)!, found.Victims.Select(victim => victim.Grace).DefaultIfEmpty().Max());
         var claim = new Claim(
-            request.Instance, StayOf(cheapest.Node, request, asked.Kind), time.GetTimestamp(), grace + Limits.Control.ClaimPatience, [.. cheapest.Victims.Select(victim => victim.Uid)]);
+            request.Instance, StayOf(place.Id, request, asked.Kind), time.GetTimestamp(), grace + Limits.Control.ClaimPatience, [.. found.Victims.Select(victim => victim.Uid)]);
         ledger.Hold(claim);
-        return new(claim, cheapest.Name, [.. cheapest.Victims.Select(victim => view.Instance(new(victim.Uid))!)]);
-    }
-
-    private static IReadOnlyList<Victim>? VictimsOn(
-        Fleet fleet, int row, NodeEntry node, PlacementRequest request, ClusterView view, HashSet<string> leaving)
-    {
-        ref var at = ref fleet.Row(row);
-        var free = new ResourceAmount(at.FreeCpu, at.FreeMemory, at.FreeDisk);
-        var devices = fleet.FreeDevicesAt(row);
-        var taken = fleet.PortsAt(row).ToList();
-        var candidates = new List<Victim>();
-        var chosen = leaving.Select(uid => new InstanceId(uid)).ToHashSet();
-        foreach (var instance in view.InstancesOn(node))
-        {
-            // Who makes room in place keeps its disks and its ports.
-            var inPlace = instance.Deleting || instance.Eviction is not null ? instance is { Deleting: false, Eviction.InPlace: true } : Evictions.CanPark(instance);
-            var (all, held) = (ResourceAmount.Of(instance.PlacementRecord!.Reserved), DeviceAmounts.Of(instance.PlacementRecord.Reserved));
-            var amount = inPlace ? all - Evictions.Kept(instance) : all;
-            IReadOnlyList<PortClaim> ports = !inPlace && instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [];
-            if (instance.Deleting || instance.Eviction is not null || leaving.Contains(instance.Id.Value))
-            {
-                free += amount;
-                devices += held;
-                foreach (var port in ports)
-                {
-                    taken.Remove(port);
-                }
-            }
-            else if ((instance.Spec.Constraints?.Priority ?? 0) is var priority && priority < request.Priority && (inPlace || Evictions.CanMove(instance))
-                && DisruptionBudgets.MayDisturb(view, instance, chosen))
-            {
-                // So that the set as a whole keeps within the budget of each group, whoever of it is chosen.
-                chosen.Add(instance.Id);
-                candidates.Add(new(instance.Id.Value, priority, amount, ports, GraceOf(instance)) { Devices = held });
-            }
-        }
-
-        return Victims.Choose(
-            request.Reserve - free, request.Devices.Beyond(devices), [.. taken.Where(claim => request.Ports.Any(claim.ConflictsWith))], candidates);
+        return new(claim, place.Node.Name, [.. found.Victims.Select(victim => view.Instance(new(victim.Uid))!)]);
     }
 
     private static PlacementRequest By(PlacementStrategy strategy, PlacementRequest request) =>
         strategy == PlacementStrategy.Unspecified ? request : request with { Strategy = strategy };
 
-    private static TimeSpan GraceOf(InstanceEntry instance) => instance.Spec.Stop?.GracePeriod?.ToTimeSpan() ?? TimeSpan.Zero;
+    private static TimeSpan GraceOf(InstanceSpec spec) => spec.Stop?.GracePeriod?.ToTimeSpan() ?? TimeSpan.Zero;
 }

@@ -14,7 +14,7 @@ internal sealed partial class Placer
     /// </summary>
     private PlacementRequest ReturnOf(InstanceEntry instance, ClusterView view)
     {
-        var full = RequestOf(instance.Id, instance.SpecRecord, view);
+        var full = RequestOf(instance, view);
         return full with
         {
             Reserve = full.Reserve.Beyond(Evictions.Kept(instance)),
@@ -41,7 +41,7 @@ internal sealed partial class Placer
             return null;
         }
 
-        var full = RequestOf(entry.Id, entry.SpecRecord, view);
+        var full = RequestOf(entry, view);
         ledger.Reserve(entry.Id, StayOf(entry.NodeId!.Value, full, KindOf(ledger, full)));
         var placement = entry.PlacementRecord!.Clone();
         placement.Placement.Eviction = null;

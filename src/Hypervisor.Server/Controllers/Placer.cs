@@ -213,14 +213,21 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
         ledger.Fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);
 
     private void CatchUp(LeaderTerm term) => term.Fleet.CatchUp(
-        state, entry => entry.Eviction is { Parked: true } ? ReturnOf(entry, state.View) : RequestOf(entry.Id, entry.SpecRecord, state.View));
+        state, entry => entry is { IsEvicted: true, Eviction.Parked: true } ? ReturnOf(entry, state.View) : RequestOf(entry, state.View));
 
-    private PlacementRequest RequestOf(InstanceId instance, InstanceSpecRecord record, ClusterView view)
+    private PlacementRequest RequestOf(InstanceEntry entry, ClusterView view)
     {
-        var request = PlacementRequest.Of(instance, record.Metadata.Project, record.Metadata.Labels, record.Spec, clusterDefault);
+        var spec = entry.Spec;
+        return RequestOf(PlacementRequest.Of(entry.Id, entry.Project, entry.Labels, spec, clusterDefault), spec.Source, view);
+    }
 
+    private PlacementRequest RequestOf(InstanceId instance, InstanceSpecRecord record, ClusterView view) => RequestOf(
+        PlacementRequest.Of(instance, record.Metadata.Project, record.Metadata.Labels, record.Spec, clusterDefault), record.Spec.Source, view);
+
+    private static PlacementRequest RequestOf(PlacementRequest request, CloneSource? from, ClusterView view)
+    {
         // Also when it is placed anew: of ephemeral disks nothing is left then, and it begins with copies again.
-        return record.Spec.Source is { } source
+        return from is { } source
             ? request with { Source = new SourcePlace(view.Instance(new(source.InstanceUid)) is { Deleting: false } held ? held.NodeId : null) }
             : request;
     }

@@ -31,17 +31,19 @@ internal static class EventRules
             yield return Instance(after, "Deleting", "Deletion was asked for.");
         }
 
-        if (after.Eviction is { } eviction && before?.Eviction is null)
+        if (before?.IsEvicted != true && after.Eviction is { } eviction)
         {
             yield return Instance(after, eviction.Reason, eviction.Message, EventSeverity.Warning);
         }
 
-        if (!after.Deleting && Unplaced(after) is { } refusal && refusal != (before is null ? null : Unplaced(before)))
+        // Of records that are the same as before there is nothing to tell, and they need not be parsed.
+        var placed = before?.PlacementRevision != after.PlacementRevision;
+        if (placed && !after.Deleting && Unplaced(after) is { } refusal && refusal != (before is null ? null : Unplaced(before)))
         {
             yield return Instance(after, refusal.Reason, refusal.Message, EventSeverity.Warning);
         }
 
-        if (after.CurrentStatus is { } status && Status(after, before?.CurrentStatus, status) is { } observed)
+        if ((placed || before!.StatusRevision != after.StatusRevision) && after.CurrentStatus is { } status && Status(after, before?.CurrentStatus, status) is { } observed)
         {
             yield return observed;
         }

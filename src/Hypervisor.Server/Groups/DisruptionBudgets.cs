@@ -13,12 +13,12 @@ internal static class DisruptionBudgets
     /// <remarks>Costs as much as <paramref name="chosen"/> has entries, however large the group is.</remarks>
     public static bool MayDisturb(ClusterView view, InstanceEntry instance, IReadOnlySet<InstanceId>? chosen = null)
     {
-        if (MemberState.GroupOf(instance) is not { } uid || view.Group(uid) is not { Spec.Disruption: { } budget } group || !MemberState.IsReady(instance))
+        if (instance.GroupUid is not { } uid || view.Group(uid) is not { Spec.Disruption: { } budget } group || !MemberState.IsReady(instance))
         {
             return true;
         }
 
-        var taken = chosen?.Count(id => id != instance.Id && view.Instance(id) is { } other && MemberState.GroupOf(other) == uid && MemberState.IsReady(other)) ?? 0;
+        var taken = chosen?.Count(id => id != instance.Id && view.Instance(id) is { } other && other.GroupUid == uid && MemberState.IsReady(other)) ?? 0;
         return view.TallyOf(group).Ready - taken - 1 >= group.Spec.Count - budget.MaxUnavailable;
     }
 }

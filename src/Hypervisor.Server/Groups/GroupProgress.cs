@@ -32,7 +32,7 @@ internal sealed class GroupProgress(TimeProvider time)
     public static GroupStop Stalled(GroupEntry group, IEnumerable<InstanceEntry> members)
     {
         var stalled = $"No member became available for {Text(group.Spec.Update.ProgressDeadline.ToTimeSpan())}";
-        foreach (var member in members.Where(member => !member.Deleting && member.Metadata.Owner.Revision == group.Record.Revision && !MemberState.IsReady(member)))
+        foreach (var member in members.Where(member => !member.Deleting && member.OwnerRevision == group.Record.Revision && !MemberState.IsReady(member)))
         {
             var (state, reason, message) = InstanceView.Judge(member);
             var why = reason.Length > 0 ? $" ({reason}): {message}" : ".";

@@ -38,10 +38,10 @@ internal readonly record struct Member(InstanceId Id, long Revision, MemberPhase
     /// <param name="wake">How long until it is something else although nothing changes; unchanged if that is later.</param>
     public static Member Of(InstanceEntry instance, TimeSpan minReady, DateTimeOffset now, ref TimeSpan wake) => new(
         instance.Id,
-        instance.Metadata.Owner.Revision,
+        instance.OwnerRevision,
         PhaseOf(instance, minReady, now, ref wake),
         instance.Node?.Name ?? "",
-        instance.Metadata.CreatedAt?.ToDateTimeOffset() ?? default);
+        instance.CreatedAt);
 
     private static MemberPhase PhaseOf(InstanceEntry instance, TimeSpan minReady, DateTimeOffset now, ref TimeSpan wake)
     {
@@ -71,8 +71,9 @@ internal readonly record struct Member(InstanceId Id, long Revision, MemberPhase
     /// failures only and has ended well.
     /// </summary>
     private static DateTimeOffset? Ended(InstanceEntry instance) =>
-        instance.Spec.DesiredState == DesiredState.Running
-        && (instance.Spec.Restart?.Policy, InstanceView.StateOf(instance)) is
+        InstanceView.StateOf(instance) is (InstanceState.Failed or InstanceState.Stopped) and var state
+        && instance.Spec is { DesiredState: DesiredState.Running } spec
+        && (spec.Restart?.Policy, state) is
             (RestartPolicy.Always, InstanceState.Failed or InstanceState.Stopped) or (RestartPolicy.OnFailure, InstanceState.Failed)
         && instance.CurrentStatus is { } status && status.ObservedGeneration >= instance.Metadata.Generation
             ? status.FinishedAt?.ToDateTimeOffset()

@@ -160,7 +160,7 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         var wasHere = before?.NodeId == node;
         if (after?.NodeId == node)
         {
-            var known = wasHere && before!.Epoch == after.Epoch && before.Leaves == after.Leaves && IsSame(before.Eviction, after.Eviction);
+            var known = wasHere && before!.Epoch == after.Epoch && before.Leaves == after.Leaves && IsSame(before, after);
             if (after.Leaves)
             {
                 return known ? null : new() { Remove = RemovalOf(after) };
@@ -177,19 +177,20 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
 
     private static Assignment AssignmentOf(InstanceEntry instance)
     {
+        var (record, eviction) = (instance.PackedSpec.UnpackWithoutSpec(instance.Id), instance.Eviction);
         var assignment = new Assignment
         {
             Uid = instance.Id.Value,
             Name = instance.Name,
             Project = instance.Project,
-            Generation = instance.Metadata.Generation,
+            Generation = record.Metadata.Generation,
             Epoch = instance.Epoch.Value,
-            Spec = instance.Eviction is { } eviction ? AtRest(instance.Spec, eviction) : instance.Spec,
-            Parking = instance.Eviction is { InPlace: true, Parked: false } ? instance.PlacementRevision : 0,
-            TraceParent = instance.SpecRecord.TraceParent,
+            Spec = eviction is null ? instance.Spec : AtRest(instance.Spec, eviction),
+            Parking = eviction is { InPlace: true, Parked: false } ? instance.PlacementRevision : 0,
+            TraceParent = record.TraceParent,
             FirstEpoch = instance.PlacementRecord?.Placement?.FirstEpoch ?? 0,
         };
-        assignment.Labels.Add(instance.Metadata.Labels);
+        assignment.Labels.Add(record.Metadata.Labels);
         return assignment;
     }
 
@@ -201,10 +202,11 @@ internal sealed class AssignmentFeed(ClusterState state, IncarnationKeeper incar
         return resting;
     }
 
-    private static bool IsSame(Eviction? before, Eviction? after) => before is null == after is null && before?.Suspends == after?.Suspends;
+    private static bool IsSame(InstanceEntry before, InstanceEntry after) =>
+        before.IsEvicted == after.IsEvicted && (!after.IsEvicted || before.Eviction!.Suspends == after.Eviction!.Suspends);
 
     private static Removal RemovalOf(InstanceEntry instance) =>
-        new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value, Type = instance.Spec.Type };
+        new() { Uid = instance.Id.Value, Epoch = instance.Epoch.Value, Type = instance.Type };
 
     /// <summary>What the tombstone asks of this node: as one that held the instance, or as one whose unclaimed copy is purged.</summary>
     private static Removal? RemovalOf(TombstoneEntry? tombstone, NodeId node)

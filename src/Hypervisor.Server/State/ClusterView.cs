@@ -52,7 +52,7 @@ internal sealed class ClusterView
     internal OrderedMap<GroupEntry> GroupsByName { get; init; } = OrderedMap<GroupEntry>.Empty;
 
     // By the uid of the group, then their own.
-    internal OrderedMap<InstanceEntry> MembersByGroup { get; init; } = OrderedMap<InstanceEntry>.Empty;
+    internal OrderedMap<OrderedMap<InstanceEntry>> MembersByGroup { get; init; } = OrderedMap<OrderedMap<InstanceEntry>>.Empty;
 
     internal OrderedMap<GroupTally> GroupTallies { get; init; } = OrderedMap<GroupTally>.Empty;
 
@@ -133,7 +133,7 @@ internal sealed class ClusterView
     public GroupEntry? GroupByName(string project, string name) => GroupsByName.Find(InstanceEntry.ListKeyOf(project, name));
 
     /// <summary>Members of a group, also those that are being deleted, by uid.</summary>
-    public IEnumerable<InstanceEntry> MembersOf(GroupEntry group) => MembersByGroup.WithPrefix(group.Uid + "/");
+    public IEnumerable<InstanceEntry> MembersOf(GroupEntry group) => MembersByGroup.Find(group.Uid)?.Values ?? [];
 
     public GroupTally TallyOf(GroupEntry group) => GroupTallies.Find(group.Uid) ?? GroupTally.None;
 

@@ -20,7 +20,7 @@ internal sealed record GroupTally(int Current, int Ready, int Deleting, Immutabl
             return this with { Deleting = Deleting + sign };
         }
 
-        var revision = member.Metadata.Owner.Revision;
+        var revision = member.OwnerRevision;
         var left = Of(revision) + sign;
         return this with
         {

@@ -22,7 +22,7 @@ internal sealed class InstanceIndexBuilder(
 
     public OrderedMap<InstanceEntry> Unplaced => _unplaced.ToMap();
 
-    public OrderedMap<InstanceEntry> MembersByGroup => _members.Members;
+    public OrderedMap<OrderedMap<InstanceEntry>> MembersByGroup => _members.Members();
 
     public OrderedMap<GroupTally> GroupTallies => _members.Tallies;
 
@@ -30,7 +30,7 @@ internal sealed class InstanceIndexBuilder(
     {
         var old = _byUid.Find(uid);
         Remember(uid, parts);
-        if (parts.Spec.Record is null)
+        if (!parts.Spec.Packed.Exists)
         {
             if (old is not null)
             {
@@ -46,7 +46,7 @@ internal sealed class InstanceIndexBuilder(
         }
 
         _oldOfChanged.TryAdd(uid, old);
-        var entry = Entry(uid, parts);
+        var entry = Entry(old, uid, parts);
         nodes.Move(old, entry);
         if (old is not null && old.ListKey != entry.ListKey)
         {
@@ -68,7 +68,7 @@ internal sealed class InstanceIndexBuilder(
                 continue;
             }
 
-            var renewed = Entry(uid, InstanceParts.Of(entry), vanishedNodeRevision: revision);
+            var renewed = Entry(entry, uid, InstanceParts.Of(entry), vanishedNodeRevision: revision);
             if (renewed.Node != entry.Node)
             {
                 _oldOfChanged.TryAdd(uid, entry);
@@ -91,9 +91,11 @@ internal sealed class InstanceIndexBuilder(
         return changes;
     }
 
-    private InstanceEntry Entry(string uid, InstanceParts parts, long vanishedNodeRevision = 0)
+    /// <remarks>One object for each text, however often the entry is made anew: they are the keys of maps too.</remarks>
+    private InstanceEntry Entry(InstanceEntry? old, string uid, InstanceParts parts, long vanishedNodeRevision = 0)
     {
-        var node = nodes.Placed(parts.Placement.Record?.Placement);
+        var (spec, placement) = (parts.Spec.Packed, parts.Placement.Packed);
+        var node = nodes.Placed(placement);
         var nodeRevision = node switch
         {
             null => 0,
@@ -103,13 +105,13 @@ internal sealed class InstanceIndexBuilder(
         var last = Math.Max(Math.Max(parts.Spec.Revision, parts.Placement.Revision), Math.Max(parts.Status.Revision, nodeRevision));
         return new()
         {
-            Id = new(uid),
-            SpecRecord = parts.Spec.Record!,
+            Id = old?.Id ?? new(uid),
+            PackedSpec = old?.ListKey == spec.ListKey ? spec with { ListKey = old.ListKey } : spec,
             SpecRevision = parts.Spec.Revision,
-            PlacementRecord = parts.Placement.Record,
-            PlacementRevision = parts.Placement.Record is null ? 0 : parts.Placement.Revision,
-            StatusRecord = parts.Status.Record,
-            StatusRevision = parts.Status.Record is null ? 0 : parts.Status.Revision,
+            PackedPlacement = node is null ? placement : placement with { NodeUid = node.Uid },
+            PlacementRevision = placement.Exists ? parts.Placement.Revision : 0,
+            PackedStatus = parts.Status.Packed,
+            StatusRevision = parts.Status.Packed.Exists ? parts.Status.Revision : 0,
             Node = node,
             ResourceVersion = ResourceVersion.Of(incarnation, last),
         };
@@ -132,7 +134,7 @@ internal sealed class InstanceIndexBuilder(
 
     private void Remember(string uid, InstanceParts parts)
     {
-        if (parts.Spec.Record is null && !parts.IsEmpty)
+        if (!parts.Spec.Packed.Exists && !parts.IsEmpty)
         {
             orphans.Instances[uid] = parts.Copy();
         }

@@ -6,18 +6,23 @@ namespace Hypervisor.Server.State;
 internal static class InstanceView
 {
     /// <summary>The whole object. The answer shares nothing that may change with the entry.</summary>
-    public static Instance Render(InstanceEntry entry) => new()
+    public static Instance Render(InstanceEntry entry)
     {
-        Metadata = Metadata(entry),
-        Spec = entry.Spec.Clone(),
-        Placement = entry.PlacementRecord?.Placement?.Clone() ?? new Placement(),
-        Status = Status(entry),
-    };
+        var record = entry.SpecRecord;
+        record.Metadata.ResourceVersion = entry.ResourceVersion.Value;
+        return new()
+        {
+            Metadata = record.Metadata,
+            Spec = record.Spec,
+            Placement = entry.PlacementRecord?.Placement ?? new Placement(),
+            Status = Status(entry),
+        };
+    }
 
     /// <summary>What INSTANCE_VIEW_SUMMARY promises and nothing else.</summary>
     public static Instance RenderSummary(InstanceEntry entry)
     {
-        var metadata = entry.Metadata;
+        var (metadata, spec, reported) = (entry.Metadata, entry.Spec, entry.CurrentStatus);
         var summary = new ObjectMeta
         {
             Name = metadata.Name,
@@ -29,9 +34,9 @@ internal static class InstanceView
             CreatedAt = metadata.CreatedAt,
             DeletedAt = metadata.DeletedAt,
         };
-        var (state, reason, _) = Judge(entry);
+        var (state, reason, _) = Judge(entry, reported);
         var status = new InstanceStatus { State = state, Reason = reason };
-        if (entry.CurrentStatus is { } reported)
+        if (reported is not null)
         {
             status.IpAddresses.AddRange(reported.IpAddresses);
             (status.Driver, status.Accelerator) = (reported.Driver, reported.Accelerator);
@@ -40,7 +45,7 @@ internal static class InstanceView
         var instance = new Instance
         {
             Metadata = summary,
-            Spec = new() { Type = entry.Spec.Type, Image = entry.Spec.Image, Resources = entry.Spec.Resources },
+            Spec = new() { Type = spec.Type, Image = spec.Image, Resources = spec.Resources },
             Placement = new(),
             Status = status,
         };
@@ -54,27 +59,29 @@ internal static class InstanceView
     }
 
     /// <summary>The state that users see, for filters.</summary>
-    public static InstanceState StateOf(InstanceEntry entry) => Judge(entry).State;
-
-    private static ObjectMeta Metadata(InstanceEntry entry)
+    public static InstanceState StateOf(InstanceEntry entry) => entry switch
     {
-        var metadata = entry.Metadata.Clone();
-        metadata.ResourceVersion = entry.ResourceVersion.Value;
-        return metadata;
-    }
+        { Deleting: true } => InstanceState.Deleting,
+        { NodeId: null } => InstanceState.Pending,
+        { Node: { Exists: false } or { Liveness: NodeLiveness.Down } } => InstanceState.Unknown,
+        { IsEvicted: true, Eviction: not { Parked: true } } => InstanceState.Stopping,
+        { ReportedState: { } reported } => Reported(reported),
+        _ => InstanceState.Scheduled,
+    };
 
     private static InstanceStatus Status(InstanceEntry entry)
     {
         // A report of an earlier placement says nothing about this one.
-        var status = entry.CurrentStatus?.Clone() ?? new InstanceStatus();
-        (status.State, status.Reason, status.Message) = Judge(entry);
+        var status = entry.CurrentStatus ?? new InstanceStatus();
+        (status.State, status.Reason, status.Message) = Judge(entry, entry.ReportedState is null ? null : status);
         return status;
     }
 
-    /// <summary>The state that users see, and why.</summary>
-    public static (InstanceState State, string Reason, string Message) Judge(InstanceEntry entry)
+    /// <summary>The state that users see, as <see cref="StateOf"/>, and why.</summary>
+    public static (InstanceState State, string Reason, string Message) Judge(InstanceEntry entry) => Judge(entry, entry.CurrentStatus);
+
+    private static (InstanceState State, string Reason, string Message) Judge(InstanceEntry entry, InstanceStatus? reported)
     {
-        var reported = entry.CurrentStatus;
         if (entry.Deleting)
         {
             return (InstanceState.Deleting, "Deleting", DeletingMessage(entry));

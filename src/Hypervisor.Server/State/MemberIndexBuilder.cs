@@ -3,33 +3,62 @@ namespace Hypervisor.Server.State;
 /// <summary>The members of groups in the next view, with their tallies.</summary>
 internal sealed class MemberIndexBuilder(ClusterView before)
 {
-    private OrderedMap<InstanceEntry>.Builder? _members;
+    private readonly SortedDictionary<string, OrderedMap<InstanceEntry>.Builder> _changed = new(StringComparer.Ordinal);
     private OrderedMap<GroupTally>.Builder? _tallies;
 
-    public OrderedMap<InstanceEntry> Members => _members?.ToMap() ?? before.MembersByGroup;
-
     public OrderedMap<GroupTally> Tallies => _tallies?.ToMap() ?? before.GroupTallies;
+
+    public OrderedMap<OrderedMap<InstanceEntry>> Members()
+    {
+        if (_changed.Count == 0)
+        {
+            return before.MembersByGroup;
+        }
+
+        var groups = before.MembersByGroup.ToBuilder();
+        foreach (var (group, builder) in _changed)
+        {
+            if (builder.ToMap() is { Count: > 0 } members)
+            {
+                groups.Set(group, members);
+            }
+            else
+            {
+                groups.Remove(group);
+            }
+        }
+
+        return groups.ToMap();
+    }
 
     /// <summary>To be called with every change of an instance. Costs nothing for what belongs to no group.</summary>
     public void Replace(InstanceEntry? old, InstanceEntry? current)
     {
-        if (old is not null && MemberState.GroupOf(old) is { } left)
+        if (old is { GroupUid: { } left })
         {
             Change(left, old, -1);
-            if (current is null || MemberState.GroupOf(current) != left)
+            if (current?.GroupUid != left)
             {
-                Map.Remove(KeyOf(left, old));
+                MembersOf(left).Remove(old.Id.Value);
             }
         }
 
-        if (current is not null && MemberState.GroupOf(current) is { } group)
+        if (current is { GroupUid: { } group })
         {
             Change(group, current, 1);
-            Map.Set(KeyOf(group, current), current);
+            MembersOf(group).Set(current.Id.Value, current);
         }
     }
 
-    private OrderedMap<InstanceEntry>.Builder Map => _members ??= before.MembersByGroup.ToBuilder();
+    private OrderedMap<InstanceEntry>.Builder MembersOf(string group)
+    {
+        if (!_changed.TryGetValue(group, out var members))
+        {
+            _changed.Add(group, members = (before.MembersByGroup.Find(group) ?? OrderedMap<InstanceEntry>.Empty).ToBuilder());
+        }
+
+        return members;
+    }
 
     private void Change(string group, InstanceEntry member, int sign)
     {
@@ -44,6 +73,4 @@ internal sealed class MemberIndexBuilder(ClusterView before)
             _tallies.Set(group, tally);
         }
     }
-
-    private static string KeyOf(string group, InstanceEntry member) => $"{group}/{member.Id.Value}";
 }

@@ -9,6 +9,8 @@ namespace Hypervisor.Server.State;
 /// <summary>One node as of one revision. Immutable: nobody changes the records; to write, clone them.</summary>
 internal sealed class NodeEntry
 {
+    private PlacedNode? _placed;
+
     public required NodeId Id { get; init; }
 
     public required NodeSpecRecord SpecRecord { get; init; }
@@ -26,7 +28,7 @@ internal sealed class NodeEntry
     public long HealthRevision { get; init; }
 
     /// <summary>Ids of the instances placed here, also of those that are being deleted.</summary>
-    public ImmutableSortedSet<string> InstanceUids { get; init; } = NoInstances;
+    public OrderedSet InstanceUids { get; init; } = NoInstances;
 
     /// <summary>Sum of what their placements reserve.</summary>
     public NodeAllocation Allocated { get; init; }
@@ -68,7 +70,27 @@ internal sealed class NodeEntry
     /// <summary>The agent's labels and the operator's; the operator's win. Ordered by key.</summary>
     public ImmutableSortedDictionary<string, string> Labels { get; init; } = NoLabels;
 
-    public static ImmutableSortedSet<string> NoInstances { get; } = ImmutableSortedSet.Create<string>(StringComparer.Ordinal);
+    /// <summary>What its instances know of it: one object for all of them.</summary>
+    public PlacedNode Placed => _placed ??= new(Id.Value, Name, Exists: true, Liveness, HealthRecord?.Since, HealthRevision);
+
+    /// <summary>The same node with other instances on it.</summary>
+    public NodeEntry With(OrderedSet uids, NodeAllocation allocated) => new()
+    {
+        Id = Id,
+        SpecRecord = SpecRecord,
+        SpecRevision = SpecRevision,
+        RegistrationRecord = RegistrationRecord,
+        RegistrationRevision = RegistrationRevision,
+        HealthRecord = HealthRecord,
+        HealthRevision = HealthRevision,
+        InstanceUids = uids,
+        Allocated = allocated,
+        Labels = Labels,
+        ResourceVersion = ResourceVersion,
+        _placed = Placed,
+    };
+
+    public static OrderedSet NoInstances => OrderedSet.Empty;
 
     public static ImmutableSortedDictionary<string, string> NoLabels { get; } =
         ImmutableSortedDictionary.Create<string, string>(StringComparer.Ordinal);

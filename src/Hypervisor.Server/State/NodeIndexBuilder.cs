@@ -1,6 +1,6 @@
-using System.Collections.Immutable;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.State.Packing;
 
 namespace Hypervisor.Server.State;
 
@@ -85,7 +85,13 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
     {
         var from = old?.NodeId?.Value;
         var to = current?.NodeId?.Value;
-        if (from == to && Equals(old?.PlacementRecord?.Reserved, current?.PlacementRecord?.Reserved))
+        if (from == to && (from is null || old!.PlacementRevision == current!.PlacementRevision))
+        {
+            return;
+        }
+
+        var (left, taken) = (old?.PlacementRecord?.Reserved, current?.PlacementRecord?.Reserved);
+        if (from == to && Equals(left, taken))
         {
             return;
         }
@@ -93,27 +99,19 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
         if (from is not null && _byUid.Find(from) is { } source)
         {
             Touch(from, source);
-            Set(Loaded(source, source.InstanceUids.Remove(old!.Id.Value), source.Allocated - old.PlacementRecord!.Reserved));
+            Set(source.With(source.InstanceUids.Remove(old!.Id.Value), source.Allocated - left));
         }
 
         if (to is not null && _byUid.Find(to) is { } target)
         {
             Touch(to, target);
-            Set(Loaded(target, target.InstanceUids.Add(current!.Id.Value), target.Allocated + current.PlacementRecord!.Reserved));
+            Set(target.With(target.InstanceUids.Add(current!.Id.Value), target.Allocated + taken));
         }
     }
 
-    public PlacedNode? Placed(Placement? placement)
-    {
-        if (placement is not { NodeUid.Length: > 0 })
-        {
-            return null;
-        }
-
-        return _byUid.Find(placement.NodeUid) is { } node
-            ? new(placement.NodeUid, node.Name, Exists: true, node.Liveness, node.HealthRecord?.Since, node.HealthRevision)
-            : new(placement.NodeUid, placement.Node, Exists: false, NodeLiveness.Unspecified, null, 0);
-    }
+    public PlacedNode? Placed(PackedPlacement placement) => placement.NodeUid is not { } uid
+        ? null
+        : _byUid.Find(uid)?.Placed ?? new(uid, placement.Unpack()!.Placement.Node, Exists: false, NodeLiveness.Unspecified, null, 0);
 
     public List<EntryChange<NodeEntry>> Finish()
     {
@@ -130,9 +128,9 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
     }
 
     // A uid is never used again, so placements that name a node before it appears are the trace of a fault; they still count.
-    private (ImmutableSortedSet<string> Uids, NodeAllocation Allocated) PlacedBefore(string uid)
+    private (OrderedSet Uids, NodeAllocation Allocated) PlacedBefore(string uid)
     {
-        var uids = NodeEntry.NoInstances.ToBuilder();
+        var uids = new List<string>();
         var allocated = default(NodeAllocation);
         foreach (var instance in before.InstancesByUid.Values.Where(instance => instance.NodeId?.Value == uid))
         {
@@ -140,7 +138,7 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
             allocated += instance.PlacementRecord!.Reserved;
         }
 
-        return (uids.ToImmutable(), allocated);
+        return (NodeEntry.NoInstances.Union(uids), allocated);
     }
 
     private void Set(NodeEntry entry)
@@ -150,19 +148,4 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
     }
 
     private void Touch(string uid, NodeEntry? old) => _oldOfChanged.TryAdd(uid, old);
-
-    private static NodeEntry Loaded(NodeEntry node, ImmutableSortedSet<string> uids, NodeAllocation allocated) => new()
-    {
-        Id = node.Id,
-        SpecRecord = node.SpecRecord,
-        SpecRevision = node.SpecRevision,
-        RegistrationRecord = node.RegistrationRecord,
-        RegistrationRevision = node.RegistrationRevision,
-        HealthRecord = node.HealthRecord,
-        HealthRevision = node.HealthRevision,
-        InstanceUids = uids,
-        Allocated = allocated,
-        Labels = node.Labels,
-        ResourceVersion = node.ResourceVersion,
-    };
 }

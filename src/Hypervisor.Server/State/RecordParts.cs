@@ -1,3 +1,4 @@
+using Hypervisor.Server.State.Packing;
 using Hypervisor.Server.Stores.Records;
 
 namespace Hypervisor.Server.State;
@@ -6,22 +7,26 @@ namespace Hypervisor.Server.State;
 internal readonly record struct Part<TRecord>(TRecord? Record, long Revision)
     where TRecord : class;
 
+/// <summary>Likewise for a packed one, which exists or does not.</summary>
+internal readonly record struct PackedPart<TPacked>(TPacked Packed, long Revision)
+    where TPacked : struct;
+
 /// <summary>The records of one instance while the changes of a revision are collected.</summary>
 internal sealed class InstanceParts
 {
-    public Part<InstanceSpecRecord> Spec { get; set; }
+    public PackedPart<PackedSpec> Spec { get; set; }
 
-    public Part<PlacementRecord> Placement { get; set; }
+    public PackedPart<PackedPlacement> Placement { get; set; }
 
-    public Part<StatusRecord> Status { get; set; }
+    public PackedPart<PackedStatus> Status { get; set; }
 
-    public bool IsEmpty => Spec.Record is null && Placement.Record is null && Status.Record is null;
+    public bool IsEmpty => !Spec.Packed.Exists && !Placement.Packed.Exists && !Status.Packed.Exists;
 
     public static InstanceParts Of(InstanceEntry entry) => new()
     {
-        Spec = new(entry.SpecRecord, entry.SpecRevision),
-        Placement = new(entry.PlacementRecord, entry.PlacementRevision),
-        Status = new(entry.StatusRecord, entry.StatusRevision),
+        Spec = new(entry.PackedSpec, entry.SpecRevision),
+        Placement = new(entry.PackedPlacement, entry.PlacementRevision),
+        Status = new(entry.PackedStatus, entry.StatusRevision),
     };
 
     public InstanceParts Copy() => new() { Spec = Spec, Placement = Placement, Status = Status };

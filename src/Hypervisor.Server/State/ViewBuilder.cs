@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Text;
 using Google.Protobuf;
 using Hypervisor.Protocol;
+using Hypervisor.Server.State.Packing;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
 
@@ -39,7 +40,7 @@ internal sealed class ViewBuilder
         {
             Apply(item.Key, item, deleted: false);
         }
-        catch (Exception exception) when (exception is InvalidProtocolBufferException or ArgumentOutOfRangeException)
+        catch (Exception exception) when (exception is InvalidProtocolBufferException or ArgumentOutOfRangeException or InvalidOperationException)
         {
             throw new CorruptRecordException(item.Key, item.ModRevision, exception);
         }
@@ -180,15 +181,15 @@ internal sealed class ViewBuilder
         var value = item.Value.Span;
         if (After(key, Keys.Specs) is { } specUid)
         {
-            Instance(specUid).Spec = new(deleted ? null : InstanceSpecRecord.Parser.ParseFrom(value), revision);
+            Instance(specUid).Spec = new(deleted ? default : PackedSpec.Of(new(specUid), value), revision);
         }
         else if (After(key, Keys.Placements) is { } placementUid)
         {
-            Instance(placementUid).Placement = new(deleted ? null : PlacementRecord.Parser.ParseFrom(value), revision);
+            Instance(placementUid).Placement = new(deleted ? default : PackedPlacement.Of(value), revision);
         }
         else if (After(key, Keys.Statuses) is { } statusUid)
         {
-            Instance(statusUid).Status = new(deleted ? null : StatusRecord.Parser.ParseFrom(value), revision);
+            Instance(statusUid).Status = new(deleted ? default : PackedStatus.Of(value), revision);
         }
         else if (After(key, Keys.Tombstones) is { } tombstoneUid)
         {

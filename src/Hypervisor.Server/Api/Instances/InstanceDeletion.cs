@@ -73,7 +73,7 @@ internal sealed class InstanceDeletion(ViewReads reads, StoreWriter writer, Time
         {
             Project = entry.Project,
             Name = entry.Name,
-            Type = entry.Spec.Type,
+            Type = entry.Type,
             DeletedAt = record.Metadata.DeletedAt,
             Requests = { record.Requests },
         };

@@ -67,8 +67,8 @@ internal sealed record InstanceFilter(
     public bool Matches(InstanceEntry entry) =>
         (Project is null || entry.Project == Project)
         && (Only is not { } only || entry.Id == only)
-        && (Types.Length == 0 || Types.Contains(entry.Spec.Type))
+        && (Types.Length == 0 || Types.Contains(entry.Type))
         && (Node.Length == 0 || entry.Node?.Name == Node)
         && (States.Length == 0 || States.Contains(InstanceView.StateOf(entry)))
-        && Labels.Matches(entry.Metadata.Labels);
+        && Labels.Matches(entry.Labels);
 }

@@ -82,5 +82,5 @@ internal sealed class ClusterSummary(
     }
 
     private static bool IsRunning(InstanceEntry instance) =>
-        instance.Node?.Liveness is not NodeLiveness.Down && instance.CurrentStatus?.State == InstanceState.Running;
+        instance.Node?.Liveness is not NodeLiveness.Down && instance.ReportedState == InstanceState.Running;
 }

@@ -26,7 +26,7 @@ internal sealed class GroupAgenda(TimeProvider time)
 
         foreach (var (old, current) in change.Instances)
         {
-            if (MemberState.GroupOf((current ?? old)!) is { } uid)
+            if ((current ?? old)!.GroupUid is { } uid)
             {
                 Plan(uid, Limits.Groups.Pause);
             }

@@ -105,7 +105,7 @@ internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, Me
         if (incomplete)
         {
             var taken = await WriteAsync(
-                view.MembersOf(group).Where(member => !member.Deleting && member.Metadata.CreatedAt.ToDateTimeOffset() >= since)
+                view.MembersOf(group).Where(member => !member.Deleting && member.CreatedAt >= since)
                     .Select(member => MemberRemoval.Delete(member, time.GetUtcNow(), term.Guard)),
                 cancellationToken);
             if (taken.Any)

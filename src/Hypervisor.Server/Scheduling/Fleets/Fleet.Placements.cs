@@ -4,14 +4,21 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 
 internal sealed partial class Fleet
 {
+    /// <summary>Among so many it is looked whether there is one that is the same.</summary>
+    private const int RecentStays = 4096;
+
     private readonly Dictionary<string, Entry> _entries = new(StringComparer.Ordinal);
+    private readonly Stay?[] _recent = new Stay?[RecentStays];
     private readonly NeighbourIndex _neighbours = new();
-    private readonly SortedDictionary<int, int> _priorities = [];
+    private readonly SortedDictionary<(int Priority, TimeSpan Grace), int> _yielding = [];
 
     public NeighbourIndex Neighbours => _neighbours;
 
-    /// <summary>Of the instances that are somewhere; above all there are when nothing is.</summary>
-    public int LowestPriority => _priorities.Count == 0 ? int.MaxValue : _priorities.Keys.First();
+    /// <summary>Of the instances that make room or could the lowest priority, and with it the shortest time to stop; above all there are when none can.</summary>
+    public (int Priority, TimeSpan Grace) Cheapest => _yielding.Count == 0 ? (int.MaxValue, TimeSpan.MaxValue) : _yielding.Keys.First();
+
+    /// <summary>What the store says of an instance; null when that is that it is nowhere.</summary>
+    public Stay? Confirmed(string uid) => _entries.GetValueOrDefault(uid).Confirmed;
 
     /// <summary>Told of what may help those that wait; null while nobody does.</summary>
     public FleetNews? News { get; set; }
@@ -20,27 +27,33 @@ internal sealed partial class Fleet
     public void Confirm(InstanceId id, Stay? stay)
     {
         var entry = _entries.GetValueOrDefault(id.Value);
-        Change(id, entry, stay, entry?.Reserved);
+        if (entry is { Confirmed: null, Reserved: not null })
+        {
+            // From now on under the store's text of the uid, which others keep too, and no longer under that of who decided.
+            _entries.Remove(id.Value);
+        }
+
+        Change(id, entry, Shared(stay), entry.Reserved);
     }
 
     /// <summary>What is decided and not yet seen in the store. Of an instance that is there already, how much it will have.</summary>
     public void Reserve(InstanceId id, Stay stay)
     {
         var entry = _entries.GetValueOrDefault(id.Value);
-        Change(id, entry, entry?.Confirmed, stay);
+        Change(id, entry, entry.Confirmed, stay);
     }
 
     /// <summary>Only what the store says counts from now on.</summary>
     public void Unreserve(InstanceId id)
     {
         var entry = _entries.GetValueOrDefault(id.Value);
-        Change(id, entry, entry?.Confirmed, null);
+        Change(id, entry, entry.Confirmed, null);
     }
 
     /// <summary>What would be so if an instance were nowhere: it is taken out while that is asked, and nobody who waits hears of it.</summary>
     public T Without<T>(InstanceId id, Func<T> ask)
     {
-        if (_entries.GetValueOrDefault(id.Value) is not { } entry)
+        if (!_entries.TryGetValue(id.Value, out var entry))
         {
             return ask();
         }
@@ -133,27 +146,37 @@ internal sealed partial class Fleet
         }
     }
 
-    private void Change(InstanceId id, Entry? entry, Stay? confirmed, Stay? reserved)
+    /// <summary>Instances that are alike on one node have one object between them.</summary>
+    private Stay? Shared(Stay? stay)
     {
-        if (entry is null)
+        if (stay is null)
         {
-            if (confirmed is null && reserved is null)
-            {
-                return;
-            }
-
-            _entries.Add(id.Value, entry = new());
+            return null;
         }
 
+        ref var recent = ref _recent[(uint)stay.GetHashCode() % RecentStays];
+        return recent == stay ? recent : recent = stay;
+    }
+
+    private void Change(InstanceId id, Entry entry, Stay? confirmed, Stay? reserved)
+    {
         var before = entry.Counted();
         foreach (var stay in before)
         {
             Take(stay, -1);
         }
 
-        var (left, given) = (entry.Confirmed, entry.Reserved);
-        (entry.Confirmed, entry.Reserved) = (confirmed, reserved);
-        var after = entry.Counted();
+        var now = new Entry(confirmed, reserved);
+        if (confirmed is null && reserved is null)
+        {
+            _entries.Remove(id.Value);
+        }
+        else
+        {
+            _entries[id.Value] = now;
+        }
+
+        var after = now.Counted();
         foreach (var stay in after)
         {
             Take(stay, 1);
@@ -164,12 +187,8 @@ internal sealed partial class Fleet
             Tell(news, before, after);
         }
 
-        Vacate(left);
-        Vacate(given);
-        if (confirmed is null && reserved is null)
-        {
-            _entries.Remove(id.Value);
-        }
+        Vacate(entry.Confirmed);
+        Vacate(entry.Reserved);
     }
 
     private void Tell(FleetNews news, CountedStays before, CountedStays after)
@@ -188,16 +207,22 @@ internal sealed partial class Fleet
         }
     }
 
-    private void Count(int priority, int change)
+    private void Count(Stay stay, int change)
     {
-        var count = _priorities.GetValueOrDefault(priority) + change;
+        if (stay.Yields == Yielding.Stays)
+        {
+            return;
+        }
+
+        var key = (stay.Priority, stay.Grace);
+        var count = _yielding.GetValueOrDefault(key) + change;
         if (count == 0)
         {
-            _priorities.Remove(priority);
+            _yielding.Remove(key);
         }
         else
         {
-            _priorities[priority] = count;
+            _yielding[key] = count;
         }
     }
 
@@ -238,7 +263,7 @@ internal sealed partial class Fleet
             _freeDevices[row] = sign > 0 ? _freeDevices[row] - stay.Devices : _freeDevices[row] + stay.Devices;
         }
 
-        Count(stay.Priority, sign);
+        Count(stay, sign);
         stay.Kind.Placed += sign;
         stay.Kind.Usage.Add(stay.Amount, sign);
         foreach (var counter in stay.Kind.CountedBy(_neighbours))
@@ -254,12 +279,8 @@ internal sealed partial class Fleet
         Touch(row);
     }
 
-    private sealed class Entry
+    private readonly record struct Entry(Stay? Confirmed, Stay? Reserved)
     {
-        public Stay? Confirmed { get; set; }
-
-        public Stay? Reserved { get; set; }
-
         /// <summary>
         /// Where it counts, and with how much: once where both are on one node, with the larger of each, so that neither a decision that the
         /// store shows already nor one about a larger instance is counted twice.
@@ -303,6 +324,29 @@ internal sealed record Stay(NodeId Node, ResourceAmount Amount, InstanceKind Kin
 
     public int Priority { get; init; }
 
+    /// <summary>Whether others could get what it holds.</summary>
+    public Yielding Yields { get; init; }
+
+    /// <summary>How long it may take to stop.</summary>
+    public TimeSpan Grace { get; init; }
+
+    /// <summary>It belongs to a group, which may not let it be disturbed.</summary>
+    public bool IsMember { get; init; }
+
+    public bool CanYield => Yields is Yielding.CanLeave or Yielding.CanRest;
+
+    /// <summary>What is free once it has left, or rests: who rests keeps its disks, and its ports.</summary>
+    public ResourceAmount Yielded => Yields switch
+    {
+        Yielding.CanLeave or Yielding.Leaves => Amount,
+        Yielding.CanRest or Yielding.ComesToRest => Amount with { DiskBytes = 0 },
+        _ => default,
+    };
+
+    public DeviceAmounts YieldedDevices => Yields == Yielding.Stays ? default : Devices;
+
+    public IReadOnlyList<PortClaim> YieldedPorts => Yields is Yielding.CanLeave or Yielding.Leaves ? Ports : [];
+
     /// <summary>Whether it holds at least as much as the other one did.</summary>
     public bool Covers(Stay other) => other.Amount.FitsIn(Amount) && other.Devices.FitsIn(Devices) && other.Ports.All(Ports.Contains);
 
@@ -318,5 +362,8 @@ internal sealed record Stay(NodeId Node, ResourceAmount Amount, InstanceKind Kin
     {
         Devices = Devices.Or(other.Devices),
         Priority = Priority,
+        Yields = Yields,
+        Grace = Grace,
+        IsMember = IsMember,
     };
 }

@@ -17,6 +17,7 @@ internal sealed class FleetLedger
     private readonly Dictionary<InstanceId, Reservation> _held = [];
     private readonly PriorityQueue<InstanceId, long> _committed = new();
     private readonly Dictionary<InstanceId, Claim> _claims = [];
+    private readonly HashSet<string> _leaving = new(StringComparer.Ordinal);
 
     public FleetLedger() => Classes = new(Fleet);
 
@@ -40,7 +41,7 @@ internal sealed class FleetLedger
             throw new InvalidOperationException($"Instance {instance} has a reservation already.");
         }
 
-        _claims.Remove(instance);
+        Forget(instance);
         Fleet.Reserve(instance, stay);
     }
 
@@ -50,38 +51,57 @@ internal sealed class FleetLedger
     /// </summary>
     public void Hold(Claim claim)
     {
+        Forget(claim.Instance);
         _claims[claim.Instance] = claim;
+        _leaving.UnionWith(claim.Leaving);
         Fleet.Reserve(claim.Instance, claim.Stay);
+        claim.Row = Fleet.Find(claim.Stay.Node);
     }
 
     public Claim? ClaimOf(InstanceId instance) => _claims.GetValueOrDefault(instance);
 
     public IReadOnlyCollection<Claim> Claims => _claims.Values;
 
+    /// <summary>Uids of all who are told to make room for a claim, also before the store shows that.</summary>
+    public IReadOnlySet<string> Leaving => _leaving;
+
     /// <summary>Whether what is claimed is free now.</summary>
     public bool IsFree(Claim claim)
     {
-        var row = Fleet.Find(claim.Stay.Node);
-        if (row < 0)
+        var row = claim.Row;
+        if (row < 0 || Fleet.NodeAt(row) is null || Fleet.Row(row).Stamp == claim.NotFreeAt)
         {
             return false;
         }
 
         ref var at = ref Fleet.Row(row);
         var asked = claim.Stay.Amount;
-        return (asked.CpuMillicores == 0 || at.FreeCpu >= 0)
+        var free = (asked.CpuMillicores == 0 || at.FreeCpu >= 0)
             && (asked.MemoryBytes == 0 || at.FreeMemory >= 0)
             && (asked.DiskBytes == 0 || at.FreeDisk >= 0)
             && IsLeft(claim.Stay.Devices, Fleet.FreeDevicesAt(row))
             && claim.Stay.Ports.All(port => Fleet.PortsAt(row).Count(port.ConflictsWith) == 1);
+        claim.NotFreeAt = free ? -1 : at.Stamp;
+        return free;
     }
 
     public void Unclaim(InstanceId instance)
     {
-        if (_claims.Remove(instance))
+        if (Forget(instance))
         {
             Fleet.Unreserve(instance);
         }
+    }
+
+    private bool Forget(InstanceId instance)
+    {
+        if (!_claims.Remove(instance, out var claim))
+        {
+            return false;
+        }
+
+        _leaving.ExceptWith(claim.Leaving);
+        return true;
     }
 
     /// <summary>The commit succeeded at this store revision.</summary>
@@ -240,6 +260,19 @@ internal sealed class FleetLedger
     /// <summary>Whether what is free without them is not below zero of any.</summary>
     private static bool IsLeft(DeviceAmounts claimed, DeviceAmounts free) => claimed.IsNone || claimed.Each.All(device => free[device.Name] >= 0);
 
+    private static Yielding YieldOf(InstanceEntry instance) => instance switch
+    {
+        { Deleting: true } => Yielding.Leaves,
+        { IsEvicted: true, Eviction: var eviction } => eviction switch
+        {
+            { InPlace: false } => Yielding.Leaves,
+            { Parked: false } => Yielding.ComesToRest,
+            _ => Yielding.Stays,
+        },
+        { HasLocalDisk: false, IsClone: false } => Yielding.CanLeave,
+        _ => Yielding.CanRest,
+    };
+
     private Stay? StayOf(InstanceEntry instance)
     {
         if (instance.NodeId is not { } node)
@@ -247,15 +280,19 @@ internal sealed class FleetLedger
             return null;
         }
 
-        var apart = instance.Spec.Constraints?.AntiAffinity is { Count: > 0 } terms ? terms.Select(NeighbourTerm.Of).ToList() : [];
+        var spec = instance.Spec;
+        var apart = spec.Constraints?.AntiAffinity is { Count: > 0 } terms ? terms.Select(NeighbourTerm.Of).ToList() : [];
         return new(
             node,
             ResourceAmount.Of(instance.PlacementRecord!.Reserved),
-            Fleet.KindOf(instance.Project, instance.Metadata.Labels, apart),
-            instance.Spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [])
+            Fleet.KindOf(instance.Project, instance.Labels, apart),
+            spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [])
         {
             Devices = DeviceAmounts.Of(instance.PlacementRecord.Reserved),
-            Priority = instance.Spec.Constraints?.Priority ?? 0,
+            Priority = instance.Priority,
+            Yields = YieldOf(instance),
+            Grace = spec.Stop?.GracePeriod?.ToTimeSpan() ?? TimeSpan.Zero,
+            IsMember = instance.GroupUid is not null,
         };
     }
 
@@ -282,6 +319,12 @@ internal sealed class Claim(InstanceId instance, Stay stay, long since, TimeSpan
     public TimeSpan Patience => patience;
 
     public IReadOnlyList<string> Leaving => leaving;
+
+    /// <summary>Where the fleet has its node; a row in use is never given to another one.</summary>
+    public int Row { get; set; } = -1;
+
+    /// <summary>The row's stamp when it was last seen not to be free: until that changes it is not looked at again.</summary>
+    public long NotFreeAt { get; set; } = -1;
 
     /// <summary>By which it was chosen, if not by the instance's own.</summary>
     public PlacementStrategy Strategy { get; init; }

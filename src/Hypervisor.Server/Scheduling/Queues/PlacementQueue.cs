@@ -218,7 +218,7 @@ internal sealed class PlacementQueue(Fleet fleet)
 
     private void Enlist(QueuedInstance item, PlacementRequest request)
     {
-        var key = (RequestClasses.KeyOf(request), item.Entry.Spec.Constraints?.Priority ?? 0);
+        var key = (RequestClasses.KeyOf(request), item.Entry.Priority);
         if (!_groups.TryGetValue(key, out var group))
         {
             _groups.Add(key, group = new(key.Item1, key.Item2, request));

@@ -18,5 +18,5 @@ internal sealed class QueuedInstance(InstanceEntry entry)
     public bool IsTaken { get; set; }
 
     /// <summary>The first to ask comes first; equal ones in an order that every replica has.</summary>
-    public (DateTimeOffset Asked, string Uid) Age { get; } = (entry.Metadata.CreatedAt?.ToDateTimeOffset() ?? default, entry.Id.Value);
+    public (DateTimeOffset Asked, string Uid) Age { get; } = (entry.CreatedAt, entry.Id.Value);
 }

@@ -1,5 +1,4 @@
 using Hypervisor.Protocol;
-using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Controllers;
 using Hypervisor.Server.State;
 
@@ -13,8 +12,8 @@ internal static class Failover
     public static IEnumerable<InstanceEntry> Homeless(ClusterView view, IReadOnlySet<NodeId> lost, bool waiting) =>
         lost.Select(view.Node).OfType<NodeEntry>().SelectMany(view.InstancesOn).Concat(waiting ? view.UnplacedInstances : [])
             .Where(instance => !instance.Deleting)
-            .OrderByDescending(instance => instance.Spec.Constraints?.Priority ?? 0)
-            .ThenBy(instance => instance.Metadata.CreatedAt?.ToDateTimeOffset() ?? default)
+            .OrderByDescending(instance => instance.Priority)
+            .ThenBy(instance => instance.CreatedAt)
             .ThenBy(instance => instance.Id.Value, StringComparer.Ordinal);
 
     /// <summary>Finds a node for an instance that has none.</summary>
@@ -23,7 +22,7 @@ internal static class Failover
     public static TrialRefusal? Place(TrialFleet fleet, InstanceEntry instance, out string node)
     {
         // As for real: a local disk was made where the instance was first placed.
-        if (instance.Epoch > Epoch.None && instance.Spec.Disks.Any(disk => disk.Kind == DiskKind.Local))
+        if (instance.Epoch > Epoch.None && instance.HasLocalDisk)
         {
             node = "";
             return Bound;

@@ -37,7 +37,7 @@ internal static class Rebalance
         var fleet = new TrialFleet(view, new HashSet<NodeId>(), clusterDefault);
         var (instances, hindrances, before) = (0, new SortedDictionary<string, int>(StringComparer.Ordinal), BalanceOf(fleet));
         var candidates = new List<Candidate>();
-        foreach (var instance in view.Instances.Where(instance => instance is { NodeId: not null, Deleting: false, Eviction: null }))
+        foreach (var instance in view.Instances.Where(instance => instance is { NodeId: not null, Deleting: false, IsEvicted: false }))
         {
             instances++;
             if (Hindrance(instance) is { } reason)
@@ -73,12 +73,12 @@ internal static class Rebalance
     public static string? Hindrance(InstanceEntry instance)
     {
         var policy = instance.Spec.Constraints?.Rebalance ?? RebalancePolicy.Unspecified;
-        if (policy == RebalancePolicy.Never || (policy == RebalancePolicy.Unspecified && MemberState.GroupOf(instance) is null))
+        if (policy == RebalancePolicy.Never || (policy == RebalancePolicy.Unspecified && instance.GroupUid is null))
         {
             return NotAllowed;
         }
 
-        return instance.Spec.Source is not null ? CopiedDisk : Evictions.CanMove(instance) ? null : LocalDisk;
+        return instance.IsClone ? CopiedDisk : Evictions.CanMove(instance) ? null : LocalDisk;
     }
 
     /// <summary>

@@ -42,8 +42,9 @@ internal sealed class TrialFleet
     /// <summary>What an instance that exists asks for when it is placed anew.</summary>
     public PlacementRequest RequestOf(InstanceEntry instance)
     {
-        var request = PlacementRequest.Of(instance.Id, instance.Project, instance.Metadata.Labels, instance.Spec, _clusterDefault);
-        return instance.Spec.Source is not { } source
+        var spec = instance.Spec;
+        var request = PlacementRequest.Of(instance.Id, instance.Project, instance.Labels, spec, _clusterDefault);
+        return spec.Source is not { } source
             ? request
             : request with { Source = new SourcePlace(_view.Instance(new(source.InstanceUid)) is { Deleting: false, NodeId: { } node } && !_lost.Contains(node) ? node : null) };
     }

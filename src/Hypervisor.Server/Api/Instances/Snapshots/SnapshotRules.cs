@@ -44,7 +44,7 @@ internal static class SnapshotRules
         }
 
         // Few instances are clones, and deleting snapshots is rare: looking at all costs less than an index.
-        if (view.Instances.FirstOrDefault(other => other.Spec.Source?.SnapshotUid == snapshot.Uid && IsBeingMade(other)) is { } clone)
+        if (view.Instances.FirstOrDefault(other => other.IsClone && other.Spec.Source.SnapshotUid == snapshot.Uid && IsBeingMade(other)) is { } clone)
         {
             throw Refusal(
                 entry, "CLONE_UNDER_WAY", $"has a snapshot '{snapshot.Name}' that '{clone.Name}' is being made of; wait until that has disks of its own, or delete it");

@@ -109,7 +109,7 @@ internal sealed class InstanceUpdate(ViewReads reads, StoreWriter writer, TimePr
     private static bool MayRun(InstanceEntry entry) =>
         entry.Spec.DesiredState != DesiredState.Stopped
         && entry.NodeId is not null
-        && entry.CurrentStatus?.State is not (InstanceState.Stopped or InstanceState.Failed);
+        && entry.ReportedState is not (InstanceState.Stopped or InstanceState.Failed);
 
     private PlacementProposal? Resize(InstanceEntry entry, InstanceSpec spec, bool dryRun)
     {
