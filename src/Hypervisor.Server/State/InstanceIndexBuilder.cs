@@ -53,7 +53,7 @@ internal sealed class InstanceIndexBuilder(
             _byName.Remove(old.ListKey);
         }
 
-        Set(entry);
+        Set(old, entry);
     }
 
     /// <summary>Renews what the instances of a node know of it.</summary>
@@ -72,7 +72,7 @@ internal sealed class InstanceIndexBuilder(
             if (renewed.Node != entry.Node)
             {
                 _oldOfChanged.TryAdd(uid, entry);
-                Set(renewed);
+                Set(entry, renewed);
             }
         }
     }
@@ -117,9 +117,9 @@ internal sealed class InstanceIndexBuilder(
         };
     }
 
-    private void Set(InstanceEntry entry)
+    private void Set(InstanceEntry? old, InstanceEntry entry)
     {
-        _members.Replace(_byUid.Find(entry.Id.Value), entry);
+        _members.Replace(old, entry);
         _byUid.Set(entry.Id.Value, entry);
         _byName.Set(entry.ListKey, entry);
         if (entry.NodeId is null && !entry.Deleting)

@@ -15,7 +15,12 @@ internal sealed class OrderedSet : IReadOnlyCollection<string>
 
     public bool Contains(string item) => _items.ContainsKey(item);
 
-    public OrderedSet Add(string item) => Union([item]);
+    public OrderedSet Add(string item)
+    {
+        var items = _items.ToBuilder();
+        items.Set(item, default);
+        return new(items.ToMap());
+    }
 
     public OrderedSet Remove(string item)
     {

@@ -23,7 +23,7 @@ internal readonly record struct PackedSpec
     private PackedSpec(byte[] own, string name, (bool Uid, bool Trace) has, SharedMetadata shared, SharedSpec? spec)
     {
         (_own, _hasUid, _hasTrace, Shared, Spec) = (own, has.Uid, has.Trace, shared, spec);
-        var metadata = Own().Metadata;
+        var metadata = Own(trace: false).Metadata;
         ListKey = InstanceEntry.ListKeyOf(shared.Project, name);
         Deleting = metadata?.DeletedAt is not null;
         _createdTicks = metadata?.CreatedAt?.ToDateTimeOffset().UtcTicks ?? 0;
@@ -73,7 +73,7 @@ internal readonly record struct PackedSpec
     /// <summary>Likewise, without its specification, which takes longest.</summary>
     public InstanceSpecRecord UnpackWithoutSpec(InstanceId id)
     {
-        var record = Own();
+        var record = Own(trace: true);
         record.Metadata ??= new ObjectMeta();
         record.Metadata.MergeFrom(Shared.Bytes);
         record.Metadata.Name = Name;
@@ -85,16 +85,16 @@ internal readonly record struct PackedSpec
         return record;
     }
 
-    private InstanceSpecRecord Own()
+    private InstanceSpecRecord Own(bool trace)
     {
         var own = _own.AsSpan();
-        if (!_hasTrace)
+        var length = _hasTrace ? own.Length - PackedTrace.Size : own.Length;
+        var record = InstanceSpecRecord.Parser.ParseFrom(own[..length]);
+        if (_hasTrace && trace)
         {
-            return InstanceSpecRecord.Parser.ParseFrom(own);
+            record.TraceParent = PackedTrace.Unpack(own[length..]);
         }
 
-        var record = InstanceSpecRecord.Parser.ParseFrom(own[..^PackedTrace.Size]);
-        record.TraceParent = PackedTrace.Unpack(own[^PackedTrace.Size..]);
         return record;
     }
 

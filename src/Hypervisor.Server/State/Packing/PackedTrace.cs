@@ -1,4 +1,4 @@
-using System.Text;
+using System.Buffers;
 
 namespace Hypervisor.Server.State.Packing;
 
@@ -21,17 +21,21 @@ internal static class PackedTrace
 
         Span<char> digits = stackalloc char[2 * Size];
         var written = 0;
-        foreach (var character in text)
+        for (var index = 0; index < TextSize; index++)
         {
-            if (char.IsAsciiHexDigitLower((char)character) && written < digits.Length)
+            var character = (char)text[index];
+            if (index is 2 or 35 or 52 ? character != '-' : !char.IsAsciiHexDigitLower(character))
             {
-                digits[written++] = (char)character;
+                return false;
+            }
+
+            if (character != '-')
+            {
+                digits[written++] = character;
             }
         }
 
-        return written == digits.Length
-            && Convert.FromHexString(digits, packed, out _, out _) == System.Buffers.OperationStatus.Done
-            && text.SequenceEqual(Encoding.ASCII.GetBytes(Unpack(packed)));
+        return Convert.FromHexString(digits, packed, out _, out _) == OperationStatus.Done;
     }
 
     public static string Unpack(ReadOnlySpan<byte> packed)
