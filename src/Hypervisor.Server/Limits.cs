@@ -61,8 +61,8 @@ internal static partial class Limits
         /// </summary>
         public const int Pending = 100_000;
 
-        /// <summary>Places kept at once for instances that others make room for, or that move.</summary>
-        public const int Claims = 256;
+        /// <summary>Places kept at once for instances that others make room for, or that move: as many as placements on their way into the store.</summary>
+        public const int Claims = 1024;
 
         /// <summary>Beyond the time that stopping may take; then the place is given up and decided about anew.</summary>
         public static readonly TimeSpan ClaimPatience = TimeSpan.FromMinutes(1);
