@@ -1,6 +1,5 @@
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Groups;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Fleets;
 using Hypervisor.Server.Scheduling.Preemption;

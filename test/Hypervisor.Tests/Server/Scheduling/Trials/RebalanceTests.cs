@@ -2,7 +2,6 @@ using Grpc.Core;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances.Updates;
-using Hypervisor.Server.Controllers;
 using Hypervisor.Server.Scheduling.Trials;
 using Hypervisor.Server.Stores.Records;
 using Xunit;
