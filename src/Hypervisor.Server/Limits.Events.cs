@@ -11,8 +11,11 @@ internal static partial class Limits
         /// <summary>Kept in all; the oldest go. Some 5 MB of memory in each replica.</summary>
         public const int Total = 10_000;
 
-        /// <summary>Kinds of events that wait to be written; more at once are counted as lost. A thousand instances have about two each.</summary>
-        public const int Waiting = 8192;
+        /// <summary>
+        /// Kinds of events that wait to be written; more at once are counted as lost. A thousand instances have about two each. While many thousands are
+        /// created, each of these would cost the store as much as a placement, and push out one that was written a moment before.
+        /// </summary>
+        public const int Waiting = 2048;
 
         /// <summary>How long events are collected before they are written: what happens again within it costs nothing more.</summary>
         public static readonly TimeSpan Collected = TimeSpan.FromSeconds(1);

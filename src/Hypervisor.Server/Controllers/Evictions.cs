@@ -31,6 +31,9 @@ internal static class Evictions
         instance is { Eviction: { InPlace: true, Parked: false }, CurrentStatus: { State: InstanceState.Suspended or InstanceState.Stopped or InstanceState.Failed } status }
         && status.ObservedParking == instance.PlacementRevision;
 
+    /// <summary>It has made room where it is, and its node is there for it to go on.</summary>
+    public static bool IsParked(InstanceEntry instance) => instance is { IsEvicted: true, Node.Exists: true, Eviction.Parked: true };
+
     /// <summary>What one that makes room in place goes on holding of its node.</summary>
     public static ResourceAmount Kept(InstanceEntry instance) => ResourceAmount.Of(instance.PlacementRecord?.Reserved) with { CpuMillicores = 0, MemoryBytes = 0 };
 

@@ -45,7 +45,7 @@ internal static class PlacementNeeds
                 ? PlacementNeed.NewEpoch
                 : instance.Eviction switch
                 {
-                    { InPlace: true, Parked: true } => PlacementNeed.Return,
+                    { Parked: true } => PlacementNeed.Return,
                     { InPlace: true } => PlacementNeed.Parking,
                     _ => PlacementNeed.Nothing,
                 };

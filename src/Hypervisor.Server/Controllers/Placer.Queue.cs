@@ -32,7 +32,7 @@ internal sealed partial class Placer
                     return new(item, entry, null);
                 }
 
-                if (entry.Eviction is { Parked: true })
+                if (Evictions.IsParked(entry))
                 {
                     if (PlanReturn(term, item, view) is { } back)
                     {
@@ -70,7 +70,7 @@ internal sealed partial class Placer
                     return new(item, item.Entry, null);
                 }
 
-                if (item.Entry.Eviction is { Parked: true })
+                if (Evictions.IsParked(item.Entry))
                 {
                     // Its eviction says why it rests.
                     queue.PutBack(item, told: true);

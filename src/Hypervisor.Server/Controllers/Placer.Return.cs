@@ -14,10 +14,11 @@ internal sealed partial class Placer
     /// </summary>
     private PlacementRequest ReturnOf(InstanceEntry instance, ClusterView view)
     {
-        var full = RequestOf(instance, view);
+        var (full, held) = (RequestOf(instance, view), instance.PlacementRecord!.Reserved);
         return full with
         {
-            Reserve = full.Reserve.Beyond(Evictions.Kept(instance)),
+            Reserve = full.Reserve.Beyond(ResourceAmount.Of(held)),
+            Devices = full.Devices.Beyond(DeviceAmounts.Of(held)),
             Region = "",
             Zone = "",
             NodeSelector = FrozenDictionary<string, string>.Empty,

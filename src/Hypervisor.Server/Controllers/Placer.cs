@@ -213,7 +213,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
         ledger.Fleet.KindOf(request.Project, request.Labels, request.AntiAffinity);
 
     private void CatchUp(LeaderTerm term) => term.Fleet.CatchUp(
-        state, entry => entry is { IsEvicted: true, Eviction.Parked: true } ? ReturnOf(entry, state.View) : RequestOf(entry, state.View));
+        state, entry => Evictions.IsParked(entry) ? ReturnOf(entry, state.View) : RequestOf(entry, state.View));
 
     private PlacementRequest RequestOf(InstanceEntry entry, ClusterView view)
     {

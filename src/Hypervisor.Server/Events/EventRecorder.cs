@@ -70,16 +70,24 @@ internal sealed partial class EventRecorder(
 
         try
         {
-            // Last, in the last write: a crash in between has some told twice rather than none.
-            var results = await Task.WhenAll(waiting.Operations(state.View)
-                .Append(Progress(told))
-                .Chunk(Limits.Events.PerWrite)
-                .Select(part => writer.WriteAsync(new([term.Guard], part), cancellationToken)));
+            // One after the other: thousands at once would have everybody else's writes wait behind them. How far it has told comes last: a crash in
+            // between has some told twice rather than none.
+            var result = default(WriteResult);
+            foreach (var part in waiting.Operations(state.View).Append(Progress(told)).Chunk(Limits.Events.PerWrite))
+            {
+                result = await writer.WriteAsync(new([term.Guard], part), cancellationToken);
+                if (!result.Succeeded)
+                {
+                    // Another leads, and tells them.
+                    break;
+                }
+            }
+
             waiting.Clear();
 
             // The next count adds to this one.
-            await state.WaitForRevisionAsync(results.Max(result => result.Revision), cancellationToken);
-            return results.All(result => result.Succeeded);
+            await state.WaitForRevisionAsync(result.Revision, cancellationToken);
+            return result.Succeeded;
         }
         catch (Exception exception) when (exception is StoreUnavailableException or StoreBusyException)
         {

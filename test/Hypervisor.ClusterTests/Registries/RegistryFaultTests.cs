@@ -85,9 +85,6 @@ public sealed partial class RegistryFaultTests(RegistriesCluster registries) : I
         Assert.Contains(why, error, StringComparison.Ordinal);
         Assert.Equal("", output);
 
-        // With the right one, so that there are more secrets that could be told.
-        await registries.PushAsync("token", "team/open:1", layers: 1);
-        await registries.Ctl.RunAsync("image", "pull", $"{registries.Ways["token"].Name}/team/open:1");
         await registries.RequireSilenceAsync();
         await registries.DeleteAsync(name);
     }

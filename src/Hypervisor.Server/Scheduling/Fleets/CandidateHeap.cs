@@ -93,7 +93,8 @@ internal sealed class CandidateHeap(Fleet fleet, RowStates states, int kept)
     /// <summary>Offers the best rows that are not kept out.</summary>
     public Listed Offer(double bonus, KeptOut? keptOut, ref Ranking ranking)
     {
-        Span<int> frontier = stackalloc int[MaxVisited + 2];
+        // Three looks put four positions there at most; clearing room for hundreds would cost as much as the looks.
+        Span<int> frontier = stackalloc int[keptOut is null ? 4 : MaxVisited + 2];
         var waiting = 0;
         var best = -1;
         var found = 0;

@@ -184,6 +184,33 @@ public sealed class EvictionTests : IAsyncLifetime
         Assert.Equal((DesiredState.Stopped, late.PlacementRevision), (Event(node, guest)!.Put.Spec.DesiredState, Event(node, guest)!.Put.Parking));
     }
 
+    /// <summary>Protects: the look at nodes ends early only where no other can have anything better.</summary>
+    [Fact]
+    public async Task Of_all_nodes_the_one_makes_room_where_fewest_of_the_lowest_priority_stop_soonest()
+    {
+        (int Count, int Priority, int Grace)[] nodes = [(2, -5, 5), (1, -1, 1), (1, -5, 30), (1, -5, 5), (1, -4, 1), (2, -5, 1)];
+        var expected = "";
+        foreach (var (number, (count, priority, grace)) in nodes.Index())
+        {
+            await _plane.ReadyNodeAsync($"n{number}", Token, memoryBytes: 128 << 20);
+            foreach (var each in Enumerable.Range(0, count))
+            {
+                var id = await _plane.PendingAsync($"i{number}-{each}", Token, memoryBytes: (128 / count) << 20, change: record =>
+                {
+                    record.Spec.Constraints = new() { Priority = priority, PreferredNode = $"n{number}" };
+                    record.Spec.Stop = new() { GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(TimeSpan.FromSeconds(grace)) };
+                });
+                await PassAsync();
+                expected = number == 3 ? id.Value : expected;
+            }
+        }
+
+        await _plane.PendingAsync("high", Token, memoryBytes: 128 << 20, change: record => record.Spec.Constraints = new() { Priority = 10 });
+        await PassAsync();
+
+        Assert.Equal([expected], View.Instances.Where(instance => instance.Eviction is not null).Select(instance => instance.Id.Value));
+    }
+
     [Fact]
     public async Task Two_that_need_room_never_wait_for_the_same_hole()
     {

@@ -52,10 +52,11 @@ public sealed class EventRecorderTests
     {
         await using var plane = await ControlPlane.StartAsync(Token);
         var (recorder, term) = Recorder(plane);
-        var each = Limits.Events.Total / 2;
-        for (var round = 0; round < 3; round++)
+
+        // As many as wait at once each time, and enough of them that the first round is too much.
+        for (var round = 0; round < (Limits.Events.Total / Limits.Events.Waiting) + 2; round++)
         {
-            await HappenAsync(plane, recorder, term, [.. Enumerable.Range(0, each).Select(index => Failed($"r{round}-{index}", "x"))]);
+            await HappenAsync(plane, recorder, term, [.. Enumerable.Range(0, Limits.Events.Waiting).Select(index => Failed($"r{round}-{index}", "x"))]);
             plane.Time.Advance(TimeSpan.FromSeconds(1));
         }
 
