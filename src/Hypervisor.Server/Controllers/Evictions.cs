@@ -23,9 +23,6 @@ internal static class Evictions
     public static bool CanMove(InstanceEntry instance) =>
         instance is { Deleting: false, IsEvicted: false, NodeId: not null, HasLocalDisk: false, IsClone: false };
 
-    /// <summary>Whether it can make room where it is: what cannot move, and has not been told to make room.</summary>
-    public static bool CanPark(InstanceEntry instance) => instance is { Deleting: false, IsEvicted: false, NodeId: not null } && !CanMove(instance);
-
     /// <summary>Its node says that it has come to rest by this very decision, and will not go on by itself.</summary>
     public static bool IsAtRest(InstanceEntry instance) =>
         instance is { Eviction: { InPlace: true, Parked: false }, CurrentStatus: { State: InstanceState.Suspended or InstanceState.Stopped or InstanceState.Failed } status }
@@ -33,9 +30,6 @@ internal static class Evictions
 
     /// <summary>It has made room where it is, and its node is there for it to go on.</summary>
     public static bool IsParked(InstanceEntry instance) => instance is { IsEvicted: true, Node.Exists: true, Eviction.Parked: true };
-
-    /// <summary>What one that makes room in place goes on holding of its node.</summary>
-    public static ResourceAmount Kept(InstanceEntry instance) => ResourceAmount.Of(instance.PlacementRecord?.Reserved) with { CpuMillicores = 0, MemoryBytes = 0 };
 
     /// <summary>Each leaves, or makes room where it is if it cannot. Holds only while its placement is as it was read.</summary>
     public static StoreWrite Begin(IEnumerable<InstanceEntry> instances, Eviction eviction, DateTimeOffset now, IReadOnlyList<Compare> guards)
@@ -62,7 +56,7 @@ internal static class Evictions
     /// <summary>It is at rest: what it held but for its disks is free.</summary>
     public static StoreWrite Park(InstanceEntry instance, Compare guard) => Rewrite(instance, guard, record =>
     {
-        record.Reserved = Kept(instance).ToResources();
+        record.Reserved = (ResourceAmount.Of(record.Reserved) with { CpuMillicores = 0, MemoryBytes = 0 }).ToResources();
         record.Placement.Eviction.Parked = true;
     });
 
