@@ -91,8 +91,9 @@ public sealed class QemuImageTests : IDisposable
     public async Task Disks_that_hide_something_are_refused()
     {
         var encrypted = File("encrypted");
-        await QemuAsync(
-            "create", "-f", "qcow2", "--object", "secret,id=s,data=secret", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", encrypted, "4M");
+
+        // Not with LUKS: there qemu-img measures first how fast it derives keys, and fails where the clock of its thread is too coarse for that.
+        await QemuAsync("create", "-f", "qcow2", "--object", "secret,id=s,data=secret", "-o", "encrypt.format=aes,encrypt.key-secret=s", encrypted, "4M");
         Assert.Contains("encrypted", await RefusalAsync(encrypted, ImageFormat.Qcow2), StringComparison.Ordinal);
 
         var snapshot = File("snapshot");
@@ -126,13 +127,28 @@ public sealed class QemuImageTests : IDisposable
     [InlineData("qed")]
     [InlineData("qcow")]
     [InlineData("parallels")]
-    [InlineData("luks --object secret,id=s,data=secret -o key-secret=s,iter-time=10")]
     public async Task Other_formats_are_recognised_whatever_they_are_called(string format)
     {
-        var words = format.Split(' ');
         var disk = File("renamed.qcow2");
-        await QemuAsync(["create", .. words[1..], "-f", words[0], disk, "4M"]);
+        await QemuAsync("create", "-f", format, disk, "4M");
+        await AssertRecognisedAsync(disk);
+    }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task A_volume_of_LUKS_is_recognised_by_its_first_bytes(byte version)
+    {
+        var disk = File("renamed.qcow2");
+        var content = new byte[4 << 20];
+        ReadOnlySpan<byte> start = [(byte)'L', (byte)'U', (byte)'K', (byte)'S', 0xBA, 0xBE, 0, version];
+        start.CopyTo(content);
+        await System.IO.File.WriteAllBytesAsync(disk, content, Cancel);
+        await AssertRecognisedAsync(disk);
+    }
+
+    private async Task AssertRecognisedAsync(string disk)
+    {
         Assert.Contains("convert", await RefusalAsync(disk, ImageFormat.Qcow2), StringComparison.OrdinalIgnoreCase);
         Assert.Contains("called raw", await RefusalAsync(disk, ImageFormat.Raw), StringComparison.Ordinal);
         await RefusalAsync(disk, ImageFormat.Unspecified);
