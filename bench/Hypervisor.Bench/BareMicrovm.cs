@@ -39,7 +39,7 @@ internal sealed class BareMicrovm : IBareGuests, IAsyncDisposable
 
         var scratch = Directory.CreateDirectory($"{cluster.Folder}/bare").FullName;
         var guestFolder = guests.FolderOf(InstanceType.Microvm, uid);
-        await Shell.RunAsync("cp", "-a", "--sparse=always", guestFolder, $"{scratch}/disks");
+        await FreshDisks.KeepAsync(guestFolder, $"{scratch}/disks");
         await guests.DeleteAsync(Name);
         var tap = arguments.Single(argument => argument.StartsWith("tap,", StringComparison.Ordinal)).Split(',')
             .Single(part => part.StartsWith("ifname=", StringComparison.Ordinal))["ifname=".Length..];

@@ -47,7 +47,7 @@ internal sealed class BareVm : IBareGuests
 
         var kept = Path.Combine(Directory.CreateDirectory($"{cluster.Folder}/bare-vm").FullName, "disks");
         var folder = guests.FolderOf(InstanceType.Vm, uid);
-        await Shell.RunAsync("cp", "-a", "--sparse=always", folder, kept);
+        await FreshDisks.KeepAsync(folder, kept);
         await guests.DeleteAsync(Name);
         return new BareVm(cluster, uri, uid, xml, folder, kept);
     }
