@@ -52,6 +52,7 @@ public sealed class MakeRunTests : IAsyncLifetime
         Assert.Matches(@"(?mi)^hello +\S*container +running +\S+ +[\d.]+ +containerd", output);
         Assert.Matches(@"(?mi)^hello-microvm +\S*microvm +running +\S+ +[\d.]+ +(qemu|firecracker)/(tcg|kvm)", output);
         Assert.Matches(@"(?mi)^hello-vm +\S*vm +running +\S+ +[\d.]+ +libvirt/(tcg|kvm)", output);
+        await AssertSuggestionsWorkAsync(output);
 
         var started = RealTime.Clock.GetTimestamp();
         (exitCode, output) = await MakeAsync("run", $"STORE={store}");
@@ -126,6 +127,21 @@ public sealed class MakeRunTests : IAsyncLifetime
         Assert.Matches($@"{port}, which the {user} needs, is in use by busybox \(pid \d+\)", output);
         Assert.Contains(remedy, output, StringComparison.Ordinal);
         Assert.Equal(before, await _machine.SnapshotAsync());
+    }
+
+    /// <summary>The first commands that a new user copies: also on a machine of two CPUs, beside what runs there already.</summary>
+    private async Task AssertSuggestionsWorkAsync(string output)
+    {
+        const string Program = "bin/hypervisor-ctl";
+        var commands = output.Split('\n', StringSplitOptions.TrimEntries)
+            .Where(line => line.StartsWith(Program, StringComparison.Ordinal) && !line.EndsWith("--watch", StringComparison.Ordinal))
+            .ToList();
+        Assert.Contains(commands, command => command.Contains("instance create", StringComparison.Ordinal));
+        foreach (var command in commands)
+        {
+            var (exitCode, answer) = await _machine.TryRunAsync("bash", ["-c", $"{LocalCluster.Binaries}/{command["bin/".Length..]}"], Timeout);
+            Assert.True(exitCode == 0, $"{command}: {answer}");
+        }
     }
 
     /// <returns>The socket that it answers on.</returns>
