@@ -15,7 +15,8 @@ internal sealed record PlacementPlan(
     ReceiptRecord? Receipt,
     IReadOnlyList<Compare> Guards) : PlacementProposal(Placement, Receipt, Guards)
 {
-    public IReadOnlyList<StoreOperation> Operations { get; } = Receipt is null
+    /// <summary>Made anew by each who asks, which is done outside of the fleet's lock.</summary>
+    public IReadOnlyList<StoreOperation> Operations => Receipt is null
         ? [new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray())]
         : [new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray()), new StoreOperation.Put(Keys.Receipt(Instance), Receipt.ToByteArray())];
 

@@ -12,28 +12,35 @@ internal static class SubnetAllocator
     /// <param name="used">Pieces in use, also such as were cut with another length: nothing that overlaps one is handed out.</param>
     public static string? Next(IPNetwork cluster, int prefixLength, IReadOnlyCollection<string> used)
     {
-        var size = 1L << (32 - prefixLength);
-        var end = First(cluster) + (1L << (32 - cluster.PrefixLength));
-        var taken = used.Select(IPNetwork.Parse)
-            .Select(network => (Start: First(network), End: First(network) + (1L << (32 - network.PrefixLength))))
-            .OrderBy(range => range.Start);
-
-        var candidate = First(cluster);
-        foreach (var (start, stop) in taken)
+        var (start, size) = (First(cluster), 1L << (32 - prefixLength));
+        var pieces = 1L << (prefixLength - cluster.PrefixLength);
+        var touched = new List<(long First, long Last)>(used.Count);
+        var bound = 1L;
+        foreach (var text in used)
         {
-            if (candidate + size <= start)
+            var network = IPNetwork.Parse(text);
+            var begin = First(network) - start;
+            var end = begin + (1L << (32 - network.PrefixLength));
+            if (end > 0 && begin < pieces * size)
             {
-                break;
-            }
-
-            if (stop > candidate)
-            {
-                // Up to the next piece's boundary.
-                candidate += (stop - candidate + size - 1) / size * size;
+                var (first, last) = (Math.Max(begin, 0) / size, Math.Min((end - 1) / size, pieces - 1));
+                touched.Add((first, last));
+                bound += last - first + 1;
             }
         }
 
-        return candidate + size <= end ? Text(candidate, prefixLength) : null;
+        // Of one more than those that are touched, one is free; thousands of nodes that register at once must not sort them all each time.
+        var taken = new bool[Math.Min(bound, pieces)];
+        foreach (var (first, last) in touched)
+        {
+            for (var piece = first; piece <= last && piece < taken.Length; piece++)
+            {
+                taken[piece] = true;
+            }
+        }
+
+        var free = Array.IndexOf(taken, false);
+        return free < 0 ? null : Text(start + (free * size), prefixLength);
     }
 
     private static long First(IPNetwork network)

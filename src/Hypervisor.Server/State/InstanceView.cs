@@ -1,4 +1,5 @@
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Stores.Records;
 
 namespace Hypervisor.Server.State;
 
@@ -6,15 +7,17 @@ namespace Hypervisor.Server.State;
 internal static class InstanceView
 {
     /// <summary>The whole object. The answer shares nothing that may change with the entry.</summary>
-    public static Instance Render(InstanceEntry entry)
+    public static Instance Render(InstanceEntry entry) => Render(entry, entry.SpecRecord, entry.PlacementRecord);
+
+    /// <summary>The same for whoever has the entry's records; the answer has their parts.</summary>
+    public static Instance Render(InstanceEntry entry, InstanceSpecRecord record, PlacementRecord? placement)
     {
-        var record = entry.SpecRecord;
         record.Metadata.ResourceVersion = entry.ResourceVersion.Value;
         return new()
         {
             Metadata = record.Metadata,
             Spec = record.Spec,
-            Placement = entry.PlacementRecord?.Placement ?? new Placement(),
+            Placement = placement?.Placement ?? new Placement(),
             Status = Status(entry),
         };
     }

@@ -98,11 +98,19 @@ internal sealed class InstanceCreation(
         return tombstone is null ? null : DraftEntries.Deleted(tombstone, view.Incarnation);
     }
 
+    /// <param name="request">The call's own; as it was afterwards. Copying each of thousands would cost more than everything else here.</param>
     public static RequestKey KeyOf(CreateInstanceRequest request, string project)
     {
-        var digested = request.Clone();
-        (digested.RequestId, digested.DryRun, digested.Project) = ("", false, project);
-        return RequestKey.Of(request.RequestId, digested);
+        var said = (request.RequestId, request.DryRun, request.Project);
+        (request.RequestId, request.DryRun, request.Project) = ("", false, project);
+        try
+        {
+            return RequestKey.Of(said.RequestId, request);
+        }
+        finally
+        {
+            (request.RequestId, request.DryRun, request.Project) = said;
+        }
     }
 
     /// <summary>What the request makes of an instance.</summary>
@@ -115,10 +123,19 @@ internal sealed class InstanceCreation(
         return record;
     }
 
-    /// <summary>What was written, also when it is gone again.</summary>
-    public static Instance Rendered(InstanceBirth birth, ClusterView after, long revision) => InstanceView.Render(
-        after.Instance(birth.Id) ?? DraftEntries.Of(
-            birth.Id, birth.Record, birth.Proposal?.Placement, after, ResourceVersion.Of(after.Incarnation, revision)));
+    /// <summary>What was written, also when it is gone again. Takes the birth's records over.</summary>
+    public static Instance Rendered(InstanceBirth birth, ClusterView after, long revision)
+    {
+        if (after.Instance(birth.Id) is not { } entry)
+        {
+            return InstanceView.Render(
+                DraftEntries.Of(birth.Id, birth.Record, birth.Proposal?.Placement, after, ResourceVersion.Of(after.Incarnation, revision)));
+        }
+
+        // What the view has is what was written, unless somebody was faster: then it is parsed.
+        var isOurs = entry.SpecRevision == revision && entry.PlacementRevision == (birth.Proposal is null ? 0 : revision);
+        return isOurs ? InstanceView.Render(entry, birth.Record, birth.Proposal?.Placement) : InstanceView.Render(entry);
+    }
 
     private Instance DryRun(CreateInstanceRequest request, InstanceId id, InstanceSpecRecord record, ClusterView view)
     {

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Security.Cryptography;
 using System.Text;
 using Google.Protobuf;
@@ -11,20 +12,31 @@ namespace Hypervisor.Server.Api.Instances;
 /// <summary>What makes a repeated request one request: its id and the digest of everything else in it.</summary>
 internal readonly record struct RequestKey(string Id, ByteString Digest)
 {
-    /// <param name="request">A copy that is no longer needed for anything else: its request_id was taken out.</param>
+    /// <param name="request">Without its request_id.</param>
     public static RequestKey Of(string requestId, IMessage request)
     {
-        using var buffer = new MemoryStream(request.CalculateSize() + 64);
-        buffer.Write(Encoding.UTF8.GetBytes(request.Descriptor.FullName));
-        buffer.WriteByte(0);
-
-        // Equal maps must have equal digests, in whichever order a client sent them.
-        using (var output = new CodedOutputStream(buffer, leaveOpen: true) { Deterministic = true })
+        var size = request.CalculateSize();
+        var before = Encoding.UTF8.GetByteCount(request.Descriptor.FullName) + 1;
+        var rented = ArrayPool<byte>.Shared.Rent(before + size);
+        try
         {
-            request.WriteTo(output);
-        }
+            // Equal maps must have equal digests, in whichever order a client sent them.
+            using (var output = new CodedOutputStream(rented) { Deterministic = true })
+            {
+                request.WriteTo(output);
+            }
 
-        return new(requestId, ByteString.CopyFrom(SHA256.HashData(buffer.GetBuffer().AsSpan(0, (int)buffer.Length))));
+            // Behind its name; such a stream begins nowhere but at the start of an array.
+            var text = rented.AsSpan(0, before + size);
+            text[..size].CopyTo(text[before..]);
+            Encoding.UTF8.GetBytes(request.Descriptor.FullName, text);
+            text[before - 1] = 0;
+            return new(requestId, UnsafeByteOperations.UnsafeWrap(SHA256.HashData(text)));
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(rented);
+        }
     }
 
     /// <summary>Whether the object has seen this very request.</summary>

@@ -280,15 +280,15 @@ internal sealed class FleetLedger
             return null;
         }
 
-        var spec = instance.Spec;
+        var (spec, reserved) = (instance.Spec, instance.PlacementRecord!.Reserved);
         var apart = spec.Constraints?.AntiAffinity is { Count: > 0 } terms ? terms.Select(NeighbourTerm.Of).ToList() : [];
         return new(
             node,
-            ResourceAmount.Of(instance.PlacementRecord!.Reserved),
+            ResourceAmount.Of(reserved),
             Fleet.KindOf(instance.Project, instance.Labels, apart),
             spec.Network is { Ports.Count: > 0 } network ? [.. network.Ports.Select(PortClaim.Of)] : [])
         {
-            Devices = DeviceAmounts.Of(instance.PlacementRecord.Reserved),
+            Devices = DeviceAmounts.Of(reserved),
             Priority = instance.Priority,
             Yields = YieldOf(instance),
             Grace = spec.Stop?.GracePeriod?.ToTimeSpan() ?? TimeSpan.Zero,

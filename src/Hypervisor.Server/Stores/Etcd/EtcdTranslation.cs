@@ -74,11 +74,12 @@ internal static class EtcdTranslation
         return result;
     }
 
+    /// <remarks>Values are wrapped, not copied: nobody writes to those of an operation.</remarks>
     private static RequestOp ToOperation(StoreOperation operation) => operation switch
     {
         StoreOperation.Put put => new RequestOp
         {
-            RequestPut = new PutRequest { Key = ByteString.CopyFromUtf8(put.Key), Value = ByteString.CopyFrom(put.Value.Span) },
+            RequestPut = new PutRequest { Key = ByteString.CopyFromUtf8(put.Key), Value = UnsafeByteOperations.UnsafeWrap(put.Value) },
         },
         StoreOperation.Delete delete => new RequestOp
         {
