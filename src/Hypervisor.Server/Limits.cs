@@ -76,6 +76,9 @@ internal static partial class Limits
         /// <summary>Nodes on which room is looked for by evicting: all of a small fleet, and of a large one others each time.</summary>
         public const int PreemptionNodes = 128;
 
+        /// <summary>Instances that make room for one: all of them, and it, are told in one transaction of the store, which takes 128 operations.</summary>
+        public const int Victims = 100;
+
         /// <summary>Instances that leave one node at the same time when it is evacuated: the rest goes on serving.</summary>
         public const int EvictionsPerNode = 4;
 
@@ -127,6 +130,9 @@ internal static partial class Limits
     /// <summary>Bounds of what agents send.</summary>
     internal static class Agents
     {
+        /// <summary>Of CPUs in thousandths, memory and storage in bytes (64 PiB): sixteen times as much, the largest overcommit, is a number still.</summary>
+        public const long Capacity = 1L << 56;
+
         /// <summary>Stored with each node; the agent's own has 64.</summary>
         public const int RegistrationIdCharacters = 128;
 

@@ -10,11 +10,29 @@ namespace Hypervisor.Server.Api;
 /// <summary>hypervisor.v1.ComputeService: a thin adapter, everything is decided behind it.</summary>
 internal sealed partial class ComputeService : Protocol.V1.ComputeService.ComputeServiceBase
 {
-    public override Task<Instance> CreateInstance(CreateInstanceRequest request, ServerCallContext context) =>
-        instances.Creation.CreateAsync(request, context.CancellationToken);
+    public override async Task<Instance> CreateInstance(CreateInstanceRequest request, ServerCallContext context)
+    {
+        try
+        {
+            return await instances.Creation.CreateAsync(request, context.CancellationToken);
+        }
+        catch (NotLeadingException) when (!ReplicaCalls.IsForwarded(context))
+        {
+            return await replicas.CreateAsync(request, context);
+        }
+    }
 
-    public override Task<CreateInstancesResponse> CreateInstances(CreateInstancesRequest request, ServerCallContext context) =>
-        instances.Bulk.CreateAsync(request, context.CancellationToken);
+    public override async Task<CreateInstancesResponse> CreateInstances(CreateInstancesRequest request, ServerCallContext context)
+    {
+        try
+        {
+            return await instances.Bulk.CreateAsync(request, context.CancellationToken);
+        }
+        catch (NotLeadingException) when (!ReplicaCalls.IsForwarded(context))
+        {
+            return await replicas.CreateAsync(request, context);
+        }
+    }
 
     public override Task<Instance> DeleteInstance(DeleteInstanceRequest request, ServerCallContext context) =>
         instances.Deletion.DeleteAsync(request, context.CancellationToken);

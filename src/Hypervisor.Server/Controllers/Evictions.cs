@@ -46,6 +46,7 @@ internal static class Evictions
             // What does not run has no memory to keep.
             record.Placement.Eviction.Suspends = record.Placement.Eviction.InPlace && instance.Spec.Type is InstanceType.Vm or InstanceType.Microvm
                 && instance.CurrentStatus?.State is InstanceState.Running or InstanceState.Paused or InstanceState.Suspended;
+            record.Placement.Eviction.Restarts = record.Placement.Eviction.InPlace && instance.ReportedState is not (InstanceState.Stopped or InstanceState.Failed);
             compares.Add(Compare.Modified(Keys.Placement(instance.Id), instance.PlacementRevision));
             operations.Add(new StoreOperation.Put(Keys.Placement(instance.Id), record.ToByteArray()));
         }

@@ -27,6 +27,9 @@ internal sealed class FollowedFleet : IDisposable
     /// <summary>Where the next look for somebody who could make room begins. Likewise.</summary>
     public int Cursor { get; set; }
 
+    /// <summary>When everybody in the queue was last decided about again; a timestamp of the clock. Likewise.</summary>
+    public long AllWokenAt { get; set; }
+
     /// <summary>Instances that need something else than a node, in no order. Likewise.</summary>
     public IReadOnlyCollection<InstanceEntry> Chores => _chores.Values;
 

@@ -25,7 +25,10 @@ internal sealed partial class PlacementController
             ForUid = entry.Id.Value,
         };
         var begin = Evictions.Begin(
-            preemption.Victims, eviction, time.GetUtcNow(), [term.Guard, Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision)]);
+            preemption.Victims,
+            eviction,
+            time.GetUtcNow(),
+            [term.Guard, Compare.Modified(Keys.Spec(entry.Id), entry.SpecRevision), Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision)]);
         var waits = new PlacementRecord
         {
             Placement = new()

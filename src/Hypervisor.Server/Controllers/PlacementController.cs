@@ -51,7 +51,7 @@ internal sealed partial class PlacementController(
                 await Task.Delay(Limits.Control.PendingPause, time, cancellationToken);
             }
 
-            await WaitForWorkAsync(term, changes, cancellationToken);
+            await WaitForWorkAsync(changes, cancellationToken);
         }
     }
 
@@ -61,6 +61,7 @@ internal sealed partial class PlacementController(
         using var timing = ServerInstruments.Reconciling(Name, time);
         await ResolveDoubtsAsync(term, cancellationToken);
         placer.GiveUpClaims(term);
+        placer.WakeAllInTime(term);
         var outcome = PassOutcome.Done;
         var underWay = new Queue<Task<PassOutcome>>(Limits.Control.PlacementsInFlight);
         var undone = new ConcurrentQueue<QueuedInstance>();
@@ -214,15 +215,14 @@ internal sealed partial class PlacementController(
         }
     }
 
-    private async Task WaitForWorkAsync(LeaderTerm term, ChangeSubscription changes, CancellationToken cancellationToken)
+    private async Task WaitForWorkAsync(ChangeSubscription changes, CancellationToken cancellationToken)
     {
-        var due = time.GetTimestamp();
+        var begun = time.GetTimestamp();
         while (true)
         {
-            var left = Limits.Control.ReconcilePeriod - time.GetElapsedTime(due);
+            var left = Limits.Control.ReconcilePeriod - time.GetElapsedTime(begun);
             if (left <= TimeSpan.Zero)
             {
-                Placer.WakeAll(term);
                 return;
             }
 

@@ -20,6 +20,9 @@ internal sealed record PlacementPlan(
         ? [new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray())]
         : [new StoreOperation.Put(Keys.Placement(Instance), Placement.ToByteArray()), new StoreOperation.Put(Keys.Receipt(Instance), Receipt.ToByteArray())];
 
+    /// <summary>What is wanted of the instance from then on; null where that stays as it is.</summary>
+    public InstanceSpecRecord? Spec { get; init; }
+
     /// <summary>Holds only while neither spec nor placement changed since the entry was read.</summary>
     public StoreWrite WriteOf(InstanceEntry entry) => new(
         [
@@ -27,7 +30,7 @@ internal sealed record PlacementPlan(
             Compare.Modified(Keys.Spec(entry.Id), entry.SpecRevision),
             Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision),
         ],
-        Operations);
+        Spec is null ? Operations : [.. Operations, new StoreOperation.Put(Keys.Spec(entry.Id), Spec.ToByteArray())]);
 
     public override void Settle(PlacementOutcome outcome, long revision)
     {

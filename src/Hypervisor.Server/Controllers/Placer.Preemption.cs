@@ -66,7 +66,7 @@ internal sealed partial class Placer
         }
     }
 
-    /// <summary>Places that did not become free in time are nobody's any more, and who waited for them is decided about anew.</summary>
+    /// <summary>Places that did not become free in time.</summary>
     public void GiveUpClaims(LeaderTerm term)
     {
         lock (term.Fleet.Gate)
@@ -74,11 +74,7 @@ internal sealed partial class Placer
             var (ledger, queue) = (term.Fleet.Ledger, term.Fleet.Queue);
             foreach (var claim in ledger.Claims.Where(claim => time.GetElapsedTime(claim.Since) > claim.Patience).ToList())
             {
-                ledger.Unclaim(claim.Instance);
-                if (queue.Find(claim.Instance) is { } item)
-                {
-                    queue.PutBack(item, told: false);
-                }
+                GiveUp(claim, ledger, queue);
             }
         }
     }
@@ -94,8 +90,14 @@ internal sealed partial class Placer
 
         foreach (var claim in ledger.Claims)
         {
-            if (claim.AskedAt <= ledger.Revision && queue.Find(claim.Instance) is { } item && ledger.IsFree(claim))
+            if (claim.AskedAt <= ledger.Revision && queue.Find(claim.Instance) is { } item
+                && (ledger.IsFree(claim) ? [] : ledger.Lesser(claim)) is { } lesser)
             {
+                foreach (var other in lesser)
+                {
+                    GiveUp(other, ledger, queue);
+                }
+
                 // Who asked for the same and slept, since there was nobody left to make room, may find somebody now.
                 queue.Wake(item.Group);
                 queue.TakeOut(item);
@@ -104,6 +106,18 @@ internal sealed partial class Placer
         }
 
         return null;
+    }
+
+    /// <summary>The place is nobody's any more, and who waited for it is decided about anew.</summary>
+    private static void GiveUp(Claim claim, FleetLedger ledger, PlacementQueue queue)
+    {
+        ledger.Unclaim(claim.Instance);
+        if (queue.Find(claim.Instance) is { } item)
+        {
+            // Another one that asks for the same may sleep meanwhile.
+            queue.PutBack(item, told: false);
+            queue.Wake(item.Group);
+        }
     }
 
     /// <summary>

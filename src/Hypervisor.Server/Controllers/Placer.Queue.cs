@@ -119,7 +119,9 @@ internal sealed partial class Placer
         {
             foreach (var item in items)
             {
+                // Another one that asks for the same may sleep meanwhile.
                 term.Fleet.Queue.PutBack(item, told: false);
+                term.Fleet.Queue.Wake(item.Group);
             }
         }
     }
@@ -142,12 +144,19 @@ internal sealed partial class Placer
         }
     }
 
-    /// <summary>All that sleep are decided about again.</summary>
-    public static void WakeAll(LeaderTerm term)
+    /// <summary>
+    /// All that sleep are decided about again after some time, however much happens meanwhile: whether others could make room depends on more than on
+    /// what wakes them, such as disruption budgets, priorities, and which nodes of a large fleet were looked at.
+    /// </summary>
+    public void WakeAllInTime(LeaderTerm term)
     {
         lock (term.Fleet.Gate)
         {
-            term.Fleet.Queue.WakeAll();
+            if (time.GetElapsedTime(term.Fleet.AllWokenAt) >= Limits.Control.ReconcilePeriod)
+            {
+                term.Fleet.Queue.WakeAll();
+                term.Fleet.AllWokenAt = time.GetTimestamp();
+            }
         }
     }
 

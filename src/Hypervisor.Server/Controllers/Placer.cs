@@ -130,22 +130,6 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
         }
     }
 
-    /// <summary>What would be decided on a view, by a scan of all its nodes: for replicas that do not lead, and have no fleet.</summary>
-    public Placement Foresee(InstanceId instance, InstanceSpecRecord record, ClusterView view)
-    {
-        var fleet = new FleetLedger();
-        fleet.Load(view);
-        var request = RequestOf(instance, record, view);
-        var decision = Scheduler.Decide(request, fleet.View(request, view.ResourceVersion), time.GetUtcNow());
-        return new()
-        {
-            Node = decision.Node?.Name ?? "",
-            NodeUid = decision.Node?.Id.Value ?? "",
-            Reason = decision.Reason,
-            Message = decision.Node is null ? decision.Message : "",
-        };
-    }
-
     /// <summary>An instance that stays where no scheduler may move it, for example since its local disk is gone.</summary>
     public PlacementPlan Refuse(LeaderTerm term, InstanceId instance, Epoch last, string reason, string message) =>
         Unplaced(term, instance, last, new(null, reason, message, new PlacementReceipt

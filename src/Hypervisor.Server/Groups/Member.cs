@@ -68,10 +68,11 @@ internal readonly record struct Member(InstanceId Id, long Revision, MemberPhase
     /// <summary>
     /// When a member's process ended for good; null for one that is not to be replaced: what its node would start again or never could start, and
     /// what a user stopped. NEVER means never, here as there: such a member stays as it ended, and so does one that is to be started again after
-    /// failures only and has ended well.
+    /// failures only and has ended well. Nor one that made room where it is: it goes on there, with its disks.
     /// </summary>
     private static DateTimeOffset? Ended(InstanceEntry instance) =>
-        InstanceView.StateOf(instance) is (InstanceState.Failed or InstanceState.Stopped) and var state
+        !instance.IsEvicted
+        && InstanceView.StateOf(instance) is (InstanceState.Failed or InstanceState.Stopped) and var state
         && instance.Spec is { DesiredState: DesiredState.Running } spec
         && (spec.Restart?.Policy, state) is
             (RestartPolicy.Always, InstanceState.Failed or InstanceState.Stopped) or (RestartPolicy.OnFailure, InstanceState.Failed)

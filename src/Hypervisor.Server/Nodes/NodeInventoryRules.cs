@@ -73,9 +73,9 @@ internal static class NodeInventoryRules
 
     private static void Amount(long value, string field, FieldViolations violations)
     {
-        if (value < 0)
+        if (value is < 0 or > Limits.Agents.Capacity)
         {
-            violations.Add(field, $"is {value}; it cannot be negative");
+            violations.Add(field, $"is {value}; it has to be between 0 and {Limits.Agents.Capacity}");
         }
     }
 }

@@ -33,10 +33,34 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
         return answer;
     }
 
+    /// <summary>Has the leader create what is not to wait; this replica's view includes it then.</summary>
+    /// <exception cref="RpcException">Likewise.</exception>
+    public async Task<Instance> CreateAsync(CreateInstanceRequest request, ServerCallContext context)
+    {
+        var answer = await AskLeaderAsync(
+            context, (channel, headers, deadline) => new ComputeService.ComputeServiceClient(channel).CreateInstanceAsync(request, headers, deadline, context.CancellationToken));
+        await IncludingAsync([answer], context.CancellationToken);
+        return answer;
+    }
+
+    /// <summary>Likewise, several.</summary>
+    /// <exception cref="RpcException">Likewise.</exception>
+    public async Task<CreateInstancesResponse> CreateAsync(CreateInstancesRequest request, ServerCallContext context)
+    {
+        var answer = await AskLeaderAsync(
+            context, (channel, headers, deadline) => new ComputeService.ComputeServiceClient(channel).CreateInstancesAsync(request, headers, deadline, context.CancellationToken));
+        await IncludingAsync(answer.Results.Select(result => result.Instance).OfType<Instance>(), context.CancellationToken);
+        return answer;
+    }
+
     /// <summary>Has the leader move instances.</summary>
     /// <exception cref="RpcException">Likewise.</exception>
     public Task<RebalanceResponse> RebalanceAsync(RebalanceRequest request, ServerCallContext context) => AskLeaderAsync(
         context, (channel, headers, deadline) => new ClusterService.ClusterServiceClient(channel).RebalanceAsync(request, headers, deadline, context.CancellationToken));
+
+    /// <summary>Those of a dry run have no version.</summary>
+    private async Task IncludingAsync(IEnumerable<Instance> instances, CancellationToken cancellationToken) =>
+        await reads.IncludingAsync(instances.Select(instance => new ResourceVersion(instance.Metadata.ResourceVersion).Revision).DefaultIfEmpty().Max(), cancellationToken);
 
     private async Task<TResponse> AskLeaderAsync<TResponse>(ServerCallContext context, Func<GrpcChannel, Metadata, DateTime, AsyncUnaryCall<TResponse>> call)
     {

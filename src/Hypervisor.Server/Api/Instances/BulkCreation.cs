@@ -3,6 +3,7 @@ using Hypervisor.Hosting.Randomness;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 
@@ -15,9 +16,15 @@ namespace Hypervisor.Server.Api.Instances;
 internal sealed class BulkCreation(
     ViewReads reads, StoreWriter writer, IRandomSource random, ErrorTranslation errors, InstanceCreation creation, IFirstPlacement? placement = null)
 {
+    /// <exception cref="NotLeadingException">One wants no waiting, and the leader is another replica, or nobody. Nothing was created.</exception>
     public async Task<CreateInstancesResponse> CreateAsync(CreateInstancesRequest request, CancellationToken cancellationToken)
     {
         Check(request);
+        if (placement is { Leads: false } && request.Requests.Any(each => each.FailFast))
+        {
+            throw new NotLeadingException();
+        }
+
         var size = request.BatchSize == 0 ? Limits.Groups.InstancesPerWrite : request.BatchSize;
 
         // All of a window are begun before the first is awaited: that is what lets the writer join them. More at once would only wait there.

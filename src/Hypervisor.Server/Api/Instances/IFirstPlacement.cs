@@ -12,6 +12,9 @@ namespace Hypervisor.Server.Api.Instances;
 /// </summary>
 internal interface IFirstPlacement
 {
+    /// <summary>Whether this replica decides; another one, or nobody, when not.</summary>
+    bool Leads { get; }
+
     /// <summary>
     /// Decides where a new instance goes. Does not wait and writes nothing.
     /// </summary>
@@ -22,8 +25,8 @@ internal interface IFirstPlacement
     /// </returns>
     PlacementProposal? Propose(InstanceId id, InstanceSpecRecord spec, ClusterView view, bool dryRun);
 
-    /// <summary>Where a new instance would go now, or why nowhere, as far as this replica can see; also while it does not lead.</summary>
-    Placement Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view);
+    /// <summary>Where a new instance would go now, or why nowhere; null when this replica does not lead.</summary>
+    Placement? Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view);
 }
 
 /// <summary>

@@ -1,6 +1,7 @@
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores.Records;
 
@@ -14,6 +15,7 @@ internal static class QueueAdmission
     /// <exception cref="Grpc.Core.RpcException">
     /// RESOURCE_EXHAUSTED, with when to come back, once too many wait; FAILED_PRECONDITION when the client wants no waiting and nothing fits.
     /// </exception>
+    /// <exception cref="NotLeadingException">The client wants no waiting, and the leader is another replica, or nobody.</exception>
     public static void Check(
         CreateInstanceRequest request,
         InstanceId id,
@@ -28,11 +30,16 @@ internal static class QueueAdmission
             return;
         }
 
-        if (request.FailFast && (proposal?.Placement.Placement ?? placement?.Foresee(id, record, view)) is { NodeUid.Length: 0 } nowhere)
+        if (request.FailFast && placement is not null)
         {
-            proposal?.Settle(PlacementOutcome.Refused, 0);
-            throw ApiErrors.FailedPrecondition(
-                "NO_FITTING_NODE", $"Instance '{request.Name}' fits on no node now: {nowhere.Message}. Without fail_fast it would wait.", "Instance", request.Name);
+            // Nobody but the leader knows what is free, and what is on its way into the store.
+            var foreseen = proposal?.Placement.Placement ?? placement.Foresee(id, record, view) ?? throw new NotLeadingException();
+            if (foreseen.NodeUid.Length == 0)
+            {
+                proposal?.Settle(PlacementOutcome.Refused, 0);
+                throw ApiErrors.FailedPrecondition(
+                    "NO_FITTING_NODE", $"Instance '{request.Name}' fits on no node now: {foreseen.Message}. Without fail_fast it would wait.", "Instance", request.Name);
+            }
         }
 
         if (view.UnplacedCount >= most)

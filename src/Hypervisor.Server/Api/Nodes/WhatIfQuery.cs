@@ -65,7 +65,8 @@ internal sealed class WhatIfQuery(ViewReads reads, TrialTurn turn, PlacementStra
         var inventory = node.Inventory.Clone();
         if (added.Region.Length + added.Zone.Length > 0)
         {
-            (inventory.Region, inventory.Zone) = (added.Region, added.Zone);
+            // A zone is one of the model's region, unless another one is named.
+            (inventory.Region, inventory.Zone) = (added.Region.Length > 0 ? added.Region : inventory.Region, added.Zone);
         }
 
         return FleetLedger.Describe(node, inventory) with { Scheduling = NodeScheduling.Schedulable, Liveness = NodeLiveness.Ready };

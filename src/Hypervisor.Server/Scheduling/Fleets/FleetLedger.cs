@@ -65,6 +65,28 @@ internal sealed class FleetLedger
     /// <summary>Uids of all who are told to make room for a claim, also before the store shows that.</summary>
     public IReadOnlySet<string> Leaving => _leaving;
 
+    /// <summary>
+    /// Claims of lower priority on the same node, if what is claimed is free once they are given up; null when it is not. Nobody waits for room that is
+    /// only kept for a lesser one.
+    /// </summary>
+    public IReadOnlyList<Claim>? Lesser(Claim claim)
+    {
+        var row = claim.Row;
+        if (row < 0 || Fleet.NodeAt(row) is null || Fleet.Row(row).Stamp == claim.NotFreeOfLesserAt)
+        {
+            return null;
+        }
+
+        var lesser = _claims.Values.Where(other => other.Row == row && other.Stay.Priority < claim.Stay.Priority).ToList();
+        var free = lesser.Count > 0 && IsFreeWithout(0);
+
+        // To have asked changes the stamp too.
+        claim.NotFreeOfLesserAt = free ? -1 : Fleet.Row(row).Stamp;
+        return free ? lesser : null;
+
+        bool IsFreeWithout(int index) => index == lesser.Count ? IsFree(claim) : Fleet.Without(lesser[index].Instance, () => IsFreeWithout(index + 1));
+    }
+
     /// <summary>Whether what is claimed is free now.</summary>
     public bool IsFree(Claim claim)
     {
@@ -325,6 +347,9 @@ internal sealed class Claim(InstanceId instance, Stay stay, long since, TimeSpan
 
     /// <summary>The row's stamp when it was last seen not to be free: until that changes it is not looked at again.</summary>
     public long NotFreeAt { get; set; } = -1;
+
+    /// <summary>Likewise, if those of lower priority gave up what they have there.</summary>
+    public long NotFreeOfLesserAt { get; set; } = -1;
 
     /// <summary>By which it was chosen, if not by the instance's own.</summary>
     public PlacementStrategy Strategy { get; init; }

@@ -9,7 +9,7 @@ namespace Hypervisor.Server.Scheduling.Preemption;
 internal static class RoomMakers
 {
     /// <param name="uids">Of the instances on the node.</param>
-    /// <returns>Nobody where what makes room already is enough; null when all who may be told would not be.</returns>
+    /// <returns>Nobody where what makes room already is enough; null when all who may be told would not be, or as many as cannot be told together.</returns>
     public static IReadOnlyList<Victim>? On(FleetLedger ledger, int row, IEnumerable<string> uids, PlacementRequest request, ClusterView view)
     {
         var fleet = ledger.Fleet;
@@ -46,11 +46,14 @@ internal static class RoomMakers
             return null;
         }
 
-        return Victims.Choose(
+        var chosen = Victims.Choose(
             request.Reserve - free,
             request.Devices.Beyond(devices),
             [.. (taken ?? []).Where(claim => request.Ports.Any(claim.ConflictsWith))],
             WithinBudgets(candidates, ledger.Leaving, view));
+
+        // They are told all at once, or nobody is.
+        return chosen is { Count: > Limits.Control.Victims } ? null : chosen;
     }
 
     /// <summary>So that the set as a whole keeps within the budget of each group, whoever of it is chosen.</summary>

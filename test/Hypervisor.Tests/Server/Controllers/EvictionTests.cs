@@ -13,7 +13,7 @@ namespace Hypervisor.Tests.Server.Controllers;
 /// Protects: an instance that has to leave a node is stopped, removed and placed anew, in this order, and what it holds there is nobody else's before
 /// its node has said that nothing is left; a place that others make room for goes to whom they made it for.
 /// </summary>
-public sealed class EvictionTests : IAsyncLifetime
+public sealed partial class EvictionTests : IAsyncLifetime
 {
     private ControlPlane _plane = null!;
     private ILeadership _leadership = null!;

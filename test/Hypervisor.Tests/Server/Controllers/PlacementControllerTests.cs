@@ -202,7 +202,7 @@ public sealed class PlacementControllerTests
         var spec = (await plane.ViewAsync(Token)).Instance(older)!.SpecRecord;
 
         Assert.Null(first.Propose(new("new"), spec, plane.State.View, dryRun: false));
-        Assert.Equal("a", first.Foresee(new("new"), spec, plane.State.View).Node);
+        Assert.Equal("a", first.Foresee(new("new"), spec, plane.State.View)!.Node);
 
         await plane.Placements.ReconcileAsync(term, Token);
         await plane.ViewAsync(Token);
@@ -227,19 +227,15 @@ public sealed class PlacementControllerTests
     }
 
     [Fact]
-    public async Task What_a_replica_foresees_that_does_not_lead_is_what_its_view_allows()
+    public async Task A_replica_that_does_not_lead_foresees_nothing()
     {
         await using var plane = await ControlPlane.StartAsync(Token);
         await plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
         var first = new FirstPlacement(new CurrentTerm(), plane.Placer);
-        InstanceSpecRecord Asking(long memory) => new()
-        {
-            Metadata = new() { Project = "default" },
-            Spec = new() { Type = InstanceType.Container, Resources = new() { MemoryBytes = memory } },
-        };
+        var asking = new InstanceSpecRecord { Metadata = new() { Project = "default" }, Spec = new() { Type = InstanceType.Container } };
 
-        Assert.Equal("a", first.Foresee(new("i"), Asking(64 << 20), await plane.ViewAsync(Token)).Node);
-        Assert.Equal("InsufficientResources", first.Foresee(new("i"), Asking(1 << 30), plane.State.View).Reason);
+        Assert.False(first.Leads);
+        Assert.Null(first.Foresee(new("i"), asking, await plane.ViewAsync(Token)));
     }
 
     [Fact]

@@ -60,6 +60,19 @@ public sealed class MemberTests
         Assert.Equal(expected, PhaseOf(ended).Phase.ToString());
     }
 
+    /// <summary>Protects: what made room where it is goes on there; another one in its place would cost it its disk.</summary>
+    [Theory]
+    [InlineData(InstanceState.Failed)]
+    [InlineData(InstanceState.Stopped)]
+    public void What_was_stopped_to_make_room_is_not_replaced(InstanceState state)
+    {
+        var parked = Entry(
+            status => (status.State, status.FinishedAt) = (state, (Now - TimeSpan.FromHours(1)).ToTimestamp()),
+            eviction: new() { Reason = "Preempted", InPlace = true, Parked = true });
+
+        Assert.Equal(MemberPhase.Unready, PhaseOf(parked).Phase);
+    }
+
     [Fact]
     public void What_a_user_stopped_and_what_never_ran_stays()
     {
@@ -97,7 +110,7 @@ public sealed class MemberTests
     private static Condition Ready(ConditionStatus status, TimeSpan since) =>
         new() { Type = "Ready", Status = status, LastTransitionAt = (Now - since).ToTimestamp() };
 
-    private static InstanceEntry Entry(Action<InstanceStatus> status, Action<InstanceSpecRecord>? change = null, PlacedNode? node = null)
+    private static InstanceEntry Entry(Action<InstanceStatus> status, Action<InstanceSpecRecord>? change = null, PlacedNode? node = null, Eviction? eviction = null)
     {
         var record = new InstanceSpecRecord
         {
@@ -112,7 +125,7 @@ public sealed class MemberTests
             Id = new("u"),
             SpecRecord = record,
             SpecRevision = 1,
-            PlacementRecord = new() { Placement = new() { NodeUid = "n", Node = "n", Epoch = 1 } },
+            PlacementRecord = new() { Placement = new() { NodeUid = "n", Node = "n", Epoch = 1, Eviction = eviction } },
             StatusRecord = reported,
             Node = node ?? new("n", "n", true, NodeLiveness.Ready, null, 1),
             ResourceVersion = default,

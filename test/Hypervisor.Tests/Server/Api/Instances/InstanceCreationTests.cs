@@ -262,7 +262,9 @@ public sealed class InstanceCreationTests
             return null;
         }
 
-        public Placement Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view) => new() { NodeUid = "n1" };
+        public bool Leads => true;
+
+        public Placement? Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view) => new() { NodeUid = "n1" };
     }
 
     private sealed class FixedPlacement(IReadOnlyList<Compare> guards) : IFirstPlacement
@@ -272,7 +274,9 @@ public sealed class InstanceCreationTests
         public PlacementProposal Propose(InstanceId id, InstanceSpecRecord spec, ClusterView view, bool dryRun) => new Proposal(
             new() { Placement = new() { Node = "alpha", NodeUid = "n1", Epoch = 5 }, Reserved = spec.Spec.Resources }, guards, Settled);
 
-        public Placement Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view) => new() { NodeUid = "n1" };
+        public bool Leads => true;
+
+        public Placement? Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view) => new() { NodeUid = "n1" };
     }
 
     private sealed record Proposal(PlacementRecord Record, IReadOnlyList<Compare> Conditions, List<(PlacementOutcome, long)> Settled)

@@ -4,6 +4,7 @@ using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server;
 using Hypervisor.Server.Api.Instances;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores.Records;
 using Xunit;
@@ -28,6 +29,10 @@ public sealed class QueueAdmissionTests
     [Fact]
     public void Who_has_a_node_does_not_wait() => Check(new() { Name = "web", FailFast = true }, Placed("n1"), most: 0);
 
+    [Fact]
+    public void Who_does_not_want_to_wait_asks_the_leader() =>
+        Assert.Throws<NotLeadingException>(() => Check(new() { Name = "web", FailFast = true }, null, placement: new Nowhere { Leads = false }));
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
@@ -43,8 +48,8 @@ public sealed class QueueAdmissionTests
         Check(new() { Name = "web" }, proposal);
     }
 
-    private static void Check(CreateInstanceRequest request, Proposal? proposal, int most = 1) => QueueAdmission.Check(
-        request, _id, new InstanceSpecRecord(), ClusterView.Empty, proposal, new Nowhere(), most);
+    private static void Check(CreateInstanceRequest request, Proposal? proposal, int most = 1, Nowhere? placement = null) => QueueAdmission.Check(
+        request, _id, new InstanceSpecRecord(), ClusterView.Empty, proposal, placement ?? new Nowhere(), most);
 
     private static Proposal Placed(string node) => new(new() { Placement = new() { NodeUid = node, Message = "1 node: 1 is cordoned" } });
 
@@ -57,8 +62,10 @@ public sealed class QueueAdmissionTests
 
     private sealed class Nowhere : IFirstPlacement
     {
+        public bool Leads { get; init; } = true;
+
         public PlacementProposal? Propose(InstanceId id, InstanceSpecRecord spec, ClusterView view, bool dryRun) => null;
 
-        public Placement Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view) => new() { Message = "1 node: 1 is cordoned" };
+        public Placement? Foresee(InstanceId id, InstanceSpecRecord spec, ClusterView view) => Leads ? new() { Message = "1 node: 1 is cordoned" } : null;
     }
 }
