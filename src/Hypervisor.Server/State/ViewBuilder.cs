@@ -207,6 +207,10 @@ internal sealed class ViewBuilder
         {
             Node(healthUid).Health = new(deleted ? null : NodeHealthRecord.Parser.ParseFrom(value), revision);
         }
+        else if (After(key, Keys.NodeDrains) is { } drainUid)
+        {
+            Node(drainUid).Drain = new(deleted ? null : NodeDrainRecord.Parser.ParseFrom(value), revision);
+        }
         else if (After(key, Keys.Images) is { } image && image.Contains('/', StringComparison.Ordinal))
         {
             _images[image] = (deleted ? null : ImageRecord.Parser.ParseFrom(value), revision);
