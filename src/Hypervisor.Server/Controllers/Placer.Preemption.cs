@@ -14,7 +14,7 @@ internal sealed record Preemption(Claim Claim, string Node, IReadOnlyList<Instan
 internal sealed partial class Placer
 {
     /// <summary>Keeps a place on another node for an instance that is to leave its own.</summary>
-    /// <param name="strategy">By which it is chosen, and will be when it is free; unspecified means the instance's own.</param>
+    /// <param name="strategy">By which it is chosen; unspecified means the instance's own.</param>
     /// <returns>The node's name; null when none is better than its own, or another decision about it is under way.</returns>
     public string? ClaimElsewhere(LeaderTerm term, InstanceEntry instance, PlacementStrategy strategy = PlacementStrategy.Unspecified)
     {
@@ -37,10 +37,7 @@ internal sealed partial class Placer
                 return null;
             }
 
-            ledger.Hold(new(instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance.Spec) + Limits.Control.ClaimPatience)
-            {
-                Strategy = strategy,
-            });
+            ledger.Hold(new(instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance.Spec) + Limits.Control.ClaimPatience));
             return node.Node.Name;
         }
     }

@@ -326,9 +326,6 @@ internal sealed class Claim(InstanceId instance, Stay stay, long since, TimeSpan
     /// <summary>The row's stamp when it was last seen not to be free: until that changes it is not looked at again.</summary>
     public long NotFreeAt { get; set; } = -1;
 
-    /// <summary>By which it was chosen, if not by the instance's own.</summary>
-    public PlacementStrategy Strategy { get; init; }
-
     /// <summary>The store's revision of what was told; before that nothing that the store shows is about it.</summary>
     public long AskedAt { get; set; } = long.MaxValue;
 }
