@@ -127,6 +127,7 @@ internal sealed class ViewBuilder
         {
             Events = eventChanges,
             Groups = groupChanges,
+            ShownGroups = ShownGroup.Changes(_before, view, groupChanges, instances.GroupsWithChangedMembers),
         });
     }
 
