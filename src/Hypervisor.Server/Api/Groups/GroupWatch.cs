@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Validation;

@@ -1,4 +1,3 @@
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Controllers;
 using Xunit;
