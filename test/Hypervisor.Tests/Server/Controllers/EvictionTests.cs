@@ -2,7 +2,6 @@ using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server;
 using Hypervisor.Server.Controllers;
-using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Xunit;
 
