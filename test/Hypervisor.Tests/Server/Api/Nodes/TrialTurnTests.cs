@@ -19,7 +19,7 @@ public sealed class TrialTurnTests : IDisposable
 
     public void Dispose() => _turn.Dispose();
 
-    [Fact]
+    [Fact(Timeout = 60_000)]
     public async Task Who_waits_too_long_for_the_turn_of_another_is_told_when_to_come_back()
     {
         using var first = new Trial(_turn);
@@ -40,7 +40,7 @@ public sealed class TrialTurnTests : IDisposable
         Assert.Equal(3, await _turn.TryAsync(_ => 3, Token));
     }
 
-    [Fact]
+    [Fact(Timeout = 60_000)]
     public async Task Who_waits_gets_the_turn_when_it_is_free_and_not_before()
     {
         using var first = new Trial(_turn);
@@ -54,7 +54,7 @@ public sealed class TrialTurnTests : IDisposable
         Assert.True(await second, "the first is over when the second is tried");
     }
 
-    [Fact]
+    [Fact(Timeout = 60_000)]
     public async Task What_takes_too_long_is_given_up_and_its_turn_is_free()
     {
         var begun = _time.GetUtcNow();
@@ -76,7 +76,7 @@ public sealed class TrialTurnTests : IDisposable
     }
 
     /// <summary>Protects: the time that one waits for its turn is no part of the time that it may take.</summary>
-    [Fact]
+    [Fact(Timeout = 60_000)]
     public async Task The_deadline_begins_with_the_turn()
     {
         using var first = new Trial(_turn);
@@ -94,7 +94,7 @@ public sealed class TrialTurnTests : IDisposable
         Assert.False(await second);
     }
 
-    [Fact]
+    [Fact(Timeout = 60_000)]
     public async Task Who_hangs_up_is_no_deadline_and_frees_the_turn()
     {
         using var caller = CancellationTokenSource.CreateLinkedTokenSource(Token);
@@ -118,7 +118,7 @@ public sealed class TrialTurnTests : IDisposable
         Assert.Equal(1, await first.Answer);
     }
 
-    [Fact]
+    [Fact(Timeout = 60_000)]
     public async Task One_that_fails_frees_the_turn()
     {
         await Assert.ThrowsAsync<InvalidOperationException>(() => _turn.TryAsync<int>(_ => throw new InvalidOperationException(), Token));
