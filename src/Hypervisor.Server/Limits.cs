@@ -82,6 +82,9 @@ internal static partial class Limits
         /// <summary>Instances that leave one node at the same time when it is evacuated: the rest goes on serving.</summary>
         public const int EvictionsPerNode = 4;
 
+        /// <summary>Of those that hold a drain up, so many are named: a message of at most 2 KB, which is stored and shown whole.</summary>
+        public const int DrainObstaclesNamed = 8;
+
         /// <summary>What could not leave yet is looked at again after so long: room comes and goes elsewhere all the time.</summary>
         public static readonly TimeSpan EvacuationRetry = TimeSpan.FromSeconds(1);
 

@@ -166,6 +166,9 @@ internal static class Layouts
         });
     }
 
+    /// <summary>How far the drain of a node is, and what holds it up; empty for one that is not drained.</summary>
+    public static string Drain(Node node) => node.Status?.Conditions.FirstOrDefault(condition => condition.Type == "Drained")?.Message ?? "";
+
     /// <summary>What holds an instance, and what runs its instructions: "qemu/tcg", "containerd".</summary>
     public static string Runs(InstanceStatus? status) => status is { Accelerator.Length: > 0 } ? $"{status.Driver}/{status.Accelerator}" : status?.Driver ?? "";
 

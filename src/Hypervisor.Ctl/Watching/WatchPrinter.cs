@@ -18,6 +18,10 @@ internal sealed class WatchPrinter<T>(
     where T : class
 {
     private readonly Dictionary<string, T> _shown = new(StringComparer.Ordinal);
+
+    /// <summary>Whether the second is to be printed after the first. By default when its version is higher, as of everything that changes with its version.</summary>
+    public Func<T, T, bool> IsNews { get; init; } = (before, now) => version(now) > version(before);
+
     private readonly List<T> _initial = [];
     private HashSet<string>? _seenSinceResync;
     private TableWriter? _table;
@@ -60,7 +64,7 @@ internal sealed class WatchPrinter<T>(
             case WatchEventType.Added or WatchEventType.Modified when change.Object is { } present:
                 _seenSinceResync?.Add(uid(present));
                 var known = _shown.TryGetValue(uid(present), out var before);
-                if (known && version(before!) >= version(present))
+                if (known && !IsNews(before!, present))
                 {
                     break;
                 }

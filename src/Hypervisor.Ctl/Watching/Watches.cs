@@ -20,6 +20,13 @@ internal static class Watches
         (version, options) => invocation.Cluster.WatchNodes(new(request) { ResourceVersion = version }, options),
         message => new(message.Type, message.Node, message.ResourceVersion, message));
 
+    public static ObjectWatch<WatchGroupsResponse, Group> Groups(Invocation invocation, WatchGroupsRequest request) => new(
+        invocation.Connection,
+        invocation.Environment.Time,
+        invocation.Environment.Random,
+        (version, options) => invocation.Groups.WatchGroups(new(request) { ResourceVersion = version }, options),
+        message => new(message.Type, message.Group, message.ResourceVersion, message));
+
     public static ObjectWatch<WatchEventsResponse, Event> Events(Invocation invocation, WatchEventsRequest request) => new(
         invocation.Connection,
         invocation.Environment.Time,

@@ -1,11 +1,12 @@
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Groups;
+using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Api;
 
-internal sealed class GroupService(GroupOperations groups, ViewReads reads) : Protocol.V1.GroupService.GroupServiceBase
+internal sealed class GroupService(GroupOperations groups, GroupWatch watch, ViewReads reads, TimeProvider time) : Protocol.V1.GroupService.GroupServiceBase
 {
     public override Task<Group> CreateGroup(CreateGroupRequest request, ServerCallContext context) =>
         groups.Creation.CreateAsync(request, context.CancellationToken);
@@ -27,6 +28,9 @@ internal sealed class GroupService(GroupOperations groups, ViewReads reads) : Pr
 
     public override Task<ListGroupsResponse> ListGroups(ListGroupsRequest request, ServerCallContext context) =>
         groups.Queries.ListAsync(request, context.CancellationToken);
+
+    public override Task WatchGroups(WatchGroupsRequest request, IServerStreamWriter<WatchGroupsResponse> responseStream, ServerCallContext context) =>
+        WatchDelivery.WriteAsync(watch.RunAsync(request, context.CancellationToken), responseStream, time, context.CancellationToken);
 
     public override Task<ListGroupRevisionsResponse> ListGroupRevisions(ListGroupRevisionsRequest request, ServerCallContext context) =>
         groups.Queries.RevisionsAsync(request, context.CancellationToken);

@@ -18,6 +18,7 @@ internal static class ControllersServices
         services.AddSingleton(provider => new Placer(
             provider.GetRequiredService<ClusterState>(), strategy, provider.GetRequiredService<TimeProvider>()));
         services.AddSingleton<Evictor>();
+        services.AddSingleton<DrainReports>();
         services.AddSingleton<Rebalancer>();
         services.AddSingleton<IFirstPlacement, FirstPlacement>();
         services.AddSingleton<IResizing, Resizing>();

@@ -1,5 +1,4 @@
 using Hypervisor.Protocol.V1;
-using Hypervisor.Server.Groups;
 using Hypervisor.Server.Scheduling.Filters;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
@@ -9,7 +8,7 @@ namespace Hypervisor.Server.Controllers;
 
 /// <summary>Moves instances away from nodes that are drained or have a taint that these do not tolerate: some of each node at a time.</summary>
 internal sealed partial class EvacuationController(
-    ClusterState state, Evictor evictor, Placer placer, TimeProvider time, ILogger<EvacuationController> logger) : IController
+    ClusterState state, Evictor evictor, Placer placer, DrainReports reports, TimeProvider time, ILogger<EvacuationController> logger) : IController
 {
     public string Name => "evacuation";
 
@@ -46,29 +45,80 @@ internal sealed partial class EvacuationController(
         using var timing = ServerInstruments.Reconciling(Name, time);
         var view = state.View;
         var outcome = PassOutcome.Done;
-        foreach (var node in view.Nodes.Where(IsEvacuated))
+        foreach (var node in view.Nodes.Where(node => IsEvacuated(node) || DrainReports.IsTold(node)))
         {
-            var under = view.InstancesOn(node).Count(instance => instance.IsEvicted);
-            foreach (var instance in view.InstancesOn(node).OrderBy(instance => instance.Priority).ThenBy(instance => instance.Id.Value, StringComparer.Ordinal))
+            var obstacles = new DrainObstacles();
+            if (IsEvacuated(node) && !await EvacuateAsync(term, view, node, obstacles, cancellationToken))
             {
-                if (WhyLeave(node, instance) is not { } why || !Evictions.CanMove(instance))
-                {
-                    continue;
-                }
+                outcome = PassOutcome.Waiting;
+            }
 
-                if (under >= Limits.Control.EvictionsPerNode
-                    || !DisruptionBudgets.MayDisturb(state.View, instance)
-                    || !await EvictAsync(term, instance, why, cancellationToken))
-                {
-                    outcome = PassOutcome.Waiting;
-                    continue;
-                }
-
-                under++;
+            var message = node.Scheduling == NodeScheduling.Draining ? obstacles.Message() : "";
+            if (!await reports.TellAsync(term, node, message, cancellationToken))
+            {
+                outcome = PassOutcome.Unfinished;
             }
         }
 
         return outcome;
+    }
+
+    /// <returns>False while something is to leave and cannot yet.</returns>
+    private async Task<bool> EvacuateAsync(LeaderTerm term, ClusterView view, NodeEntry node, DrainObstacles obstacles, CancellationToken cancellationToken)
+    {
+        var done = true;
+        var under = view.InstancesOn(node).Count(instance => instance.Eviction is { InPlace: false });
+        foreach (var instance in view.InstancesOn(node).OrderBy(instance => instance.Priority).ThenBy(instance => instance.Id.Value, StringComparer.Ordinal))
+        {
+            if (WhyLeave(node, instance) is not { } why)
+            {
+                continue;
+            }
+
+            // As of now: those who were told before this one count.
+            var obstacle = DrainObstacles.Of(state.View, node, instance);
+            if (obstacle is not null)
+            {
+                obstacles.Add(instance, obstacle);
+            }
+
+            if (!Evictions.CanMove(instance))
+            {
+                KeepPlace(term, instance);
+                continue;
+            }
+
+            if (obstacle is not null || under >= Limits.Control.EvictionsPerNode)
+            {
+                done = false;
+                continue;
+            }
+
+            switch (await EvictAsync(term, instance, why, cancellationToken))
+            {
+                case EvictionOutcome.Told:
+                    under++;
+                    break;
+                case EvictionOutcome.NoPlace:
+                    obstacles.Add(instance, DrainObstacles.NoPlace);
+                    done = false;
+                    break;
+                default:
+                    done = false;
+                    break;
+            }
+        }
+
+        return done;
+    }
+
+    /// <summary>A place ends with its leader's term, and when leaving takes long: another one is kept for who was told and is still there.</summary>
+    private void KeepPlace(LeaderTerm term, InstanceEntry instance)
+    {
+        if (instance.Eviction is { InPlace: false, Reason: Evictions.Drained or Evictions.TaintNotTolerated } && placer.ClaimElsewhere(term, instance) is not null)
+        {
+            Placer.Asked(term, instance.Id, instance.PlacementRevision);
+        }
     }
 
     private static bool IsEvacuated(NodeEntry node) =>
@@ -90,10 +140,15 @@ internal sealed partial class EvacuationController(
     /// From a drained node an instance leaves when another one has room for it: until then it runs where it is. A taint is stronger: what does not
     /// tolerate it leaves, and waits for room if it has to.
     /// </summary>
-    private async Task<bool> EvictAsync(LeaderTerm term, InstanceEntry instance, Eviction why, CancellationToken cancellationToken)
+    private async Task<EvictionOutcome> EvictAsync(LeaderTerm term, InstanceEntry instance, Eviction why, CancellationToken cancellationToken)
     {
         var claimed = placer.ClaimElsewhere(term, instance) is not null;
-        return (claimed || why.Reason != Evictions.Drained) && await evictor.EvictAsync(term, instance, why, claimed, cancellationToken);
+        if (!claimed && why.Reason == Evictions.Drained)
+        {
+            return EvictionOutcome.NoPlace;
+        }
+
+        return await evictor.EvictAsync(term, instance, why, claimed, cancellationToken) ? EvictionOutcome.Told : EvictionOutcome.Changed;
     }
 
     private static async Task WaitForWorkAsync(ChangeSubscription changes, TimeSpan patience, CancellationToken cancellationToken)
@@ -102,7 +157,7 @@ internal sealed partial class EvacuationController(
         {
             var read = await changes.ReadAsync(patience, cancellationToken);
             if (read.Kind is FeedReadKind.Resync or FeedReadKind.Idle
-                || read.Change!.Nodes.Any(entry => entry.New is { } node && IsEvacuated(node)))
+                || read.Change!.Nodes.Any(entry => entry.New is { } node && (IsEvacuated(node) || DrainReports.IsTold(node))))
             {
                 return;
             }
@@ -111,4 +166,15 @@ internal sealed partial class EvacuationController(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Evictions could not be written; trying again: {Reason}")]
     private static partial void LogStoreAway(ILogger logger, string reason);
+
+    private enum EvictionOutcome
+    {
+        Told,
+
+        /// <summary>No other node takes it.</summary>
+        NoPlace,
+
+        /// <summary>Something about it changed meanwhile.</summary>
+        Changed,
+    }
 }

@@ -32,13 +32,16 @@ internal static class Evictions
     public static bool IsParked(InstanceEntry instance) => instance is { IsEvicted: true, Node.Exists: true, Eviction.Parked: true };
 
     /// <summary>Each leaves, or makes room where it is if it cannot. Holds only while its placement is as it was read.</summary>
-    public static StoreWrite Begin(IEnumerable<InstanceEntry> instances, Eviction eviction, DateTimeOffset now, IReadOnlyList<Compare> guards)
+    /// <param name="next">By which its next node is chosen, whoever leads then; unspecified means the instance's own.</param>
+    public static StoreWrite Begin(
+        IEnumerable<InstanceEntry> instances, Eviction eviction, DateTimeOffset now, IReadOnlyList<Compare> guards, PlacementStrategy next = PlacementStrategy.Unspecified)
     {
         var compares = new List<Compare>(guards);
         var operations = new List<StoreOperation>();
         foreach (var instance in instances)
         {
             var record = instance.PlacementRecord!.Clone();
+            record.NextStrategy = next;
             record.Placement.Eviction = eviction.Clone();
             record.Placement.Eviction.RequestedAt = now.ToTimestamp();
             record.Placement.Eviction.InPlace = !CanMove(instance);
@@ -76,17 +79,18 @@ internal static class Evictions
     /// <summary>Its node has said that nothing of it is left: now, and not before, what it held there is free.</summary>
     public static StoreWrite Finish(InstanceEntry instance)
     {
-        var eviction = instance.Eviction!;
+        var record = instance.PlacementRecord!;
+        var eviction = record.Placement.Eviction;
         var placement = new Placement
         {
             Epoch = instance.Epoch.Value,
             Reason = eviction.Reason,
-            Message = $"{eviction.Message} It has left node '{instance.PlacementRecord!.Placement.Node}' and waits for another one.",
+            Message = $"{eviction.Message} It has left node '{record.Placement.Node}' and waits for another one.",
         };
         return new(
             [Compare.Modified(Keys.Placement(instance.Id), instance.PlacementRevision)],
             [
-                new StoreOperation.Put(Keys.Placement(instance.Id), new PlacementRecord { Placement = placement }.ToByteArray()),
+                new StoreOperation.Put(Keys.Placement(instance.Id), new PlacementRecord { Placement = placement, NextStrategy = record.NextStrategy }.ToByteArray()),
                 new StoreOperation.Delete(Keys.Status(instance.Id)),
             ]);
     }

@@ -1,5 +1,6 @@
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
+using Hypervisor.Server.Groups;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Fleets;
 using Hypervisor.Server.Scheduling.Preemption;
@@ -14,15 +15,15 @@ internal sealed record Preemption(Claim Claim, string Node, IReadOnlyList<Instan
 internal sealed partial class Placer
 {
     /// <summary>Keeps a place on another node for an instance that is to leave its own.</summary>
-    /// <param name="strategy">By which it is chosen, and will be when it is free; unspecified means the instance's own.</param>
-    /// <returns>The node's name; null when none is better than its own, or another decision about it is under way.</returns>
+    /// <param name="strategy">By which it is chosen; unspecified means the instance's own.</param>
+    /// <returns>The node's name; null when none is better than its own, another decision about it is under way, or too many of its group are disturbed.</returns>
     public string? ClaimElsewhere(LeaderTerm term, InstanceEntry instance, PlacementStrategy strategy = PlacementStrategy.Unspecified)
     {
         lock (term.Fleet.Gate)
         {
             CatchUp(term);
             var (ledger, view) = (term.Fleet.Ledger, state.View);
-            if (ledger.Holds(instance.Id) || ledger.ClaimOf(instance.Id) is not null)
+            if (ledger.Holds(instance.Id) || ledger.ClaimOf(instance.Id) is not null || IsDisturbingTooMany(ledger, instance, view))
             {
                 return null;
             }
@@ -37,13 +38,15 @@ internal sealed partial class Placer
                 return null;
             }
 
-            ledger.Hold(new(instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance.Spec) + Limits.Control.ClaimPatience)
-            {
-                Strategy = strategy,
-            });
+            ledger.Hold(new(instance.Id, StayOf(node.Id, request, asked.Kind), time.GetTimestamp(), GraceOf(instance.Spec) + Limits.Control.ClaimPatience, instance.Id.Value));
             return node.Node.Name;
         }
     }
+
+    /// <summary>Also with those whose eviction is on its way into the store, of whom no view knows.</summary>
+    private static bool IsDisturbingTooMany(FleetLedger ledger, InstanceEntry instance, ClusterView view) =>
+        !instance.IsEvicted && instance.GroupUid is not null
+        && !DisruptionBudgets.MayDisturb(view, instance, ledger.Leaving.Select(uid => new InstanceId(uid)).ToHashSet());
 
     /// <summary>Those who have to leave were told so, at this revision of the store.</summary>
     public static void Asked(LeaderTerm term, InstanceId instance, long revision)

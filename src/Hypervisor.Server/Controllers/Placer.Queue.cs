@@ -1,3 +1,4 @@
+using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Instances;
 using Hypervisor.Server.Scheduling;
@@ -45,7 +46,7 @@ internal sealed partial class Placer
                 }
 
                 // The place that was kept for it is free now, or it is somewhere better: nobody comes in between.
-                var strategy = ledger.ClaimOf(entry.Id)?.Strategy ?? PlacementStrategy.Unspecified;
+                var strategy = NextStrategy(entry);
                 ledger.Unclaim(entry.Id);
                 var request = By(strategy, group.Request with { Instance = entry.Id });
                 var asked = strategy == PlacementStrategy.Unspecified ? ledger.Classes.Of(request, group.Key) : ledger.Classes.Of(request);
@@ -176,6 +177,10 @@ internal sealed partial class Placer
 
         return group.Refusal;
     }
+
+    /// <summary>By which one that left its node is to be placed, if not by its own: written down, since a claim ends with the term of the leader that made it.</summary>
+    private static PlacementStrategy NextStrategy(InstanceEntry entry) =>
+        entry.Epoch == Epoch.None ? PlacementStrategy.Unspecified : entry.PlacementRecord?.NextStrategy ?? PlacementStrategy.Unspecified;
 
     private static bool IsNews(QueuedInstance item, PlacementDecision why) =>
         item.Entry.PlacementRecord?.Placement is not { NodeUid.Length: 0 } known

@@ -38,6 +38,6 @@ internal sealed class Rebalancer(ClusterState state, CurrentTerm current, Placer
         }
 
         var why = new Eviction { Reason = Evictions.Rebalanced, Message = $"It is better off on '{to}'." };
-        return await evictor.EvictAsync(term, instance, why, claimed: true, cancellationToken) ? (to, "") : (null, Changed);
+        return await evictor.EvictAsync(term, instance, why, claimed: true, cancellationToken, objective) ? (to, "") : (null, Changed);
     }
 }

@@ -230,6 +230,7 @@ internal sealed partial class NodeRegistry(
             new StoreOperation.Delete(Keys.NodeSpec(node.Id)),
             new StoreOperation.Delete(Keys.NodeRegistration(node.Id)),
             new StoreOperation.Delete(Keys.NodeHealth(node.Id)),
+            new StoreOperation.Delete(Keys.NodeDrain(node.Id)),
             new StoreOperation.Delete(Keys.NodeName(node.Name)),
             .. node.RegistrationRecord is { Subnet.Length: > 0 } registration
                 ? [new StoreOperation.Delete(Keys.NodeSubnet(registration.Subnet))]

@@ -26,6 +26,9 @@ internal sealed class InstanceIndexBuilder(
 
     public OrderedMap<GroupTally> GroupTallies => _members.Tallies;
 
+    /// <summary>Uids of groups of which a member changed, came or went.</summary>
+    public IReadOnlyCollection<string> GroupsWithChangedMembers => _members.ChangedGroups;
+
     public void Apply(string uid, InstanceParts parts)
     {
         var old = _byUid.Find(uid);

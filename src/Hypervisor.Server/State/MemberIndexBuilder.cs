@@ -8,6 +8,9 @@ internal sealed class MemberIndexBuilder(ClusterView before)
 
     public OrderedMap<GroupTally> Tallies => _tallies?.ToMap() ?? before.GroupTallies;
 
+    /// <summary>Uids of groups of which a member changed, came or went.</summary>
+    public IReadOnlyCollection<string> ChangedGroups => _changed.Keys;
+
     public OrderedMap<OrderedMap<InstanceEntry>> Members()
     {
         if (_changed.Count == 0)

@@ -27,6 +27,11 @@ internal sealed class NodeEntry
 
     public long HealthRevision { get; init; }
 
+    /// <summary>What holds its drain up; null while nothing ever did.</summary>
+    public NodeDrainRecord? DrainRecord { get; init; }
+
+    public long DrainRevision { get; init; }
+
     /// <summary>Ids of the instances placed here, also of those that are being deleted.</summary>
     public OrderedSet InstanceUids { get; init; } = NoInstances;
 
@@ -83,6 +88,8 @@ internal sealed class NodeEntry
         RegistrationRevision = RegistrationRevision,
         HealthRecord = HealthRecord,
         HealthRevision = HealthRevision,
+        DrainRecord = DrainRecord,
+        DrainRevision = DrainRevision,
         InstanceUids = uids,
         Allocated = allocated,
         Labels = Labels,

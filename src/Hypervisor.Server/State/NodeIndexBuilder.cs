@@ -63,7 +63,8 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
         }
 
         var (uids, allocated) = old is null ? PlacedBefore(uid) : (old.InstanceUids, old.Allocated);
-        var partsRevision = Math.Max(parts.Spec.Revision, Math.Max(parts.Registration.Revision, parts.Health.Revision));
+        var partsRevision = Math.Max(
+            Math.Max(parts.Spec.Revision, parts.Registration.Revision), Math.Max(parts.Health.Revision, parts.Drain.Revision));
         Set(new()
         {
             Id = new(uid),
@@ -73,6 +74,8 @@ internal sealed class NodeIndexBuilder(ClusterView before, Incarnation incarnati
             RegistrationRevision = parts.Registration.Record is null ? 0 : parts.Registration.Revision,
             HealthRecord = parts.Health.Record,
             HealthRevision = parts.Health.Record is null ? 0 : parts.Health.Revision,
+            DrainRecord = parts.Drain.Record,
+            DrainRevision = parts.Drain.Record is null ? 0 : parts.Drain.Revision,
             InstanceUids = uids,
             Allocated = allocated,
             Labels = labels.ToImmutable(),

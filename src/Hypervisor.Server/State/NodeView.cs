@@ -25,9 +25,29 @@ internal static class NodeView
         };
         status.Unclaimed.AddRange(entry.RegistrationRecord?.Unclaimed.Select(Render) ?? []);
         status.Conditions.Add(RuntimeVulnerable(status.Inventory));
+        if (entry.Scheduling == NodeScheduling.Draining)
+        {
+            status.Conditions.Add(Drained(entry));
+        }
+
         var spec = entry.SpecRecord.Spec?.Clone() ?? new NodeSpec();
         spec.Scheduling = entry.Scheduling;
         return new() { Metadata = metadata, Spec = spec, Status = status };
+    }
+
+    /// <summary>How far a drain is. What holds it up is the leader's to find out; the rest follows from what is placed here.</summary>
+    private static Condition Drained(NodeEntry entry)
+    {
+        var count = entry.InstanceUids.Count;
+        var heldUp = count > 0 && entry.DrainRecord is { Message.Length: > 0 };
+        return new()
+        {
+            Type = "Drained",
+            Status = count == 0 ? ConditionStatus.True : ConditionStatus.False,
+            Reason = count == 0 ? "Empty" : heldUp ? "HeldUp" : "Leaving",
+            Message = count == 0 ? "Nothing is left on it." : heldUp ? entry.DrainRecord!.Message : $"{(count == 1 ? "1 instance has" : $"{count} instances have")} to leave.",
+            LastTransitionAt = heldUp ? entry.DrainRecord!.Since?.Clone() : null,
+        };
     }
 
     /// <summary>Derived, so it has no time of its own.</summary>

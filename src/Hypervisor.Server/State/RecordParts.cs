@@ -41,16 +41,19 @@ internal sealed class NodeParts
 
     public Part<NodeHealthRecord> Health { get; set; }
 
-    public bool IsEmpty => Spec.Record is null && Registration.Record is null && Health.Record is null;
+    public Part<NodeDrainRecord> Drain { get; set; }
+
+    public bool IsEmpty => Spec.Record is null && Registration.Record is null && Health.Record is null && Drain.Record is null;
 
     public static NodeParts Of(NodeEntry entry) => new()
     {
         Spec = new(entry.SpecRecord, entry.SpecRevision),
         Registration = new(entry.RegistrationRecord, entry.RegistrationRevision),
         Health = new(entry.HealthRecord, entry.HealthRevision),
+        Drain = new(entry.DrainRecord, entry.DrainRevision),
     };
 
-    public NodeParts Copy() => new() { Spec = Spec, Registration = Registration, Health = Health };
+    public NodeParts Copy() => new() { Spec = Spec, Registration = Registration, Health = Health, Drain = Drain };
 }
 
 /// <summary>

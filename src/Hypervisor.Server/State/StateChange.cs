@@ -18,8 +18,11 @@ internal sealed record StateChange(
 
     public IReadOnlyList<EntryChange<GroupEntry>> Groups { get; init; } = [];
 
+    /// <summary>Groups of which something else is shown than before, also when only the numbers of their members did change.</summary>
+    public IReadOnlyList<EntryChange<ShownGroup>> ShownGroups { get; init; } = [];
+
     /// <summary>What it costs to keep it.</summary>
-    public int EntryCount => Instances.Count + Nodes.Count + Images.Count + Tombstones.Count + Events.Count + Groups.Count + 1;
+    public int EntryCount => Instances.Count + Nodes.Count + Images.Count + Tombstones.Count + Events.Count + Groups.Count + ShownGroups.Count + 1;
 
     public bool IsEmpty => EntryCount == 1 && !LeaderChanged;
 

@@ -127,6 +127,7 @@ internal sealed class ViewBuilder
         {
             Events = eventChanges,
             Groups = groupChanges,
+            ShownGroups = ShownGroup.Changes(_before, view, groupChanges, instances.GroupsWithChangedMembers),
         });
     }
 
@@ -206,6 +207,10 @@ internal sealed class ViewBuilder
         else if (After(key, Keys.NodeHealths) is { } healthUid)
         {
             Node(healthUid).Health = new(deleted ? null : NodeHealthRecord.Parser.ParseFrom(value), revision);
+        }
+        else if (After(key, Keys.NodeDrains) is { } drainUid)
+        {
+            Node(drainUid).Drain = new(deleted ? null : NodeDrainRecord.Parser.ParseFrom(value), revision);
         }
         else if (After(key, Keys.Images) is { } image && image.Contains('/', StringComparison.Ordinal))
         {

@@ -24,6 +24,7 @@ internal static class Keys
     public const string NodeSpecs = "nodes/spec/";
     public const string NodeRegistrations = "nodes/registration/";
     public const string NodeHealths = "nodes/health/";
+    public const string NodeDrains = "nodes/drain/";
     public const string NodeNames = "nodes/name/";
     public const string NodeSubnets = "nodes/subnet/";
     public const string Images = "images/";
@@ -57,6 +58,8 @@ internal static class Keys
     public static string NodeRegistration(NodeId id) => NodeRegistrations + id.Value;
 
     public static string NodeHealth(NodeId id) => NodeHealths + id.Value;
+
+    public static string NodeDrain(NodeId id) => NodeDrains + id.Value;
 
     public static string NodeName(string name) => NodeNames + name;
 

@@ -5,7 +5,7 @@ using Hypervisor.TestCluster;
 
 namespace Hypervisor.ClusterTests.Proof;
 
-/// <summary>A node that has everything at once: it says of each assignment that it runs, and of each removal that it is done.</summary>
+/// <summary>A node that has everything at once: it says of each assignment that it does what is wanted of it, and of each removal that it is done.</summary>
 internal sealed class FakeNode : IAsyncDisposable
 {
     private const int PerReport = 256;
@@ -18,8 +18,11 @@ internal sealed class FakeNode : IAsyncDisposable
     private readonly ConcurrentDictionary<string, long> _held = new();
     private readonly Task _running;
 
-    private FakeNode(Servers servers, int server, RegisterNodeResponse registered)
+    private readonly Task _stops;
+
+    private FakeNode(Servers servers, int server, RegisterNodeResponse registered, Task stops)
     {
+        _stops = stops;
         var channel = servers.Open(server);
         (_cluster, _assignments) = (new(channel), new(channel));
         _uid = registered.Node.Metadata.Uid;
@@ -30,8 +33,9 @@ internal sealed class FakeNode : IAsyncDisposable
     /// <summary>Instances that it holds now.</summary>
     public int Held => _held.Count;
 
-    /// <param name="server">The one that it speaks to, which leads.</param>
-    public static async Task<FakeNode> StartAsync(Servers servers, string name, int instances, Resources each, int server = 0)
+    /// <param name="server">The one that it speaks to, which leads. A node of this name that spoke to another before goes on here.</param>
+    /// <param name="stops">Before this it stops nothing that is to stop, as one that is slow does; null means at once.</param>
+    public static async Task<FakeNode> StartAsync(Servers servers, string name, int instances, Resources each, int server = 0, Task? stops = null)
     {
         var cluster = new ClusterService.ClusterServiceClient(servers.Open(server));
         var registered = await cluster.RegisterNodeAsync(new RegisterNodeRequest
@@ -48,10 +52,14 @@ internal sealed class FakeNode : IAsyncDisposable
                     MemoryBytes = each.MemoryBytes * instances,
                     DiskBytes = 1L << 50,
                 },
-                Runtimes = { new RuntimeInfo { Type = InstanceType.Container, Driver = "fake", Version = "1", Available = true } },
+                Runtimes =
+                {
+                    new RuntimeInfo { Type = InstanceType.Container, Driver = "fake", Version = "1", Available = true },
+                    new RuntimeInfo { Type = InstanceType.Vm, Driver = "fake", Version = "1", Available = true },
+                },
             },
         });
-        var node = new FakeNode(servers, server, registered);
+        var node = new FakeNode(servers, server, registered, stops ?? Task.CompletedTask);
         await RealTime.UntilAsync($"{name} is Ready", TimeSpan.FromSeconds(60), async () =>
             (await cluster.GetNodeAsync(new GetNodeRequest { Node = name })).Status.Liveness == NodeLiveness.Ready);
         return node;
@@ -100,6 +108,11 @@ internal sealed class FakeNode : IAsyncDisposable
                 }
                 while (next is { IsCompletedSuccessfully: true, Result: true } && report.Reports.Count + report.Removed.Count < PerReport);
 
+                if (report.Removed.Count > 0 || report.Reports.Any(told => told.Status.State != InstanceState.Running))
+                {
+                    await _stops.WaitAsync(_stop.Token);
+                }
+
                 if (report.Reports.Count + report.Removed.Count > 0)
                 {
                     await ReportAsync(report);
@@ -136,7 +149,17 @@ internal sealed class FakeNode : IAsyncDisposable
                 {
                     Uid = told.Put.Uid,
                     Epoch = told.Put.Epoch,
-                    Status = new InstanceStatus { State = InstanceState.Running, ObservedGeneration = told.Put.Generation },
+                    Status = new InstanceStatus
+                    {
+                        State = told.Put.Spec.DesiredState switch
+                        {
+                            DesiredState.Stopped => InstanceState.Stopped,
+                            DesiredState.Suspended => InstanceState.Suspended,
+                            _ => InstanceState.Running,
+                        },
+                        ObservedGeneration = told.Put.Generation,
+                        ObservedParking = told.Put.Parking,
+                    },
                 });
                 break;
             case AssignmentEvent.EventOneofCase.Remove:

@@ -56,7 +56,8 @@ internal sealed class Servers : IAsyncDisposable
 
     public Uri HttpOf(int index) => new($"http://{Addresses[index]}:8080");
 
-    public Uri GrpcOf(int index) => new($"http://{Addresses[index]}:50051");
+    /// <summary>With a port of its own: a server is called after its machine and its port.</summary>
+    public Uri GrpcOf(int index) => new($"http://{Addresses[index]}:{50051 + index}");
 
     /// <summary>A new connection.</summary>
     public GrpcChannel Open(int index = 0)
@@ -134,7 +135,7 @@ internal sealed class Servers : IAsyncDisposable
         var etcd = Etcd is null ? "" : $"etcd:\n  endpoints: [{string.Join(", ", Etcd.Endpoints)}]\n";
         File.WriteAllText($"{Folder}/{name}.yaml", $"""
             data_dir: {Folder}/{name}
-            grpc_addr: "{address}:50051"
+            grpc_addr: "{address}:{50051 + index}"
             http_addr: "{address}:8080"
             {etcd}{yaml}
             """);

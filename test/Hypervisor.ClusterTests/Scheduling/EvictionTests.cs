@@ -65,6 +65,50 @@ public sealed class EvictionTests(ThreeZones zones) : IClassFixture<ThreeZones>,
         await _ctl.RunAsync(end.Split(' '));
     }
 
+    /// <summary>Protects: who drains a node is told by every way of asking what it waits for, until it is gone.</summary>
+    [Fact]
+    public async Task What_holds_a_drain_up_is_said_of_the_node_until_it_is_gone()
+    {
+        await CreateAsync("bound", "--zone", "a");
+        await CreateAsync("free", "--preferred-node", "n1");
+        await _ctl.RunAsync(
+            "group", "create", "web", "--count", "1", "--max-disrupted", "0", "--preferred-node", "n1", "--type", "container", "--image", "busybox",
+            "--command", "sleep", "--command", "3600", "--memory", "32", "--cpus", "50m", "--stop-signal", "KILL");
+        var member = (await Cluster.Compute.ListInstancesAsync(
+            new ListInstancesRequest { LabelSelector = "hypervisor.zixiao/group=web" }, deadline: LocalCluster.Deadline(10))).Instances.Single();
+        foreach (var name in new[] { "bound", "free", member.Metadata.Name })
+        {
+            Assert.Equal("n1", (await Cluster.RunningAsync(name)).Placement.Node);
+        }
+
+        await _ctl.RunAsync("node", "drain", "n1");
+        var waits = $"The drain waits for 2 instances: default/bound (no other node has a place for it), default/{member.Metadata.Name} "
+            + "(disruption budget of group web: 0 of at most 0 unavailable).";
+        await SaysAsync(waits);
+        await Cluster.InstanceAsync("free", "runs elsewhere", now => now.Status.State == InstanceState.Running && now.Placement.Node is not ("" or "n1"));
+        await SaysAsync(waits);
+        Assert.Contains($"{waits} 'hypervisor-ctl node get n1' says how far it is.", await _ctl.RunAsync("node", "drain", "n1"), StringComparison.Ordinal);
+        var before = await ConditionAsync();
+        Assert.Equal(("Drained", ConditionStatus.False, "HeldUp"), (before.Type, before.Status, before.Reason));
+
+        await Cluster.DeleteAsync("bound");
+        await SaysAsync($"The drain waits for 1 instance: default/{member.Metadata.Name} (disruption budget of group web: 0 of at most 0 unavailable).");
+        Assert.Equal(before.LastTransitionAt, (await ConditionAsync()).LastTransitionAt);
+
+        await _ctl.RunAsync("group", "update", "web", "--max-disrupted", "1", "--no-wait");
+        await SaysAsync("Nothing is left on it.");
+        await _ctl.RunAsync("group", "delete", "web");
+
+        await _ctl.RunAsync("node", "uncordon", "n1");
+        Assert.DoesNotContain("Drain:", await _ctl.RunAsync("node", "get", "n1"), StringComparison.Ordinal);
+    }
+
+    private Task SaysAsync(string what) => RealTime.UntilAsync($"node get says '{what}'", TimeSpan.FromSeconds(30), async () =>
+        (await _ctl.RunAsync("node", "get", "n1")).Contains(what, StringComparison.Ordinal));
+
+    private async Task<Condition> ConditionAsync() =>
+        (await Cluster.Nodes.GetNodeAsync(new GetNodeRequest { Node = "n1" }, deadline: LocalCluster.Deadline(10))).Status.Conditions.Single(condition => condition.Type == "Drained");
+
     /// <summary>Events are told some moments after what they tell of.</summary>
     private Task ToldAsync(string instance, string what) => RealTime.UntilAsync($"the events tell '{what}'", TimeSpan.FromSeconds(30), async () =>
         (await _ctl.RunAsync("events", "--instance", instance)).Contains(what, StringComparison.Ordinal));

@@ -31,6 +31,8 @@ public sealed class GroupTests(ThreeZones fixture) : IClassFixture<ThreeZones>, 
     [Fact]
     public async Task A_group_is_spread_over_zones_scaled_and_heals_and_leaves_nothing()
     {
+        await using var watch = _ctl.Start("group", "list", "--watch");
+        await watch.UntilAsync("READY");
         Assert.Equal("web created: 3 of 3 members ready\n", await _ctl.RunAsync(Create("web", "--count", "3", "--spread", "@zone")));
         Assert.Equal(["n1", "n2", "n3"], (await MembersAsync("web")).Select(member => member.Placement.Node).Order());
         Assert.Equal([1, 1, 1], Processes());
@@ -49,9 +51,11 @@ public sealed class GroupTests(ThreeZones fixture) : IClassFixture<ThreeZones>, 
         Assert.Contains("web scaled: 3 of 3 members ready", await _ctl.RunAsync("group", "scale", "web", "--count", "3"), StringComparison.Ordinal);
         Assert.Equal(["n1", "n2", "n3"], (await MembersAsync("web")).Select(member => member.Placement.Node).Order());
 
+        await watch.UntilAsync("6/6");
         Assert.Equal("web deleted\n", await _ctl.RunAsync("group", "delete", "web"));
         await fixture.ClearAsync();
         Assert.Equal([0, 0, 0], Processes());
+        await watch.UntilAsync("DELETED");
     }
 
     /// <summary>Protects: during an update as many run as its limits say, and in the end all run what was asked for.</summary>

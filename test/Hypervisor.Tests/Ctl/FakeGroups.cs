@@ -18,6 +18,12 @@ internal sealed class FakeGroups : GroupService.GroupServiceBase
 
     public GroupReceipt Receipt { get; set; } = new();
 
+    public Func<WatchGroupsRequest, Func<WatchGroupsResponse, Task>, Task> OnWatch { get; set; } =
+        (_, _) => throw new RpcException(new(StatusCode.Unimplemented, "the test set no answer"));
+
+    public override Task WatchGroups(WatchGroupsRequest request, IServerStreamWriter<WatchGroupsResponse> responseStream, ServerCallContext context) =>
+        OnWatch(request, responseStream.WriteAsync);
+
     public override Task<Group> CreateGroup(CreateGroupRequest request, ServerCallContext context) => Changed(request, request.Name);
 
     public override Task<Group> UpdateGroup(UpdateGroupRequest request, ServerCallContext context) => Changed(request, "web");

@@ -39,7 +39,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         Placer = new Placer(State, PlacementStrategy.Spread, Time);
         Placements = new PlacementController(State, Store, Writer, Placer, Time, NullLogger<PlacementController>.Instance);
         Evictor = new Evictor(State, Writer, Time, NullLogger<Evictor>.Instance);
-        Evacuations = new EvacuationController(State, Evictor, Placer, Time, NullLogger<EvacuationController>.Instance);
+        Evacuations = new EvacuationController(State, Evictor, Placer, new DrainReports(State, Writer, Time), Time, NullLogger<EvacuationController>.Instance);
         Health = new NodeHealthController(State, Writer, Beats, Terms, Time, NullLogger<NodeHealthController>.Instance);
         Groups = new GroupReconciler(State, Writer, new MemberCreation(Placer, Writer, Random, Time), Time);
         Tombstones = new TombstoneCollector(State, Writer, Time, NullLogger<TombstoneCollector>.Instance);

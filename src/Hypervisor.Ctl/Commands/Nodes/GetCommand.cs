@@ -74,6 +74,7 @@ internal sealed class GetCommand : CtlCommand
             ("Labels", Layouts.Labels(metadata)),
             ("Status", $"{Layouts.NodeStatusOf(node).Text}{since}"),
             ("Because", status.LivenessMessage),
+            ("Drain", Layouts.Drain(node)),
             ("Taints", Layouts.Taints(node.Spec)),
             ("Role", inventory.Role),
             ("Zone", Layouts.Place(inventory)),

@@ -36,6 +36,10 @@ internal abstract class SchedulingCommand(NodeScheduling scheduling, string past
             if (printer.ForPeople)
             {
                 printer.WriteLine($"{updated.Metadata.Name} {pastTense}");
+                if (Layouts.Drain(updated) is { Length: > 0 } drain)
+                {
+                    printer.WriteLine($"{drain} 'hypervisor-ctl node get {updated.Metadata.Name}' says how far it is.");
+                }
             }
             else if (printer.Format == OutputFormat.Name)
             {

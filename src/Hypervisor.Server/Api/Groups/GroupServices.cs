@@ -8,6 +8,7 @@ internal static class GroupServices
         services.AddSingleton<GroupChange>();
         services.AddSingleton<GroupUpdates>();
         services.AddSingleton<GroupQueries>();
+        services.AddSingleton<GroupWatch>();
         services.AddSingleton<GroupOperations>();
         return services;
     }

@@ -11,11 +11,7 @@ internal sealed class TrialTurn(TimeProvider time) : IDisposable
     /// <exception cref="Grpc.Core.RpcException">RESOURCE_EXHAUSTED while another is tried; DEADLINE_EXCEEDED.</exception>
     public async Task<T> TryAsync<T>(Func<CancellationToken, T> ask, CancellationToken cancellationToken)
     {
-        if (!await _turn.WaitAsync(Limits.Trials.Turn, cancellationToken))
-        {
-            throw ApiErrors.ResourceExhausted("Another what-if or rebalance is tried on this server; ask again, or ask another server.", Limits.Trials.Turn);
-        }
-
+        await TakeAsync(cancellationToken);
         try
         {
             using var deadline = new CancellationTokenSource(Limits.Trials.Deadline, time);
@@ -30,6 +26,20 @@ internal sealed class TrialTurn(TimeProvider time) : IDisposable
         finally
         {
             _turn.Release();
+        }
+    }
+
+    private async Task TakeAsync(CancellationToken cancellationToken)
+    {
+        using var patience = new CancellationTokenSource(Limits.Trials.Turn, time);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(patience.Token, cancellationToken);
+        try
+        {
+            await _turn.WaitAsync(linked.Token);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw ApiErrors.ResourceExhausted("Another what-if or rebalance is tried on this server; ask again, or ask another server.", Limits.Trials.Turn);
         }
     }
 

@@ -351,9 +351,6 @@ internal sealed class Claim(InstanceId instance, Stay stay, long since, TimeSpan
     /// <summary>Likewise, if those of lower priority gave up what they have there.</summary>
     public long NotFreeOfLesserAt { get; set; } = -1;
 
-    /// <summary>By which it was chosen, if not by the instance's own.</summary>
-    public PlacementStrategy Strategy { get; init; }
-
     /// <summary>The store's revision of what was told; before that nothing that the store shows is about it.</summary>
     public long AskedAt { get; set; } = long.MaxValue;
 }

@@ -167,6 +167,40 @@ public sealed class GroupTests
             run.Out);
     }
 
+    /// <summary>Protects: members become ready without a new version of their group, and are shown nevertheless.</summary>
+    [Fact]
+    public async Task A_watch_appends_a_line_for_every_change_also_of_a_number()
+    {
+        await using var server = await FakeServer.StartAsync();
+        var asked = new List<WatchGroupsRequest>();
+        server.Groups.OnWatch = async (request, write) =>
+        {
+            asked.Add(request);
+            await write(new() { Type = WatchEventType.Added, Group = Sample("web", 1, "Scaling") });
+            await write(new() { Type = WatchEventType.Bookmark, ResourceVersion = 20 });
+            await write(new() { Type = WatchEventType.Modified, Group = Sample("web", 2, "Scaling"), ResourceVersion = 21 });
+            await write(new() { Type = WatchEventType.Modified, Group = Sample("web", 2, "Scaling"), ResourceVersion = 22 });
+            await write(new() { Type = WatchEventType.Modified, Group = Sample("web", 3, "Complete"), ResourceVersion = 23 });
+            await write(new() { Type = WatchEventType.Deleted, Group = Sample("web", 0, "Complete"), ResourceVersion = 24 });
+            throw new RpcException(new(StatusCode.PermissionDenied, "enough"));
+        };
+        using var run = new CtlRun { Clock = new ImpatientTime() };
+
+        Assert.Equal(1, await run.RunAsync(server, "group", "list", "--watch", "-l", "app=web", "-A"));
+
+        Assert.Equal(("-", "app=web", 0), (asked[0].Project, asked[0].LabelSelector, asked[0].ResourceVersion));
+        Assert.Equal(
+            """
+            PROJECT   NAME   READY   UPDATED   STATUS    TYPE        IMAGE     AGE
+            default   web    1/3     3         SCALING   container   busybox   5m
+            default   web    2/3     3         SCALING   container   busybox   5m
+            default   web    3/3     3         COMPLETE   container   busybox   5m
+            default   web    0/3     3         DELETED   container   busybox   5m
+
+            """,
+            run.Out);
+    }
+
     private static Group Sample(string name, int ready, string progress, ConditionStatus status = ConditionStatus.True, string message = "") => new()
     {
         Metadata = new()

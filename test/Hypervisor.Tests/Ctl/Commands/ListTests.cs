@@ -301,4 +301,23 @@ public sealed class ListTests
         Assert.Equal(NodeScheduling.Draining, server.Cluster.Updated!.Node.Spec.Scheduling);
         Assert.Equal("n1 is draining: it takes no new instances, and those it has move away as others have room; ones with local disks stay\n", run.Out);
     }
+
+    [Fact]
+    public async Task What_holds_a_drain_up_is_shown_by_drain_and_by_get()
+    {
+        const string Message = "The drain waits for 1 instance: default/db (it has a local disk).";
+        await using var server = await FakeServer.StartAsync();
+        var node = new Node
+        {
+            Metadata = new() { Name = "n1", Uid = "u1" },
+            Status = new() { Conditions = { new Condition { Type = "Drained", Status = ConditionStatus.False, Reason = "HeldUp", Message = Message } } },
+        };
+        (server.Cluster.OnUpdate, server.Cluster.OnGet) = (_ => node, _ => node);
+        var (drain, get) = (new CtlRun(), new CtlRun());
+
+        Assert.Equal(0, await drain.RunAsync(server, "node", "drain", "n1"));
+        Assert.EndsWith($"\n{Message} 'hypervisor-ctl node get n1' says how far it is.\n", drain.Out, StringComparison.Ordinal);
+        Assert.Equal(0, await get.RunAsync(server, "node", "get", "n1"));
+        Assert.Matches($"(?m)^Drain: +{System.Text.RegularExpressions.Regex.Escape(Message)}$", get.Out);
+    }
 }

@@ -2,8 +2,6 @@ using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server;
 using Hypervisor.Server.Controllers;
-using Hypervisor.Server.Nodes;
-using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Xunit;
 
@@ -13,33 +11,12 @@ namespace Hypervisor.Tests.Server.Controllers;
 /// Protects: an instance that has to leave a node is stopped, removed and placed anew, in this order, and what it holds there is nobody else's before
 /// its node has said that nothing is left; a place that others make room for goes to whom they made it for.
 /// </summary>
-public sealed partial class EvictionTests : IAsyncLifetime
+public sealed class EvictionTests : EvictionScene
 {
-    private ControlPlane _plane = null!;
-    private ILeadership _leadership = null!;
-    private LeaderTerm _term = null!;
-
-    private static CancellationToken Token => TestContext.Current.CancellationToken;
-
-    private ClusterView View => _plane.State.View;
-
-    public async ValueTask InitializeAsync()
-    {
-        _plane = await ControlPlane.StartAsync(Token);
-        _leadership = await _plane.CampaignAsync(Token);
-        _term = new(_leadership.Guard);
-    }
-
-    public async ValueTask DisposeAsync()
-    {
-        await _leadership.DisposeAsync();
-        await _plane.DisposeAsync();
-    }
-
     [Fact]
     public async Task A_higher_priority_gets_the_room_of_a_lower_one_once_that_is_gone()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var node = await Plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
         var low = await AskAsync("low", 0);
         await PassAsync();
         Assert.Equal(node, View.Instance(low)!.NodeId);
@@ -66,7 +43,7 @@ public sealed partial class EvictionTests : IAsyncLifetime
         Assert.Null(View.Instance(low)!.NodeId);
 
         // It waits like a new one, and comes back under a later epoch.
-        var other = await _plane.ReadyNodeAsync("b", Token);
+        var other = await Plane.ReadyNodeAsync("b", Token);
         var before = View.Instance(low)!.Epoch;
         await PassAsync();
         Assert.Equal(other, View.Instance(low)!.NodeId);
@@ -76,8 +53,8 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task Who_has_the_device_leaves_for_it_and_keeps_it_until_gone()
     {
-        await _plane.ReadyNodeAsync("a", Token);
-        var node = await _plane.ReadyNodeAsync("b", Token, gpus: 2);
+        await Plane.ReadyNodeAsync("a", Token);
+        var node = await Plane.ReadyNodeAsync("b", Token, gpus: 2);
         var low = await AskAsync("low", 0, gpus: 2);
         var large = await AskAsync("large", 0, constraints => constraints.PreferredNode = "b");
         await PassAsync();
@@ -99,8 +76,8 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task Nobody_makes_room_for_an_equal()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 200 << 20);
-        var local = await _plane.PendingAsync("local", Token, disk: DiskKind.Local, change: record => record.Spec.Constraints = new() { Priority = 10 });
+        var node = await Plane.ReadyNodeAsync("a", Token, memoryBytes: 200 << 20);
+        var local = await Plane.PendingAsync("local", Token, disk: DiskKind.Local, change: record => record.Spec.Constraints = new() { Priority = 10 });
         var equal = await AskAsync("equal", 10);
         var third = await AskAsync("third", 10);
         await PassAsync();
@@ -117,8 +94,8 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task One_whose_disk_is_there_makes_room_in_place_and_goes_on_when_there_is_room_again()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
-        var local = await _plane.PendingAsync("local", Token, disk: DiskKind.Local, change: record =>
+        var node = await Plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var local = await Plane.PendingAsync("local", Token, disk: DiskKind.Local, change: record =>
         {
             record.Spec.Type = InstanceType.Container;
             record.Spec.Disks[0].SizeBytes = 1 << 20;
@@ -150,7 +127,7 @@ public sealed partial class EvictionTests : IAsyncLifetime
         Assert.Equal((InstanceState.Stopped, Evictions.Preempted), (Hypervisor.Server.State.InstanceView.StateOf(parked), Hypervisor.Server.State.InstanceView.Judge(parked).Reason));
         Assert.True(parked.PlacementRecord.Receipt.Length > 0);
 
-        await _plane.DeleteAsync(high, Token);
+        await Plane.DeleteAsync(high, Token);
         await RemovedAsync(node, high);
         await PassAsync();
         var back = View.Instance(local)!;
@@ -162,22 +139,20 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task A_guest_is_suspended_in_place_and_stopped_if_that_takes_too_long()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
-        var guest = await _plane.PendingAsync("guest", Token, disk: DiskKind.Local);
+        var node = await Plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        var guest = await Plane.PendingAsync("guest", Token, disk: DiskKind.Local);
         await PassAsync();
         var record = View.Instance(guest)!.SpecRecord.Clone();
         record.Spec.Type = InstanceType.Vm;
-        await _plane.PutAsync(Keys.Spec(guest), record, Token);
+        await Plane.PutAsync(Keys.Spec(guest), record, Token);
         await ReportAsync(node, guest, InstanceState.Running);
         await AskAsync("high", 10);
         await PassAsync();
         Assert.Equal(DesiredState.Suspended, Event(node, guest)!.Put.Spec.DesiredState);
 
         // Longer than a leader lasts that does not renew its lease, as this one does not.
-        _plane.Time.Advance(Limits.Control.SuspendPatience + TimeSpan.FromSeconds(1));
-        await _leadership.DisposeAsync();
-        _leadership = await _plane.CampaignAsync(Token);
-        _term = new(_leadership.Guard);
+        Plane.Time.Advance(Limits.Control.SuspendPatience + TimeSpan.FromSeconds(1));
+        await ChangeLeaderAsync();
         await PassAsync();
 
         var late = View.Instance(guest)!;
@@ -192,10 +167,10 @@ public sealed partial class EvictionTests : IAsyncLifetime
         var expected = "";
         foreach (var (number, (count, priority, grace)) in nodes.Index())
         {
-            await _plane.ReadyNodeAsync($"n{number}", Token, memoryBytes: 128 << 20);
+            await Plane.ReadyNodeAsync($"n{number}", Token, memoryBytes: 128 << 20);
             foreach (var each in Enumerable.Range(0, count))
             {
-                var id = await _plane.PendingAsync($"i{number}-{each}", Token, memoryBytes: (128 / count) << 20, change: record =>
+                var id = await Plane.PendingAsync($"i{number}-{each}", Token, memoryBytes: (128 / count) << 20, change: record =>
                 {
                     record.Spec.Constraints = new() { Priority = priority, PreferredNode = $"n{number}" };
                     record.Spec.Stop = new() { GracePeriod = Google.Protobuf.WellKnownTypes.Duration.FromTimeSpan(TimeSpan.FromSeconds(grace)) };
@@ -205,7 +180,7 @@ public sealed partial class EvictionTests : IAsyncLifetime
             }
         }
 
-        await _plane.PendingAsync("high", Token, memoryBytes: 128 << 20, change: record => record.Spec.Constraints = new() { Priority = 10 });
+        await Plane.PendingAsync("high", Token, memoryBytes: 128 << 20, change: record => record.Spec.Constraints = new() { Priority = 10 });
         await PassAsync();
 
         Assert.Equal([expected], View.Instances.Where(instance => instance.Eviction is not null).Select(instance => instance.Id.Value));
@@ -214,7 +189,7 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task Two_that_need_room_never_wait_for_the_same_hole()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 130 << 20);
+        var node = await Plane.ReadyNodeAsync("a", Token, memoryBytes: 130 << 20);
         InstanceId[] low = [await AskAsync("low-1", 0), await AskAsync("low-2", 0)];
         await PassAsync();
         InstanceId[] high = [await AskAsync("high-1", 10), await AskAsync("high-2", 10), await AskAsync("high-3", 10)];
@@ -237,14 +212,14 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task A_new_leader_has_nobody_else_leave_for_what_is_being_made_room_for_already()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token, memoryBytes: 130 << 20);
+        var node = await Plane.ReadyNodeAsync("a", Token, memoryBytes: 130 << 20);
         InstanceId[] low = [await AskAsync("low-1", 0), await AskAsync("low-2", 0)];
         await PassAsync();
         var high = await AskAsync("high", 10);
         await PassAsync();
         var leaving = low.Single(id => View.Instance(id)!.Eviction is not null);
 
-        _term = new(_leadership.Guard);
+        await ChangeLeaderAsync();
         await PassAsync();
 
         Assert.Equal(leaving, low.Single(id => View.Instance(id)!.Eviction is not null));
@@ -257,36 +232,36 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task A_place_that_does_not_become_free_is_given_up_in_time_and_one_whose_instance_goes_at_once()
     {
-        await _plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
+        await Plane.ReadyNodeAsync("a", Token, memoryBytes: 100 << 20);
         await AskAsync("low", 0);
         await PassAsync();
         var high = await AskAsync("high", 10);
         await PassAsync();
-        Assert.Single(_term.Fleet.Ledger.Claims);
-        var first = _term.Fleet.Ledger.ClaimOf(high);
+        Assert.Single(Term.Fleet.Ledger.Claims);
+        var first = Term.Fleet.Ledger.ClaimOf(high);
 
-        _plane.Time.Advance(Limits.Control.ClaimPatience + TimeSpan.FromMinutes(1));
+        Plane.Time.Advance(Limits.Control.ClaimPatience + TimeSpan.FromMinutes(1));
         await PassAsync();
-        Assert.NotSame(first, _term.Fleet.Ledger.ClaimOf(high));
+        Assert.NotSame(first, Term.Fleet.Ledger.ClaimOf(high));
 
-        await _plane.DeleteAsync(high, Token);
+        await Plane.DeleteAsync(high, Token);
         await PassAsync();
-        await _plane.ViewAsync(Token);
+        await Plane.ViewAsync(Token);
         await PassAsync();
-        Assert.Empty(_term.Fleet.Ledger.Claims);
+        Assert.Empty(Term.Fleet.Ledger.Claims);
     }
 
     [Fact]
     public async Task A_drained_node_gives_its_instances_to_others_that_have_room_and_keeps_the_rest()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token);
+        var node = await Plane.ReadyNodeAsync("a", Token);
         InstanceId[] moving = [await AskAsync("one", 0), await AskAsync("two", 0)];
-        var local = await _plane.PendingAsync("local", Token, disk: DiskKind.Local);
+        var local = await Plane.PendingAsync("local", Token, disk: DiskKind.Local);
         await PassAsync();
-        var other = await _plane.ReadyNodeAsync("b", Token, memoryBytes: 100 << 20);
+        var other = await Plane.ReadyNodeAsync("b", Token, memoryBytes: 100 << 20);
         await SetAsync(node, spec => spec.Scheduling = NodeScheduling.Draining);
 
-        Assert.Equal(PassOutcome.Waiting, await _plane.Evacuations.ReconcileAsync(_term, Token));
+        Assert.Equal(PassOutcome.Waiting, await Plane.Evacuations.ReconcileAsync(Term, Token));
         var left = moving.Single(id => View.Instance(id)!.Eviction is { Reason: Evictions.Drained });
 
         // The place is its own before it has left: who comes meanwhile does not get it.
@@ -305,13 +280,13 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task A_taint_makes_those_leave_that_do_not_tolerate_it_wherever_they_go()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token);
+        var node = await Plane.ReadyNodeAsync("a", Token);
         var tolerant = await AskAsync("tolerant", 0, constraints => constraints.Tolerations.Add(new Toleration { Key = "broken" }));
         var other = await AskAsync("other", 0);
         await PassAsync();
         await SetAsync(node, spec => spec.Taints.Add(new Taint { Key = "broken", Effect = TaintEffect.NoExecute }));
 
-        await _plane.Evacuations.ReconcileAsync(_term, Token);
+        await Plane.Evacuations.ReconcileAsync(Term, Token);
 
         Assert.Null(View.Instance(tolerant)!.Eviction);
         Assert.Equal(Evictions.TaintNotTolerated, View.Instance(other)!.Eviction!.Reason);
@@ -325,7 +300,7 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task No_more_than_some_leave_a_node_at_the_same_time()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token);
+        var node = await Plane.ReadyNodeAsync("a", Token);
         var all = new List<InstanceId>();
         foreach (var number in Enumerable.Range(0, Limits.Control.EvictionsPerNode + 3))
         {
@@ -333,11 +308,11 @@ public sealed partial class EvictionTests : IAsyncLifetime
         }
 
         await PassAsync();
-        await _plane.ReadyNodeAsync("b", Token);
+        await Plane.ReadyNodeAsync("b", Token);
         await SetAsync(node, spec => spec.Scheduling = NodeScheduling.Draining);
 
-        await _plane.Evacuations.ReconcileAsync(_term, Token);
-        await _plane.Evacuations.ReconcileAsync(_term, Token);
+        await Plane.Evacuations.ReconcileAsync(Term, Token);
+        await Plane.Evacuations.ReconcileAsync(Term, Token);
 
         Assert.Equal(Limits.Control.EvictionsPerNode, all.Count(id => View.Instance(id)!.Eviction is not null));
     }
@@ -345,64 +320,16 @@ public sealed partial class EvictionTests : IAsyncLifetime
     [Fact]
     public async Task What_is_deleted_while_it_leaves_is_deleted()
     {
-        var node = await _plane.ReadyNodeAsync("a", Token);
+        var node = await Plane.ReadyNodeAsync("a", Token);
         var id = await AskAsync("i", 0);
         await PassAsync();
         await SetAsync(node, spec => spec.Taints.Add(new Taint { Key = "broken", Effect = TaintEffect.NoExecute }));
-        await _plane.Evacuations.ReconcileAsync(_term, Token);
-        await _plane.DeleteAsync(id, Token);
+        await Plane.Evacuations.ReconcileAsync(Term, Token);
+        await Plane.DeleteAsync(id, Token);
 
         await RemovedAsync(node, id);
 
-        Assert.Null((await _plane.ViewAsync(Token)).Instance(id));
+        Assert.Null((await Plane.ViewAsync(Token)).Instance(id));
         Assert.NotNull(View.Tombstone(id));
-    }
-
-    private Task<InstanceId> AskAsync(string name, int priority, Action<PlacementConstraints>? change = null, int gpus = 0) => _plane.PendingAsync(
-        name,
-        Token,
-        change: record =>
-        {
-            // In the order of the calls.
-            _plane.Time.Advance(TimeSpan.FromMilliseconds(1));
-            record.Metadata.CreatedAt = Google.Protobuf.WellKnownTypes.Timestamp.FromDateTimeOffset(_plane.Time.GetUtcNow());
-            record.Spec.Constraints = new() { Priority = priority };
-            if (gpus > 0)
-            {
-                record.Spec.Resources.Devices["gpu"] = gpus;
-            }
-
-            change?.Invoke(record.Spec.Constraints);
-        });
-
-    private async Task PassAsync()
-    {
-        await _plane.ViewAsync(Token);
-        await _plane.Placements.ReconcileAsync(_term, Token);
-        await _plane.ViewAsync(Token);
-    }
-
-    private async Task SetAsync(NodeId node, Action<NodeSpec> change)
-    {
-        var record = (await _plane.ViewAsync(Token)).Node(node)!.SpecRecord.Clone();
-        record.Spec ??= new();
-        change(record.Spec);
-        await _plane.PutAsync(Keys.NodeSpec(node), record, Token);
-    }
-
-    /// <summary>What its agent is told of an instance as it is now.</summary>
-    private AssignmentEvent? Event(NodeId node, InstanceId id) => AssignmentFeed.EventFor(node, null, View.Instance(id));
-
-    private async Task ReportAsync(NodeId node, InstanceId id, InstanceState state, long parking = 0)
-    {
-        var report = new StatusReport { Uid = id.Value, Epoch = View.Instance(id)!.Epoch.Value, Status = new() { State = state, ObservedParking = parking } };
-        await _plane.Intake.ReportAsync(node, new() { Reports = { report } }, Token);
-        await _plane.ViewAsync(Token);
-    }
-
-    private async Task RemovedAsync(NodeId node, InstanceId id)
-    {
-        await _plane.Intake.ReportAsync(node, new() { Removed = { new Removal { Uid = id.Value, Epoch = View.Instance(id)!.Epoch.Value } } }, Token);
-        await _plane.ViewAsync(Token);
     }
 }

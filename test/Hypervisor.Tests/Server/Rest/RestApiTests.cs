@@ -170,6 +170,27 @@ public sealed class RestApiTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Groups_are_watched_line_by_line_too()
+    {
+        using var answer = await _http.GetAsync("/v1/projects/default/groups:watch", HttpCompletionOption.ResponseHeadersRead, Token);
+        Assert.Equal("application/x-ndjson", answer.Content.Headers.ContentType!.MediaType);
+        using var lines = new StreamReader(await answer.Content.ReadAsStreamAsync(Token));
+        var bookmark = WatchGroupsResponse.Parser.ParseJson(await lines.ReadLineAsync(Token));
+        Assert.Equal(WatchEventType.Bookmark, bookmark.Type);
+
+        const string Group = """{"name": "web", "spec": {"count": 0, "template": {"spec": {"type": "INSTANCE_TYPE_CONTAINER", "image": "busybox"}}}}""";
+        using var created = await SendAsync(HttpMethod.Post, "/v1/projects/default/groups", Group);
+        Assert.Equal(HttpStatusCode.OK, created.StatusCode);
+        var added = WatchGroupsResponse.Parser.ParseJson(await lines.ReadLineAsync(Token));
+        Assert.Equal((WatchEventType.Added, "web"), (added.Type, added.Group.Metadata.Name));
+
+        using var resumed = await _http.GetAsync(
+            $"/v1/projects/default/groups:watch?group=web&resourceVersion={bookmark.ResourceVersion}", HttpCompletionOption.ResponseHeadersRead, Token);
+        using var again = new StreamReader(await resumed.Content.ReadAsStreamAsync(Token));
+        Assert.Equal(added, WatchGroupsResponse.Parser.ParseJson(await again.ReadLineAsync(Token)));
+    }
+
+    [Fact]
     public async Task A_watch_that_cannot_begin_is_an_error_and_no_stream()
     {
         using var answer = await SendAsync(HttpMethod.Get, "/v1/projects/default/instances:watch?labelSelector=%3D%3D");

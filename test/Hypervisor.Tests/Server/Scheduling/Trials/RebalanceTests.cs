@@ -82,6 +82,42 @@ public sealed class RebalanceTests
         Assert.Equal([move.To, move.To, move.To], await Task.WhenAll(ids.Select(zones.NodeOfAsync)));
     }
 
+    /// <summary>Protects: what a move is for is written down, and survives the leader that proposed it.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_change_of_leader_in_the_middle_of_a_move_changes_nothing_about_where_it_goes(bool hasLeft)
+    {
+        await using var zones = await ZonedPlane.StartAsync(Token);
+        await zones.NodeAsync("n1", "a");
+        await zones.NodeAsync("n2", "a");
+        var ids = await InstancesAsync(zones, 3, Allowed);
+        await zones.PlaceAsync();
+        var applied = await zones.Rebalancing.RebalanceAsync(new() { Apply = true, Objective = PlacementStrategy.Binpack }, Token);
+        if (hasLeft)
+        {
+            await zones.LeaveAsync();
+        }
+
+        await zones.ChangeLeaderAsync();
+        if (!hasLeft)
+        {
+            // The new one moves nobody else for it.
+            Assert.Empty((await zones.Rebalancing.RebalanceAsync(new() { Apply = true, Objective = PlacementStrategy.Binpack, MaxMoves = 1 }, Token)).Moves);
+            await zones.LeaveAsync();
+        }
+
+        await zones.PlaceAsync();
+
+        // By its own strategy it would go back to the node that is empty now.
+        var move = Assert.Single(applied.Moves);
+        Assert.Equal([move.To, move.To, move.To], await Task.WhenAll(ids.Select(zones.NodeOfAsync)));
+
+        // And that was for this once.
+        var view = await zones.Plane.ViewAsync(Token);
+        Assert.All(ids, id => Assert.Equal(PlacementStrategy.Unspecified, view.Instance(id)!.PlacementRecord!.NextStrategy));
+    }
+
     [Fact]
     public async Task What_is_under_way_counts_against_the_most()
     {

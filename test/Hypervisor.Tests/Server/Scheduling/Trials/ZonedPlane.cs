@@ -67,8 +67,24 @@ internal sealed class ZonedPlane : IAsyncDisposable
         await Plane.PutAsync(Hypervisor.Server.Stores.Keys.NodeSpec(node), record, _token);
     }
 
+    /// <summary>What the leader knows besides the store is gone with it.</summary>
+    public async Task ChangeLeaderAsync()
+    {
+        await _leadership!.DisposeAsync();
+        _leadership = await Plane.CampaignAsync(_token);
+        _current.Value = _term = new(_leadership.Guard);
+        await Plane.ViewAsync(_token);
+    }
+
     /// <summary>The agents of those that are to leave say that they have stopped, and that nothing is left; then they are placed.</summary>
     public async Task FinishEvictionsAsync()
+    {
+        await LeaveAsync();
+        await PlaceAsync();
+    }
+
+    /// <summary>The same, and nobody places them yet.</summary>
+    public async Task LeaveAsync()
     {
         foreach (var instance in (await Plane.ViewAsync(_token)).Instances.Where(instance => instance.Eviction is not null).ToList())
         {
@@ -80,7 +96,6 @@ internal sealed class ZonedPlane : IAsyncDisposable
         }
 
         await Plane.ViewAsync(_token);
-        await PlaceAsync();
     }
 
     public async Task<string> NodeOfAsync(InstanceId id)
