@@ -216,7 +216,20 @@ internal static class DomainXml
         xml.WriteString("/dev/urandom");
         xml.WriteEndElement();
         xml.WriteEndElement();
-        Element(xml, "memballoon", ("model", "virtio"));
+        WriteBalloon(xml, machine);
+        xml.WriteEndElement();
+    }
+
+    private static void WriteBalloon(XmlWriter xml, GuestMachine machine)
+    {
+        xml.WriteStartElement("memballoon");
+        xml.WriteAttributeString("model", "virtio");
+        if (machine.OutputFiles is null)
+        {
+            // How much memory it uses nobody tells but its kernel; our init is asked itself.
+            Element(xml, "stats", ("period", Number((long)GuestLimits.BalloonInterval.TotalSeconds)));
+        }
+
         xml.WriteEndElement();
     }
 

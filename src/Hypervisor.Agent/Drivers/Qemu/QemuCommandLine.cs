@@ -21,6 +21,9 @@ internal static class QemuCommandLine
     /// <summary>As the machine calls memory of its own, so that what is saved with the one fits the other.</summary>
     private const string MemoryName = "microvm.ram";
 
+    /// <summary>How the monitor is told which device is meant.</summary>
+    public const string BalloonName = "balloon";
+
     public static string MonitorOf(string runDirectory) => Path.Combine(runDirectory, "qmp");
 
     /// <summary>How a process of this guest is told from others, by its command line.</summary>
@@ -92,6 +95,9 @@ internal static class QemuCommandLine
             ]);
         }
 
+        // Last, so that all others are where they were in a guest whose memory was saved before there was one. Of no size: it takes memory from a
+        // guest only when it is told to.
+        arguments.AddRange(["-device", $"virtio-balloon-device,id={BalloonName},deflate-on-oom=on"]);
         if (machine.Memory is { } memory)
         {
             arguments.AddRange(
