@@ -289,7 +289,7 @@ internal static class DomainXml
         xml.WriteEndElement();
         Element(xml, "source", ("file", disk.Path));
         Element(xml, "target", ("dev", target), ("bus", disk.CdRom ? "sata" : "virtio"));
-        if (disk.Rate is { } rate)
+        if (disk is { IsLimited: true, Rate: { } rate })
         {
             xml.WriteStartElement("iotune");
             Limit("total_bytes_sec", rate.BytesPerSecond);
