@@ -1,5 +1,4 @@
 using Hypervisor.Agent.Drivers.Qemu;
-using Hypervisor.ClusterTests.Faults;
 using Hypervisor.TestCluster;
 using Xunit;
 
