@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests.Boot;
 using Hypervisor.Agent.Native;
 using Hypervisor.Protocol.V1;
@@ -28,6 +29,10 @@ internal interface IGuestTrial
 
     /// <returns>Null when it came to user space; else why not, as the end of a sentence.</returns>
     Task<string?> BootAsync(Accelerator accelerator, CancellationToken cancellationToken);
+
+    /// <summary>Ends and removes the guest of an agent that was killed in the middle of a trial. Nothing when there is none.</summary>
+    /// <exception cref="DriverException">ProcessUnkillable.</exception>
+    Task ClearAsync(CancellationToken cancellationToken);
 }
 
 /// <summary>Finds out what runs guests on this node by running one; remembers the answer for as long as it holds.</summary>
@@ -44,6 +49,8 @@ internal sealed partial class AcceleratorProbe(
     /// <summary>When KVM, which did not work, is tried once more; null once that was done.</summary>
     private TimeSpan? _kvmAgain;
 
+    private bool _isCleared;
+
     public AcceleratorFinding? Known => _found?.Finding;
 
     public async Task<AcceleratorFinding> FindAsync(CancellationToken cancellationToken)
@@ -51,6 +58,7 @@ internal sealed partial class AcceleratorProbe(
         await _gate.WaitAsync(cancellationToken);
         try
         {
+            await ClearAsync(cancellationToken);
             var inputs = $"{choice} {await trial.InputsAsync(cancellationToken)}";
             var earlier = _found is { } found && found.Inputs == inputs ? found : default;
             if (earlier.Finding is not null && !IsWorthAnother(earlier.Finding, time.GetElapsedTime(earlier.At)))
@@ -85,6 +93,25 @@ internal sealed partial class AcceleratorProbe(
     public Task<long?> CounterRateAsync(CancellationToken cancellationToken) => HostTimestampCounter.MeasureKiloHertzAsync(time, cancellationToken);
 
     public void Dispose() => _gate.Dispose();
+
+    /// <summary>Once, and whether or not a guest will be tried: one that an earlier agent left may spin.</summary>
+    private async Task ClearAsync(CancellationToken cancellationToken)
+    {
+        if (_isCleared)
+        {
+            return;
+        }
+
+        try
+        {
+            await trial.ClearAsync(cancellationToken);
+            _isCleared = true;
+        }
+        catch (Exception failure) when (failure is DriverException or IOException)
+        {
+            LogNotCleared(failure.Message);
+        }
+    }
 
     /// <summary>
     /// A host may have been too busy for a guest; it is tried again, for nobody else would. Where guests run without KVM it is tried once more only,
@@ -163,6 +190,9 @@ internal sealed partial class AcceleratorProbe(
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Guests run with {Accelerator} here {Detail}")]
     private partial void LogFound(Accelerator accelerator, string detail);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The guest of an earlier trial cannot be ended ({Reason}); it is tried again")]
+    private partial void LogNotCleared(string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Path} cannot be read ({Reason}); what runs guests is found out again")]
     private partial void LogNotRead(string path, string reason);

@@ -62,6 +62,12 @@ internal static class GuestLimits
     /// <summary>Between attempts to reach the agent of a guest that is to end.</summary>
     public static readonly TimeSpan ThawPoll = TimeSpan.FromMilliseconds(500);
 
+    /// <summary>Between questions to a guest without our init for its use of memory, each of which wakes it. Whole seconds.</summary>
+    public static readonly TimeSpan BalloonInterval = TimeSpan.FromSeconds(5);
+
+    /// <summary>What a guest said of its memory holds so long: a few intervals, for a busy one answers late.</summary>
+    public static readonly TimeSpan BalloonAge = 4 * BalloonInterval;
+
     /// <summary>Free on the disk before a guest that it had no room for goes on: some clusters of a qcow2 and of what else is written.</summary>
     public const long RoomToGoOn = 1024 * 1024;
 

@@ -51,7 +51,8 @@ internal static class GuestServices
     {
         var time = provider.GetRequiredService<TimeProvider>();
         return new NodeTrial(
-            new QemuTrial(Qemu(configuration), provider.GetRequiredService<QemuProbe>(), boot, BootId(), time),
+            new QemuTrial(
+                Qemu(configuration), provider.GetRequiredService<QemuProbe>(), boot, BootId(), Path.Combine(configuration.RunDirectory, "trial-qemu"), time),
             new FirecrackerTrial(Firecracker(configuration), boot, Path.Combine(configuration.RunDirectory, "trial"), time),
             () => configuration.Microvm.Driver switch
             {

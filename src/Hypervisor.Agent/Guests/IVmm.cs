@@ -207,6 +207,8 @@ internal sealed record GuestDisk(string Name, string Path, DiskFormat Format, bo
 {
     /// <summary>Null without a limit.</summary>
     public IoRate? Rate { get; init; }
+
+    public bool IsLimited => Rate is { BytesPerSecond: > 0 } or { OperationsPerSecond: > 0 };
 }
 
 /// <summary>How fast a device may be; 0 is without limit.</summary>

@@ -10,4 +10,11 @@ internal sealed class NodeTrial(IGuestTrial qemu, IGuestTrial firecracker, Func<
 
     public Task<string?> BootAsync(Accelerator accelerator, CancellationToken cancellationToken) =>
         (accelerator == Accelerator.Kvm && usesFirecracker() ? firecracker : qemu).BootAsync(accelerator, cancellationToken);
+
+    /// <summary>Both: what an earlier agent used may have been the other.</summary>
+    public async Task ClearAsync(CancellationToken cancellationToken)
+    {
+        await qemu.ClearAsync(cancellationToken);
+        await firecracker.ClearAsync(cancellationToken);
+    }
 }

@@ -151,6 +151,28 @@ public sealed class ContainerdHost : IAsyncLifetime
             .Select(path => int.TryParse(Path.GetFileName(path), out var pid) ? pid : 0)
             .Where(pid => pid > 0 && CommandLine(pid).Contains("-namespace\0" + _name + "\0", StringComparison.Ordinal))];
 
+    /// <summary>A shim as containerd starts it for a container, with nothing in it and nobody who knows of it.</summary>
+    internal async Task<int> StartIdleShimAsync(string id)
+    {
+        // What it reads of a bundle is the group; without a log it would end at once.
+        var bundle = Directory.CreateDirectory($"{Run}/bundle-of-nobody").FullName;
+        await File.WriteAllTextAsync($"{bundle}/config.json", "{}");
+        await File.WriteAllTextAsync($"{bundle}/log", "");
+        var before = Shims();
+        var start = new ProcessStartInfo(
+            "containerd-shim-runc-v2", ["-namespace", _name, "-address", Options.SocketPath, "-publish-binary", "/bin/true", "-id", id, "start"])
+        {
+            WorkingDirectory = bundle,
+            RedirectStandardOutput = true,
+        };
+        start.Environment["TTRPC_ADDRESS"] = Options.SocketPath + ".ttrpc";
+        using var process = Process.Start(start)!;
+        await process.StandardOutput.ReadToEndAsync();
+        await process.WaitForExitAsync();
+        Assert.Equal(0, process.ExitCode);
+        return Assert.Single(Shims().Except(before));
+    }
+
     public async ValueTask DisposeAsync()
     {
         try

@@ -156,6 +156,32 @@ public sealed class FaultTests : IAsyncLifetime
         Assert.Equal(DriverState.Running, (await _host.Driver.GetAsync(definition.Id, Cancel))!.State);
     }
 
+    /// <summary>
+    /// As when containerd, or its client, dies while the last task of a shim is deleted: the shim is not told to end, and was perhaps started for a
+    /// container that left long ago.
+    /// </summary>
+    [Fact]
+    public async Task A_shim_that_serves_nobody_any_more_goes_with_the_next_container_that_is_removed()
+    {
+        var definition = _host.Define();
+        await _host.StartAsync(definition);
+        var serving = Assert.Single(_host.Shims());
+        var idle = await _host.StartIdleShimAsync("somebody-long-gone");
+
+        await _host.Driver.RemoveAsync(definition.Id, First, Cancel);
+        await ContainerdHost.UntilAsync(() => Task.FromResult(!Linux.IsRunning(idle) && !Linux.IsRunning(serving)), "no shim is left");
+    }
+
+    [Fact]
+    public async Task A_removal_leaves_the_shim_of_others_alone()
+    {
+        var (stays, goes) = (_host.Define(), _host.Define());
+        var running = await _host.StartAsync(stays);
+        await _host.StartAsync(goes);
+        await _host.Driver.RemoveAsync(goes.Id, First, Cancel);
+        Assert.Equal(running, await _host.Driver.GetAsync(stays.Id, Cancel));
+    }
+
     [Fact]
     public async Task Half_made_instances_are_listed_and_can_be_made_whole_or_removed()
     {

@@ -1,6 +1,8 @@
+using System.Globalization;
 using System.Net;
 using System.Security.Cryptography;
 using System.Text;
+using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.ClusterTests.Faults;
 using Hypervisor.Protocol.V1;
@@ -11,7 +13,7 @@ namespace Hypervisor.ClusterTests.Guests;
 
 /// <summary>
 /// Protects: a disk image of a real system is imported from a web server with its checksum, boots by its own loader, and its own cloud-init makes
-/// of it what the instance says (`scripts/cloud-image.sh` makes the image of Debian's packages).
+/// of it what the instance says, packages included (`scripts/cloud-image.sh` makes the image of Debian's own).
 /// </summary>
 public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixture<CloudInitTests.Fixture>
 {
@@ -43,6 +45,8 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
             say address "$(ip -4 -o address show scope global | tr -s ' ')"
             say route "$(ip route show default)"
             say id "$(cat /var/lib/cloud/data/instance-id)"
+            say package "$(dpkg-query -W -f '${db:Status-Status} ${Version}' {{PackageMirror.Package}}): $({{PackageMirror.Package}})"
+            say memory "$(sed -n 's/^MemAvailable: *//p' /proc/meminfo)"
             say end yes
         """;
 
@@ -62,8 +66,13 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
         var files = Cluster.Folder;
         await File.WriteAllTextAsync($"{files}/user-data", UserData, TestContext.Current.CancellationToken);
         await File.WriteAllTextAsync($"{files}/admin.pub", AdminsKey + "\n", TestContext.Current.CancellationToken);
+        var mirror = new PackageMirror(Cluster);
+        await Cluster.ImportBusyboxAsync();
+        await mirror.StartAsync();
+        var asked = new Instance { Spec = new InstanceSpec { CloudInit = new CloudInitSpec { Packages = { PackageMirror.Package }, Files = { mirror.Sources() } } } };
+        await File.WriteAllTextAsync($"{files}/cloud.json", JsonFormatter.Default.Format(asked), TestContext.Current.CancellationToken);
         var (created, told) = await fixture.CtlAsync(
-            "instance", "create", "--name", "cloud", "--type", "vm", "--image", "debian", "--cpus", "1", "--memory", "768", "--hostname", "told-by-seed",
+            "instance", "create", "--file", $"{files}/cloud.json", "--name", "cloud", "--type", "vm", "--image", "debian", "--cpus", "1", "--memory", "768", "--hostname", "told-by-seed",
             "--disk", "root=4", "--user-data", $"{files}/user-data", "--ssh-key", $"{files}/admin.pub", "--stop-timeout", "120s", "--no-wait");
         Assert.True(created == 0, told);
         var running = await Cluster.InstanceAsync("cloud", "runs", instance => instance.Status.State == InstanceState.Running, seconds: 120);
@@ -79,6 +88,9 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
         Assert.DoesNotContain("dynamic", Said(seen, "address"), StringComparison.Ordinal);
         Assert.StartsWith("default via 10.", Said(seen, "route"), StringComparison.Ordinal);
         Assert.Equal(running.Metadata.Uid, Said(seen, "id"));
+        Assert.Equal($"installed {PackageMirror.Version}: {PackageMirror.Greeting}", Said(seen, "package"));
+        await Cluster.DeleteAsync(PackageMirror.Instance);
+        await TellsItsMemoryAsync(running, Said(seen, "memory"));
 
         // Its own QEMU guest agent holds all writing while its disks are noted. It is stopped in the moment in which it goes on from that.
         await Cluster.Compute.CreateSnapshotAsync(new CreateSnapshotRequest { Instance = "cloud", Name = "s1" }, deadline: LocalCluster.Deadline(10));
@@ -120,6 +132,17 @@ public sealed class CloudInitTests(CloudInitTests.Fixture fixture) : IClassFixtu
         // With the right one it is the same call.
         var (imported, said) = await fixture.CtlAsync("image", "import", Fixture.UrlOf("small.qcow2"), "--name", "small", "--checksum", arrived);
         Assert.True(imported == 0, said);
+    }
+
+    /// <summary>As its kernel says, by its balloon. What its QEMU takes is more: a system reads its disks into all of its memory.</summary>
+    private async Task TellsItsMemoryAsync(Instance running, string left)
+    {
+        var expected = (768L << 20) - (long.Parse(left.Split(' ')[0], CultureInfo.InvariantCulture) << 10);
+        await RealTime.UntilAsync("it tells how much memory it uses", TimeSpan.FromSeconds(60), async () =>
+        {
+            var stats = await Cluster.Compute.GetInstanceStatsAsync(new GetInstanceStatsRequest { Instance = running.Metadata.Name }, deadline: LocalCluster.Deadline(10));
+            return Math.Abs(stats.MemoryBytes - expected) < 96 << 20;
+        });
     }
 
     private string LastWords(string uid)

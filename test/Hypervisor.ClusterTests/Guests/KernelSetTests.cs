@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text;
+using System.Text.RegularExpressions;
 using Hypervisor.ClusterTests.Faults;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
@@ -8,7 +10,7 @@ namespace Hypervisor.ClusterTests.Guests;
 
 /// <summary>Protects: a kernel, an initramfs and a root file system of the user's own boot together, as a microVM and as a VM, and their console is one.</summary>
 [Collection(GuestCluster.Name)]
-public sealed class KernelSetTests(GuestCluster guests)
+public sealed partial class KernelSetTests(GuestCluster guests)
 {
     private const string Image = "own-kernel";
 
@@ -19,7 +21,7 @@ public sealed class KernelSetTests(GuestCluster guests)
         for module in $($b cat /modules/order); do $b insmod /modules/$module; done
         $b mount -t ext4 $($b tr ' ' '\n' < /proc/cmdline | $b sed -n s/^root=//p) /root
         echo "found $($b cat /root/word)"
-        while read -r line; do echo "typed $line"; done < /dev/ttyS0
+        while read -r line; do echo "typed $line"; $b grep MemAvailable /proc/meminfo; done < /dev/ttyS0
         """;
 
     [Theory]
@@ -43,11 +45,25 @@ public sealed class KernelSetTests(GuestCluster guests)
         await ShowsAsync(reader, "found it");
         await writer.RequestStream.WriteAsync(new ConsoleInput { Data = Google.Protobuf.ByteString.CopyFromUtf8("hello\n") });
         await ShowsAsync(writer, "typed hello");
-        await ShowsAsync(reader, "typed hello");
+        var shown = await ShowsAsync(reader, " kB");
+        Assert.Contains("typed hello", shown, StringComparison.Ordinal);
+
+        // How much memory it uses it tells itself, without an init of ours; its VMM's process takes more than the whole machine has.
+        var left = long.Parse(MemAvailable().Match(shown).Groups[1].ValueSpan, CultureInfo.InvariantCulture) << 10;
+        InstanceStats? stats = null;
+        await RealTime.UntilAsync("it tells how much memory it uses", TimeSpan.FromSeconds(60), async () =>
+        {
+            stats = await cluster.Compute.GetInstanceStatsAsync(new GetInstanceStatsRequest { Instance = "own" }, deadline: LocalCluster.Deadline(10));
+            return Math.Abs(stats.MemoryLimitBytes - left - stats.MemoryBytes) < 4 << 20;
+        });
+        Assert.Equal(128 << 20, stats!.MemoryLimitBytes);
         await guests.DeleteLastAsync("own");
     }
 
-    private static async Task ShowsAsync(Grpc.Core.AsyncDuplexStreamingCall<ConsoleInput, ConsoleOutput> console, string text)
+    [GeneratedRegex("MemAvailable: *([0-9]+) kB")]
+    private static partial Regex MemAvailable();
+
+    private static async Task<string> ShowsAsync(Grpc.Core.AsyncDuplexStreamingCall<ConsoleInput, ConsoleOutput> console, string text)
     {
         var shown = new StringBuilder();
         while (!shown.ToString().Contains(text, StringComparison.Ordinal))
@@ -55,6 +71,8 @@ public sealed class KernelSetTests(GuestCluster guests)
             Assert.True(await console.ResponseStream.MoveNext(TestContext.Current.CancellationToken), $"the console ended without \"{text}\": {shown}");
             shown.Append(Encoding.Latin1.GetString(console.ResponseStream.Current.Data.Span));
         }
+
+        return shown.ToString();
     }
 
     private static async Task ImportAsync(LocalCluster cluster)

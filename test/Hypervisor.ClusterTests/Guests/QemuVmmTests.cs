@@ -1,3 +1,4 @@
+using System.Globalization;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Qemu;
 using Hypervisor.Agent.Guests;
@@ -102,6 +103,20 @@ public sealed class QemuVmmTests : IAsyncLifetime
         Assert.Empty(Directory.EnumerateFileSystemEntries(At("run")));
         Assert.Empty(Directory.EnumerateFileSystemEntries(At("state")));
         Assert.DoesNotContain(Directory.GetDirectories("/sys/fs/cgroup"), controller => Directory.Exists($"{controller}/hvt-qemu/{_id}"));
+    }
+
+    [Fact]
+    public async Task A_disk_is_no_faster_than_it_may_be()
+    {
+        const string Script = "cut -d' ' -f1 /proc/uptime; dd if=/dev/zero of=/data bs=1M count=12 conv=fsync && cut -d' ' -f1 /proc/uptime; sleep 1000";
+        ConfigDrive.Write(At("config"), new GuestConfig { Run = 1, Uid = _id.Value, Hostname = "q", Arguments = ["sh", "-c", Script] }, new SystemRandomSource());
+        await _vmm.StartAsync(_machine with { Disks = [_machine.Disks[0] with { Rate = new IoRate(4 << 20, 0) }, _machine.Disks[1]] }, Cancel);
+        string[] times = [];
+        await RealTime.UntilAsync("it has written all of it", BareGuest.Boot, () => File.Exists(At("out")) && (times = File.ReadAllLines(At("out"))).Length == 2);
+
+        // Three seconds by the guest's own clock, less what QEMU lets pass at once; without a rate some tenths of one.
+        var took = double.Parse(times[1], CultureInfo.InvariantCulture) - double.Parse(times[0], CultureInfo.InvariantCulture);
+        Assert.True(took > 2, $"12 MiB took {took} s");
     }
 
     [Fact]

@@ -78,17 +78,7 @@ internal sealed class ContainerdDriver(
                 instances.Add(seen);
             }
 
-            foreach (var id in shims.List())
-            {
-                if (_locks.TryEnter(id) is { } holder)
-                {
-                    using (holder)
-                    {
-                        shims.End(id);
-                    }
-                }
-            }
-
+            EndIdleShims(locked: null);
             return instances;
         },
         cancellationToken);
@@ -215,7 +205,10 @@ internal sealed class ContainerdDriver(
             await tasks.EndAsync(id.Value, await tasks.FindAsync(id.Value, cancellationToken), cancellationToken);
             await definitions.RemoveAsync(id.Value, cancellationToken);
             logs.Remove(id.Value);
-            shims.End(id.Value);
+
+            // Also a shim that was started for another of the group, which may be long gone: of a shim that was told nothing of its last task's end
+            // (containerd or its client died while the task was deleted) this removal is the last that anybody hears.
+            EndIdleShims(locked: id.Value);
             shims.RemoveDeadSocket(id.Value);
             if (groups.Leave(id.Value) is { } group)
             {
@@ -280,6 +273,25 @@ internal sealed class ContainerdDriver(
             return true;
         },
         cancellationToken);
+
+    /// <param name="locked">Whose lock the caller holds.</param>
+    private void EndIdleShims(string? locked)
+    {
+        foreach (var id in shims.List())
+        {
+            if (id == locked)
+            {
+                shims.End(id);
+            }
+            else if (_locks.TryEnter(id) is { } holder)
+            {
+                using (holder)
+                {
+                    shims.End(id);
+                }
+            }
+        }
+    }
 
     private static string IdOf(Process task) => task.ContainerId.Length > 0 ? task.ContainerId : task.Id;
 

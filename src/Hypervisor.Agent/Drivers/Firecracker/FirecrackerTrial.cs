@@ -32,13 +32,12 @@ internal sealed class FirecrackerTrial(FirecrackerOptions options, GuestBootFile
             return $"there is no program {options.Program} to try a guest with; install Firecracker, or correct firecracker.binary";
         }
 
-        using var vmm = FirecrackerServices.Create(
-            options with { Jailer = null, StateDirectory = Path.Combine(directory, "state"), Metrics = false, TrackDirtyPages = false }, time);
+        using var vmm = Vmm();
         using var deadline = new CancellationTokenSource(FirecrackerLimits.Trial, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, deadline.Token);
         try
         {
-            // An agent that was killed meanwhile may have left one.
+            // An earlier trial that could not be ended in time may have left one.
             await vmm.RemoveAsync(_guest, either.Token);
             var machine = Machine(vmm, accelerator);
             Directory.CreateDirectory(machine.RunDirectory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
@@ -69,6 +68,16 @@ internal sealed class FirecrackerTrial(FirecrackerOptions options, GuestBootFile
             await vmm.RemoveAsync(_guest, CancellationToken.None);
         }
     }
+
+    /// <inheritdoc/>
+    public async Task ClearAsync(CancellationToken cancellationToken)
+    {
+        using var vmm = Vmm();
+        await vmm.RemoveAsync(_guest, cancellationToken);
+    }
+
+    private FirecrackerVmm Vmm() => FirecrackerServices.Create(
+        options with { Jailer = null, StateDirectory = Path.Combine(directory, "state"), Metrics = false, TrackDirtyPages = false }, time);
 
     private GuestMachine Machine(FirecrackerVmm vmm, Accelerator accelerator) => new(_guest, Epoch.None, new Assignment(), accelerator)
     {

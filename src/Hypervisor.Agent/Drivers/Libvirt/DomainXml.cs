@@ -216,7 +216,20 @@ internal static class DomainXml
         xml.WriteString("/dev/urandom");
         xml.WriteEndElement();
         xml.WriteEndElement();
-        Element(xml, "memballoon", ("model", "virtio"));
+        WriteBalloon(xml, machine);
+        xml.WriteEndElement();
+    }
+
+    private static void WriteBalloon(XmlWriter xml, GuestMachine machine)
+    {
+        xml.WriteStartElement("memballoon");
+        xml.WriteAttributeString("model", "virtio");
+        if (machine.OutputFiles is null)
+        {
+            // How much memory it uses nobody tells but its kernel; our init is asked itself.
+            Element(xml, "stats", ("period", Number((long)GuestLimits.BalloonInterval.TotalSeconds)));
+        }
+
         xml.WriteEndElement();
     }
 
@@ -276,7 +289,7 @@ internal static class DomainXml
         xml.WriteEndElement();
         Element(xml, "source", ("file", disk.Path));
         Element(xml, "target", ("dev", target), ("bus", disk.CdRom ? "sata" : "virtio"));
-        if (disk.Rate is { } rate)
+        if (disk is { IsLimited: true, Rate: { } rate })
         {
             xml.WriteStartElement("iotune");
             Limit("total_bytes_sec", rate.BytesPerSecond);

@@ -107,7 +107,8 @@ internal static unsafe partial class LibvirtDomains
     public static InstanceStats Measure(DomainHandle domain, DateTimeOffset now)
     {
         var stats = new InstanceStats { SampledAt = Timestamp.FromDateTimeOffset(now), Block = new BlockStats() };
-        foreach (var (name, value, text) in Statistics(domain))
+        var parameters = Statistics(domain);
+        foreach (var (name, value, text) in parameters)
         {
             if (value is { } number)
             {
@@ -120,7 +121,15 @@ internal static unsafe partial class LibvirtDomains
             }
         }
 
+        if (BalloonReport.Used(stats.MemoryLimitBytes, NumberOf("balloon.usable") << 10, NumberOf("balloon.last-update"), now) is { } used)
+        {
+            stats.MemoryBytes = used;
+        }
+
         return stats;
+
+        // libvirt leaves out what the guest does not tell.
+        long NumberOf(string wanted) => parameters.Find(parameter => parameter.Name == wanted).Number ?? -1;
     }
 
     /// <summary>What its definition calls its disks.</summary>

@@ -21,6 +21,9 @@ internal static class QemuCommandLine
     /// <summary>As the machine calls memory of its own, so that what is saved with the one fits the other.</summary>
     private const string MemoryName = "microvm.ram";
 
+    /// <summary>How the monitor is told which device is meant.</summary>
+    public const string BalloonName = "balloon";
+
     public static string MonitorOf(string runDirectory) => Path.Combine(runDirectory, "qmp");
 
     /// <summary>How a process of this guest is told from others, by its command line.</summary>
@@ -92,6 +95,9 @@ internal static class QemuCommandLine
             ]);
         }
 
+        // Last, so that all others are where they were in a guest whose memory was saved before there was one. Of no size: it takes memory from a
+        // guest only when it is told to.
+        arguments.AddRange(["-device", $"virtio-balloon-device,id={BalloonName},deflate-on-oom=on"]);
         if (machine.Memory is { } memory)
         {
             arguments.AddRange(
@@ -137,27 +143,76 @@ internal static class QemuCommandLine
 
         var node = $"disk-{disk.Name}";
         var serial = disk.Name.Length <= LongestSerial ? disk.Name : disk.Name[..LongestSerial];
+        if (disk.IsLimited)
+        {
+            arguments.AddRange(["-object", Limits(LimitsOf(node), disk.Rate!)]);
+        }
+
         arguments.AddRange(["-blockdev", BlockDevice(node, disk), "-device", $"virtio-blk-device,drive={node},serial={serial}"]);
     }
 
-    private static string BlockDevice(string node, GuestDisk disk)
+    private static string LimitsOf(string node) => $"{node}-rate";
+
+    private static string BlockDevice(string node, GuestDisk disk) => Json(json =>
+    {
+        if (disk.IsLimited)
+        {
+            // Above the format, so that what the guest asks for is counted and not what its file costs.
+            json.WriteString("driver", "throttle");
+            json.WriteString("node-name", node);
+            json.WriteString("throttle-group", LimitsOf(node));
+            WriteAccess(json, disk);
+            json.WriteStartObject("file");
+            WriteFormat(json, disk);
+            json.WriteEndObject();
+        }
+        else
+        {
+            WriteFormat(json, disk, node);
+        }
+    });
+
+    private static string Limits(string name, IoRate rate) => Json(json =>
+    {
+        json.WriteString("qom-type", "throttle-group");
+        json.WriteString("id", name);
+        json.WriteStartObject("limits");
+        json.WriteNumber("bps-total", rate.BytesPerSecond);
+        json.WriteNumber("iops-total", rate.OperationsPerSecond);
+        json.WriteEndObject();
+    });
+
+    private static void WriteFormat(Utf8JsonWriter json, GuestDisk disk, string? node = null)
+    {
+        json.WriteString("driver", disk.Format == DiskFormat.Qcow2 ? "qcow2" : "raw");
+        if (node is not null)
+        {
+            json.WriteString("node-name", node);
+        }
+
+        WriteAccess(json, disk);
+        json.WriteStartObject("file");
+        json.WriteString("driver", "file");
+        json.WriteString("filename", disk.Path);
+        json.WriteEndObject();
+    }
+
+    private static void WriteAccess(Utf8JsonWriter json, GuestDisk disk)
+    {
+        json.WriteBoolean("read-only", disk.ReadOnly);
+        if (!disk.ReadOnly)
+        {
+            json.WriteString("discard", "unmap");
+        }
+    }
+
+    private static string Json(Action<Utf8JsonWriter> members)
     {
         var buffer = new System.Buffers.ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(buffer))
         {
             json.WriteStartObject();
-            json.WriteString("driver", disk.Format == DiskFormat.Qcow2 ? "qcow2" : "raw");
-            json.WriteString("node-name", node);
-            json.WriteBoolean("read-only", disk.ReadOnly);
-            if (!disk.ReadOnly)
-            {
-                json.WriteString("discard", "unmap");
-            }
-
-            json.WriteStartObject("file");
-            json.WriteString("driver", "file");
-            json.WriteString("filename", disk.Path);
-            json.WriteEndObject();
+            members(json);
             json.WriteEndObject();
         }
 

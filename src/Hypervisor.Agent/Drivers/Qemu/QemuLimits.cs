@@ -38,6 +38,6 @@ internal static class QemuLimits
     /// <summary>Likewise under software emulation, which takes two seconds on a machine that does nothing else.</summary>
     public static readonly TimeSpan TcgTrial = TimeSpan.FromSeconds(30);
 
-    /// <summary>Lines of a trial's console: a quiet kernel writes none.</summary>
-    public const int TrialLines = 2000;
+    /// <summary>Of what a trial's console and QEMU say that is looked at: a quiet kernel says nothing.</summary>
+    public const int TrialBytes = 64 * 1024;
 }

@@ -10,8 +10,9 @@ namespace Hypervisor.Agent.Drivers.Qemu;
 /// <param name="ProcessId">0 before the process is made.</param>
 /// <param name="Tap">Null without a network.</param>
 /// <param name="KeepsMemory">What it has in memory is in a file already.</param>
+/// <param name="AsksBalloon">No init of ours tells how much memory it uses. False as well where an earlier agent started it, without a balloon.</param>
 internal sealed record QemuRecord(
-    string Uid, string RunDirectory, long MemoryBytes, string? Tap, int ProcessId, long StartTicks, bool KeepsMemory = false)
+    string Uid, string RunDirectory, long MemoryBytes, string? Tap, int ProcessId, long StartTicks, bool KeepsMemory = false, bool AsksBalloon = false)
 {
     [JsonIgnore]
     public InstanceId Id => new(Uid);

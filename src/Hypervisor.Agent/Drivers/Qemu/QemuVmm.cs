@@ -46,7 +46,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         }
 
         var arguments = QemuCommandLine.Render(machine);
-        var record = new QemuRecord(machine.Id.Value, machine.RunDirectory, machine.Limits.MemoryBytes, machine.Nic?.Tap, 0, 0, machine.Memory is { IsPrivate: false });
+        var record = new QemuRecord(machine.Id.Value, machine.RunDirectory, machine.Limits.MemoryBytes, machine.Nic?.Tap, 0, 0, machine.Memory is { IsPrivate: false }, AsksBalloon: machine.OutputFiles is null);
         records.Write(record);
         try
         {
@@ -98,7 +98,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
 
     public async Task ResumeAsync(InstanceId id, CancellationToken cancellationToken) => await CommandAsync(Running(id), "cont", cancellationToken);
 
-    public Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken)
+    public async Task<InstanceStats> MeasureAsync(InstanceId id, CancellationToken cancellationToken)
     {
         var record = Running(id);
         var use = GuestProcess.Measure(record.Process) ?? throw NotRunning(id);
@@ -106,7 +106,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         {
             SampledAt = Timestamp.FromDateTimeOffset(time.GetUtcNow()),
             CpuTime = Duration.FromTimeSpan(use.CpuTime),
-            MemoryBytes = use.ResidentBytes,
+            MemoryBytes = await UsedMemoryAsync(record, cancellationToken) ?? use.ResidentBytes,
             MemoryLimitBytes = record.MemoryBytes,
             Network = record.Tap is { } tap ? TapCounters.Read(tap) : null,
         };
@@ -115,7 +115,7 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
             stats.Block = new BlockStats { ReadBytes = storage.ReadBytes, WrittenBytes = storage.WrittenBytes };
         }
 
-        return Task.FromResult(stats);
+        return stats;
     }
 
     public async Task RemoveAsync(InstanceId id, CancellationToken cancellationToken)

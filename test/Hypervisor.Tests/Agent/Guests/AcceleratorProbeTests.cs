@@ -1,3 +1,4 @@
+using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Protocol.V1;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -99,6 +100,28 @@ public sealed class AcceleratorProbeTests : IDisposable
         Assert.Equal(4, _trial.Tried.Count);
     }
 
+    [Theory]
+    [InlineData(AcceleratorChoice.Auto)]
+    [InlineData(AcceleratorChoice.None)]
+    internal async Task What_an_earlier_agent_left_of_a_trial_is_ended_also_when_nothing_is_tried(AcceleratorChoice choice)
+    {
+        _trial.Works = "tcg";
+        await Probe(choice).FindAsync(default);
+        var tried = _trial.Tried.Count;
+        using var next = Probe(choice);
+        _trial.RefusesToEnd = true;
+        await next.FindAsync(default);
+        Assert.False(_trial.IsCleared);
+
+        // As long as it is there.
+        _trial.RefusesToEnd = false;
+        await next.FindAsync(default);
+        Assert.Equal((true, tried), (_trial.IsCleared, _trial.Tried.Count));
+        _trial.RefusesToEnd = true;
+        await next.FindAsync(default);
+        Assert.True(_trial.IsCleared);
+    }
+
     [Fact]
     public async Task A_cache_that_cannot_be_read_is_found_out_anew()
     {
@@ -118,6 +141,10 @@ public sealed class AcceleratorProbeTests : IDisposable
 
         public List<string> Tried { get; } = [];
 
+        public bool IsCleared { get; private set; }
+
+        public bool RefusesToEnd { get; set; }
+
         public Task<string> InputsAsync(CancellationToken cancellationToken) => Task.FromResult(Inputs);
 
         public Task<string?> BootAsync(Accelerator accelerator, CancellationToken cancellationToken)
@@ -125,6 +152,12 @@ public sealed class AcceleratorProbeTests : IDisposable
             var name = accelerator == Accelerator.Kvm ? "kvm" : "tcg";
             Tried.Add(name);
             return Task.FromResult(Works.Contains(name, StringComparison.Ordinal) ? null : "it spins");
+        }
+
+        public Task ClearAsync(CancellationToken cancellationToken)
+        {
+            IsCleared = !RefusesToEnd;
+            return RefusesToEnd ? throw new DriverException("ProcessUnkillable", "it does not end", permanent: false) : Task.CompletedTask;
         }
     }
 }

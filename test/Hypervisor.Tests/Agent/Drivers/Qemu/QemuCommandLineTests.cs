@@ -37,8 +37,28 @@ public sealed class QemuCommandLineTests
             "-blockdev", """{"driver":"raw","node-name":"disk-config","read-only":true,"file":{"driver":"file","filename":"/data/config"}}""",
             "-device", "virtio-blk-device,drive=disk-config,serial=config",
             "-netdev", "tap,id=net,ifname=hv-tap0,script=no,downscript=no", "-device", "virtio-net-device,netdev=net,mac=02:00:0a:80:00:02,host_mtu=1450",
+            "-device", "virtio-balloon-device,id=balloon,deflate-on-oom=on",
         ], arguments);
     }
+
+    [Fact]
+    public void A_rate_is_a_group_of_the_disks_own_above_its_format()
+    {
+        var disk = new GuestDisk("root", "/data/root", DiskFormat.Qcow2) { Rate = new IoRate(1_000_000, 200) };
+        var arguments = QemuCommandLine.Render(Machine() with { Disks = [disk] });
+
+        Assert.Contains("""{"qom-type":"throttle-group","id":"disk-root-rate","limits":{"bps-total":1000000,"iops-total":200}}""", arguments);
+        Assert.Equal(
+            """{"driver":"throttle","node-name":"disk-root","throttle-group":"disk-root-rate","read-only":false,"discard":"unmap","file":"""
+            + """{"driver":"qcow2","read-only":false,"discard":"unmap","file":{"driver":"file","filename":"/data/root"}}}""",
+            After(arguments, "-blockdev"));
+        Assert.Contains("virtio-blk-device,drive=disk-root,serial=root", arguments);
+    }
+
+    [Fact]
+    public void A_rate_without_a_limit_is_none() => Assert.Equal(
+        QemuCommandLine.Render(Machine()),
+        QemuCommandLine.Render(Machine() with { Disks = [.. Machine().Disks.Select(disk => disk with { Rate = new IoRate(0, 0) })] }));
 
     [Fact]
     public void Kvm_brings_the_hosts_own_processor_and_a_restore_reads_standard_input()
