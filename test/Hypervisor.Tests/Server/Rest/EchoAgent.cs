@@ -54,7 +54,20 @@ internal sealed class EchoAgent : AgentService.AgentServiceBase, IAsyncDisposabl
     public override async Task Exec(IAsyncStreamReader<ExecInput> requestStream, IServerStreamWriter<ExecOutput> responseStream, ServerCallContext context)
     {
         Assert(context, StreamKind.Exec);
-        using var gone = context.CancellationToken.Register(() => _killed.TrySetResult());
+        try
+        {
+            await EchoAsync(requestStream, responseStream, context);
+        }
+        catch (Exception gone) when (gone is IOException or OperationCanceledException)
+        {
+            // Which of them a reader hears first when its client goes away is a race.
+            _killed.TrySetResult();
+            throw;
+        }
+    }
+
+    private async Task EchoAsync(IAsyncStreamReader<ExecInput> requestStream, IServerStreamWriter<ExecOutput> responseStream, ServerCallContext context)
+    {
         await requestStream.MoveNext(context.CancellationToken);
         Asked = requestStream.Current;
         if (Asked.Command[0] == "flood")
