@@ -18,13 +18,12 @@ internal sealed class WatchPrinter<T>(
     where T : class
 {
     private readonly Dictionary<string, T> _shown = new(StringComparer.Ordinal);
-
-    /// <summary>Whether the second is to be printed after the first. By default when its version is higher, as of everything that changes with its version.</summary>
-    public Func<T, T, bool> IsNews { get; init; } = (before, now) => version(now) > version(before);
-
     private readonly List<T> _initial = [];
     private HashSet<string>? _seenSinceResync;
     private TableWriter? _table;
+
+    /// <summary>Whether the second is to be printed after the first. By default when its version is higher, as of everything that changes with its version.</summary>
+    public Func<T, T, bool> IsNews { get; init; } = (before, now) => version(now) > version(before);
 
     public async Task RunAsync(IAsyncEnumerable<WatchChange<T>> changes, CancellationToken cancellationToken)
     {

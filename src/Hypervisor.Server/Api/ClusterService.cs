@@ -2,7 +2,6 @@ using Google.Protobuf;
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Events;
-using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Api.Nodes;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Backups;
@@ -76,17 +75,8 @@ internal sealed class ClusterService(
     public override Task<WhatIfResponse> WhatIf(WhatIfRequest request, ServerCallContext context) =>
         ViewAge.TellAsync(context, request.Consistency, views, () => whatIf.TryAsync(request, context.CancellationToken));
 
-    public override async Task<RebalanceResponse> Rebalance(RebalanceRequest request, ServerCallContext context)
-    {
-        try
-        {
-            return await rebalancing.RebalanceAsync(request, context.CancellationToken);
-        }
-        catch (NotLeadingException) when (!ReplicaCalls.IsForwarded(context))
-        {
-            return await replicas.RebalanceAsync(request, context);
-        }
-    }
+    public override Task<RebalanceResponse> Rebalance(RebalanceRequest request, ServerCallContext context) => ReplicaCalls.HereOrThereAsync(
+        context, () => rebalancing.RebalanceAsync(request, context.CancellationToken), () => replicas.RebalanceAsync(request, context));
 
     public override async Task BackupCluster(
         BackupClusterRequest request, IServerStreamWriter<BackupClusterResponse> responseStream, ServerCallContext context)

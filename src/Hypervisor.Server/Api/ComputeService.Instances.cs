@@ -1,7 +1,6 @@
 using Grpc.Core;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Encoded;
-using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.Api.Watches;
 using Hypervisor.Server.Replicas;
 
@@ -10,29 +9,11 @@ namespace Hypervisor.Server.Api;
 /// <summary>hypervisor.v1.ComputeService: a thin adapter, everything is decided behind it.</summary>
 internal sealed partial class ComputeService : Protocol.V1.ComputeService.ComputeServiceBase
 {
-    public override async Task<Instance> CreateInstance(CreateInstanceRequest request, ServerCallContext context)
-    {
-        try
-        {
-            return await instances.Creation.CreateAsync(request, context.CancellationToken);
-        }
-        catch (NotLeadingException) when (!ReplicaCalls.IsForwarded(context))
-        {
-            return await replicas.CreateAsync(request, context);
-        }
-    }
+    public override Task<Instance> CreateInstance(CreateInstanceRequest request, ServerCallContext context) => ReplicaCalls.HereOrThereAsync(
+        context, () => instances.Creation.CreateAsync(request, context.CancellationToken), () => replicas.CreateAsync(request, context));
 
-    public override async Task<CreateInstancesResponse> CreateInstances(CreateInstancesRequest request, ServerCallContext context)
-    {
-        try
-        {
-            return await instances.Bulk.CreateAsync(request, context.CancellationToken);
-        }
-        catch (NotLeadingException) when (!ReplicaCalls.IsForwarded(context))
-        {
-            return await replicas.CreateAsync(request, context);
-        }
-    }
+    public override Task<CreateInstancesResponse> CreateInstances(CreateInstancesRequest request, ServerCallContext context) => ReplicaCalls.HereOrThereAsync(
+        context, () => instances.Bulk.CreateAsync(request, context.CancellationToken), () => replicas.CreateAsync(request, context));
 
     public override Task<Instance> DeleteInstance(DeleteInstanceRequest request, ServerCallContext context) =>
         instances.Deletion.DeleteAsync(request, context.CancellationToken);
@@ -94,15 +75,6 @@ internal sealed partial class ComputeService : Protocol.V1.ComputeService.Comput
     public override Task<PlacementReceipt> ExplainInstance(ExplainInstanceRequest request, ServerCallContext context) =>
         instances.Queries.ExplainAsync(request, context.CancellationToken);
 
-    public override async Task<UpdateInstanceResponse> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context)
-    {
-        try
-        {
-            return await instances.Updates.UpdateAsync(request, context.CancellationToken);
-        }
-        catch (NotLeadingException) when (!ReplicaCalls.IsForwarded(context))
-        {
-            return await replicas.UpdateAsync(request, context);
-        }
-    }
+    public override Task<UpdateInstanceResponse> UpdateInstance(UpdateInstanceRequest request, ServerCallContext context) => ReplicaCalls.HereOrThereAsync(
+        context, () => instances.Updates.UpdateAsync(request, context.CancellationToken), () => replicas.UpdateAsync(request, context));
 }

@@ -3,6 +3,7 @@ using Grpc.Net.Client;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
+using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.State;
 
 namespace Hypervisor.Server.Replicas;
@@ -18,6 +19,20 @@ internal sealed class ReplicaCalls(ReplicaDirectory directory, ViewReads reads, 
 
     /// <summary>The call came from another server: it is answered here, or not at all.</summary>
     public static bool IsForwarded(ServerCallContext context) => context.RequestHeaders.GetValue(Forwarded) is not null;
+
+    /// <summary>What only the leader can do: here if this replica leads, and otherwise there, once.</summary>
+    /// <param name="here">Fails with <see cref="NotLeadingException"/> before it has changed anything.</param>
+    public static async Task<TResponse> HereOrThereAsync<TResponse>(ServerCallContext context, Func<Task<TResponse>> here, Func<Task<TResponse>> there)
+    {
+        try
+        {
+            return await here();
+        }
+        catch (NotLeadingException) when (!IsForwarded(context))
+        {
+            return await there();
+        }
+    }
 
     /// <summary>Has the leader carry out an update; this replica's view includes it then.</summary>
     /// <exception cref="RpcException">What the leader answered; UNAVAILABLE when there is none or it is not reached.</exception>

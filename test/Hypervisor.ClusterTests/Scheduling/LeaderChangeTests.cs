@@ -71,6 +71,40 @@ public sealed class LeaderChangeTests : IAsyncLifetime
         Assert.Empty(again.Moves);
     }
 
+    /// <summary>Protects: what nobody wants to wait for is decided by who knows what is on its way, however it is asked for: no more is taken in than has room.</summary>
+    [Fact(Timeout = 180_000)]
+    public async Task A_server_that_does_not_lead_has_the_leader_create_what_is_not_to_wait()
+    {
+        _stops.SetResult();
+        await NodeAsync("one", 2);
+        CreateInstanceRequest Asking(string name) => new()
+        {
+            Name = name,
+            FailFast = true,
+            Spec = new InstanceSpec { Type = InstanceType.Container, Image = "busybox", Resources = Each },
+        };
+        var bulk = new CreateInstancesRequest { BatchSize = 1, Requests = { Asking("a"), Asking("b"), Asking("c") } };
+
+        var passed = new Metadata { { "hypervisor-forwarded", "1" } };
+        foreach (var call in (Func<Task>[])
+        [
+            () => Compute.CreateInstanceAsync(Asking("a"), passed, LocalCluster.Deadline(30)).ResponseAsync,
+            () => Compute.CreateInstancesAsync(bulk, passed, LocalCluster.Deadline(30)).ResponseAsync,
+        ])
+        {
+            Assert.Equal(StatusCode.Unavailable, (await Assert.ThrowsAsync<RpcException>(call)).StatusCode);
+        }
+
+        var answer = await Compute.CreateInstancesAsync(bulk, deadline: LocalCluster.Deadline(30));
+        Assert.Equal(2, answer.Results.Count(result => result.Instance?.Placement.Node == "one"));
+        Assert.Equal((int)StatusCode.FailedPrecondition, Assert.Single(answer.Results, result => result.Error is not null).Error.Code);
+        var late = await Assert.ThrowsAsync<RpcException>(() => Compute.CreateInstanceAsync(Asking("d"), deadline: LocalCluster.Deadline(30)).ResponseAsync);
+        Assert.Contains("fits on no node now", late.Status.Detail, StringComparison.Ordinal);
+
+        // This server shows at once what was created there.
+        Assert.Equal(2, (await Compute.ListInstancesAsync(new ListInstancesRequest { Consistency = Consistency.Stale }, deadline: LocalCluster.Deadline(30))).Instances.Count);
+    }
+
     /// <summary>Protects: a move goes where it was meant to, by an objective that is not the instance's own, also when its leader is gone before it is done.</summary>
     [Fact(Timeout = 180_000)]
     public async Task A_move_whose_leader_dies_in_the_middle_ends_where_it_was_to()

@@ -90,15 +90,11 @@ public sealed class ContentionTests : EvictionScene
         await PassAsync();
         var leaves = low.Single(id => View.Instance(id)!.Eviction!.ForUid == (first == "lesser" ? lesser : greater).Value);
 
-        await ReportAsync(node, leaves, InstanceState.Stopped);
-        await RemovedAsync(node, leaves);
-        await PassAsync();
+        await LeavesAsync(node, leaves);
         Assert.Equal((node, null), (View.Instance(greater)!.NodeId, View.Instance(lesser)!.NodeId));
 
         var other = low.Single(id => id != leaves);
-        await ReportAsync(node, other, InstanceState.Stopped);
-        await RemovedAsync(node, other);
-        await PassAsync();
+        await LeavesAsync(node, other);
         Assert.Equal(node, View.Instance(lesser)!.NodeId);
         Assert.Empty(Term.Fleet.Ledger.Claims);
     }
@@ -144,9 +140,7 @@ public sealed class ContentionTests : EvictionScene
         await PassAsync();
         Assert.Null(View.Instance(meanwhile)!.NodeId);
 
-        await ReportAsync(node, moving, InstanceState.Stopped);
-        await RemovedAsync(node, moving);
-        await PassAsync();
+        await LeavesAsync(node, moving);
         Assert.Equal(other, View.Instance(moving)!.NodeId);
     }
 

@@ -86,6 +86,14 @@ public abstract class EvictionScene : IAsyncLifetime
         await Plane.ViewAsync(Token);
     }
 
+    /// <summary>Its node has stopped it and removed all of it, and whoever waits is decided about.</summary>
+    private protected async Task LeavesAsync(NodeId node, InstanceId id)
+    {
+        await ReportAsync(node, id, InstanceState.Stopped);
+        await RemovedAsync(node, id);
+        await PassAsync();
+    }
+
     private protected async Task RemovedAsync(NodeId node, InstanceId id)
     {
         await Plane.Intake.ReportAsync(node, new() { Removed = { new Removal { Uid = id.Value, Epoch = View.Instance(id)!.Epoch.Value } } }, Token);

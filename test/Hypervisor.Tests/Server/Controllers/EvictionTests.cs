@@ -66,9 +66,7 @@ public sealed class EvictionTests : EvictionScene
         Assert.Equal((high.Value, null), (View.Instance(low)!.Eviction?.ForUid, View.Instance(large)!.Eviction));
         Assert.Null(View.Instance(high)!.NodeId);
 
-        await ReportAsync(node, low, InstanceState.Stopped);
-        await RemovedAsync(node, low);
-        await PassAsync();
+        await LeavesAsync(node, low);
         Assert.Equal(node, View.Instance(high)!.NodeId);
         Assert.Equal((1, null), (View.Node(node)!.Allocated.Devices["gpu"], View.Instance(low)!.NodeId));
     }
@@ -223,9 +221,7 @@ public sealed class EvictionTests : EvictionScene
         await PassAsync();
 
         Assert.Equal(leaving, low.Single(id => View.Instance(id)!.Eviction is not null));
-        await ReportAsync(node, leaving, InstanceState.Stopped);
-        await RemovedAsync(node, leaving);
-        await PassAsync();
+        await LeavesAsync(node, leaving);
         Assert.Equal(node, View.Instance(high)!.NodeId);
     }
 
@@ -269,9 +265,7 @@ public sealed class EvictionTests : EvictionScene
         await PassAsync();
         Assert.Null(View.Instance(meanwhile)!.NodeId);
 
-        await ReportAsync(node, left, InstanceState.Stopped);
-        await RemovedAsync(node, left);
-        await PassAsync();
+        await LeavesAsync(node, left);
         Assert.Equal(other, View.Instance(left)!.NodeId);
         Assert.Null(View.Instance(local)!.Eviction);
         Assert.Null(View.Instance(moving.Single(id => id != left))!.Eviction);
@@ -291,9 +285,7 @@ public sealed class EvictionTests : EvictionScene
         Assert.Null(View.Instance(tolerant)!.Eviction);
         Assert.Equal(Evictions.TaintNotTolerated, View.Instance(other)!.Eviction!.Reason);
         Assert.Contains("broken:no-execute", View.Instance(other)!.Eviction!.Message, StringComparison.Ordinal);
-        await ReportAsync(node, other, InstanceState.Stopped);
-        await RemovedAsync(node, other);
-        await PassAsync();
+        await LeavesAsync(node, other);
         Assert.Equal("NoFittingNode", View.Instance(other)!.PlacementRecord!.Placement.Reason);
     }
 
