@@ -160,7 +160,7 @@ internal sealed class RequestClass(int id, PlacementRequest request, InstanceKin
     private RequestShape Prepare(Fleet fleet, RequestClasses classes)
     {
         var keepers = kind.KeptAwayBy(fleet.Neighbours);
-        if (_shape is not null && _keepersSeen == keepers.Count && _generation == fleet.Neighbours.Generation)
+        if (_shape is { IsForgotten: false } && _keepersSeen == keepers.Count && _generation == fleet.Neighbours.Generation)
         {
             return _shape;
         }

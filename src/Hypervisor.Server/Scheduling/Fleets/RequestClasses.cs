@@ -8,13 +8,14 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 /// How many survive when there are twice as many. One with a shape of its own costs two bytes for each row and sixteen for each candidate: at most
 /// 150 KB at 10,000 nodes, and twice so many are 150 MB.
 /// </param>
-/// <param name="candidates">As <see cref="CandidateHeap"/> has it: all rows of a fleet of twice as many.</param>
+/// <param name="candidates">As <see cref="CandidateList"/> has it: all rows of a fleet of twice as many.</param>
 internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates = 4096)
 {
     private readonly Dictionary<string, RequestClass> _classes = new(StringComparer.Ordinal);
     private readonly Dictionary<string, RequestShape> _shapes = new(StringComparer.Ordinal);
     private readonly Dictionary<string, AbleNodes> _able = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PlacePartition> _partitions = new(StringComparer.Ordinal);
+    private readonly RowStateBlocks _states = new();
     private long _clock;
     private int _ids;
 
@@ -62,7 +63,7 @@ internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates
                 _able.Add(ableKey, able = new(fleet, request));
             }
 
-            _shapes.Add(key, shape = new(fleet, request, able, partition, candidates));
+            _shapes.Add(key, shape = new(fleet, request, able, partition, _states.Take(), candidates));
         }
 
         return shape;
@@ -104,9 +105,11 @@ internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates
         }
 
         var used = _classes.Values.Select(known => known.Shape).ToHashSet();
-        foreach (var (key, _) in _shapes.Where(entry => !used.Contains(entry.Value)).ToList())
+        foreach (var (key, old) in _shapes.Where(entry => !used.Contains(entry.Value)).ToList())
         {
             _shapes.Remove(key);
+            old.IsForgotten = true;
+            _states.GiveBack(old.States);
         }
 
         var parted = _shapes.Values.Select(shape => shape.Partition).ToHashSet();

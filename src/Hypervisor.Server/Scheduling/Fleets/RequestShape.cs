@@ -8,20 +8,19 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 /// All requests of one size and one set of conditions on nodes: which rows fit, why the others do not, and the best of each place. Kept by
 /// looking at what changed since it was last asked.
 /// </summary>
-internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNodes able, PlacePartition partition, int kept)
+/// <param name="states">Its own until it is forgotten.</param>
+internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNodes able, PlacePartition partition, RowStates states, int kept)
 {
-    /// <summary>Changed rows that are looked at together.</summary>
-    private const int AtOnce = 64;
+    /// <summary>Rows that are asked how good one has to be.</summary>
+    private const int SampleSize = 1024;
 
     private readonly PlacementStrategy _strategy = request.Strategy;
     private readonly ResourceAmount _amount = request.Reserve;
     private readonly IReadOnlyList<PortClaim> _ports = request.Ports;
     private readonly DeviceAmounts _devices = request.Devices;
-    private readonly List<CandidateHeap> _heaps = [];
-    private readonly RowStates _states = new();
+    private readonly List<CandidateList> _lists = [];
     private readonly int[] _counts = new int[Verdicts.Count];
     private int[] _parts = [];
-    private double _touched;
     private long _stamp;
     private int _rows;
 
@@ -29,8 +28,13 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
 
     public PlacePartition Partition => partition;
 
+    public RowStates States => states;
+
+    /// <summary>Nobody asked for it for long: its states are another's now.</summary>
+    public bool IsForgotten { get; set; }
+
     /// <summary>Whether a row fits, as of the last look.</summary>
-    public bool Fits(int row) => _states.VerdictOf(row) == Verdicts.Fits;
+    public bool Fits(int row) => states.VerdictOf(row) == Verdicts.Fits;
 
     /// <summary>How many nodes each filter refuses, and with <see cref="Verdicts.Fits"/> how many none does.</summary>
     public ReadOnlySpan<int> Counts => _counts;
@@ -45,26 +49,15 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
             Grow();
         }
 
-        while (_heaps.Count < partition.Count)
+        while (_lists.Count < partition.Count)
         {
-            _heaps.Add(new(fleet, _states, kept));
+            _lists.Add(new(fleet, states, kept));
         }
 
-        Span<int> changed = stackalloc int[AtOnce];
-        for (var row = fleet.Newest; row >= 0;)
+        var verdicts = able.OfRows;
+        for (var row = fleet.Newest; row >= 0 && fleet.Row(row).Stamp > _stamp; row = fleet.Row(row).Older)
         {
-            var count = 0;
-            for (; row >= 0 && count < AtOnce && fleet.Row(row).Stamp > _stamp; row = fleet.Row(row).Older)
-            {
-                changed[count++] = row;
-            }
-
-            if (count == 0)
-            {
-                break;
-            }
-
-            Look(changed[..count]);
+            Look(row, ref fleet.Row(row), verdicts[row]);
         }
 
         _stamp = fleet.Clock;
@@ -74,15 +67,15 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
     /// <param name="keptOut">By row; null keeps none out.</param>
     public void Offer(int part, double bonus, KeptOut? keptOut, ref Ranking ranking)
     {
-        var heap = _heaps[part];
+        var list = _lists[part];
         var before = ranking;
-        var found = heap.IsMade ? heap.Offer(bonus, keptOut, ref ranking) : Listed.UsedUp;
+        var found = list.IsMade ? list.Offer(bonus, keptOut, ref ranking) : Listed.UsedUp;
         if (found == Listed.UsedUp)
         {
             // What is best now is among those that were not worth listing before.
-            Make(part, heap);
+            Make(part, list);
             ranking = before;
-            found = heap.Offer(bonus, keptOut, ref ranking);
+            found = list.Offer(bonus, keptOut, ref ranking);
         }
 
         if (found != Listed.Best)
@@ -107,31 +100,6 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         }
     }
 
-    /// <summary>
-    /// What a shape has of a row is rarely in the processor's cache, in a large fleet. Read for several rows before anything depends on it, it is
-    /// waited for once: a tenth of a decision at 100,000 nodes.
-    /// </summary>
-    private void Look(ReadOnlySpan<int> rows)
-    {
-        if (_parts.Length == 0 && _heaps[0].IsMade)
-        {
-            var sum = 0.0;
-            foreach (var row in rows)
-            {
-                var state = _states[row];
-                sum += state < RowStates.Unlisted ? _heaps[0].ScoreAt(state) : 0;
-            }
-
-            _touched = sum;
-        }
-
-        var verdicts = able.OfRows;
-        foreach (var row in rows)
-        {
-            Look(row, ref fleet.Row(row), verdicts[row]);
-        }
-    }
-
     private void Look(int row, ref FleetRow at, byte verdict)
     {
         if (verdict == Verdicts.Fits)
@@ -139,7 +107,7 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
             verdict = Judge(row, ref at);
         }
 
-        var before = _states.VerdictOf(row);
+        var before = states.VerdictOf(row);
         if (verdict != before)
         {
             _counts[before]--;
@@ -149,25 +117,25 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         var part = partition.PartOf(row);
         if (_parts.Length > 0 && _parts[row] != part)
         {
-            _heaps[_parts[row]].Remove(row);
+            _lists[_parts[row]].Remove(row);
             _parts[row] = part;
         }
 
         if (verdict != Verdicts.Fits)
         {
-            _heaps[part].Remove(row);
-            _states.SetVerdict(row, verdict);
+            _lists[part].Remove(row);
+            states.SetVerdict(row, verdict);
             return;
         }
 
         if (before != Verdicts.Fits)
         {
-            _states.SetVerdict(row, Verdicts.Fits);
+            states.SetVerdict(row, Verdicts.Fits);
         }
 
-        if (_heaps[part].IsMade)
+        if (_lists[part].IsMade)
         {
-            _heaps[part].Set(new(Score(ref at) + able.BonusOf(row), row, at.Instances));
+            _lists[part].Set(new(Score(ref at) + able.BonusOf(row), row, at.Instances));
         }
     }
 
@@ -202,27 +170,65 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         };
     }
 
-    private void Make(int part, CandidateHeap heap)
+    private void Make(int part, CandidateList list)
     {
         var fitting = ArrayPool<Candidate>.Shared.Rent(_rows);
-        var count = 0;
-        var alone = partition.Count == 1;
+        var (count, enough, leftOut) = (0, Enough(part), new Candidate(double.NegativeInfinity, -1, 0));
         for (var row = 0; row < _rows; row++)
         {
-            if (Fits(row) && (alone || partition.PartOf(row) == part))
+            if (!IsIn(part, row))
             {
-                fitting[count++] = new(ScoreOf(row), row, fleet.Row(row).Instances);
+                continue;
+            }
+
+            var candidate = new Candidate(ScoreOf(row), row, fleet.Row(row).Instances);
+            if (candidate.Score >= enough)
+            {
+                fitting[count++] = candidate;
+            }
+            else if (candidate.Score >= leftOut.Score && (leftOut.Row < 0 || list.IsBetter(candidate, leftOut)))
+            {
+                leftOut = candidate;
             }
         }
 
-        heap.Make(fitting.AsSpan(0, count));
+        list.Make(fitting.AsSpan(0, count), leftOut.Row < 0 ? null : leftOut);
         ArrayPool<Candidate>.Shared.Return(fitting);
     }
+
+    /// <summary>
+    /// A score that about one and a half times as many rows reach as are kept, guessed from a sample: of a large fleet the others need not be compared with
+    /// each other. It is no more than a guess, and need not be.
+    /// </summary>
+    private double Enough(int part)
+    {
+        if (_rows < 4 * kept)
+        {
+            return double.NegativeInfinity;
+        }
+
+        Span<double> scores = stackalloc double[SampleSize];
+        var count = 0;
+        for (var place = 0; place < SampleSize; place++)
+        {
+            var row = (int)((long)place * _rows / SampleSize);
+            if (IsIn(part, row))
+            {
+                scores[count++] = ScoreOf(row);
+            }
+        }
+
+        scores[..count].Sort();
+        var wanted = (int)(1.5 * kept * SampleSize / _rows);
+        return wanted < count ? scores[count - 1 - wanted] : double.NegativeInfinity;
+    }
+
+    private bool IsIn(int part, int row) => Fits(row) && (partition.Count == 1 || partition.PartOf(row) == part);
 
     private void Grow()
     {
         var length = (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(64, fleet.RowCount));
-        _states.Grow(length);
+        states.Block.Grow(length);
         if (partition.Topologies.Count > 0)
         {
             Array.Resize(ref _parts, length);
