@@ -39,7 +39,7 @@ internal static class SceneRecords
             },
             Spec = new() { Type = InstanceType.Container, Image = "busybox", Resources = request.Reserve.ToResources(), Constraints = constraints },
         };
-        return [Put(Keys.Spec(new(uid)), record), Put(Keys.Name(request.Project, NameOf(index)), new NameRecord { Uid = uid })];
+        return [Put(Keys.Spec(request.Project, NameOf(index)), record)];
     }
 
     public static IReadOnlyList<StoreOperation> Placed(PlacementRequest request, int index, CandidateNode node)

@@ -27,15 +27,14 @@ internal static class InstanceRemoval
         return new(
             [
                 .. guards,
-                Compare.Modified(Keys.Spec(instance.Id), instance.SpecRevision),
+                Compare.Modified(instance.SpecKey, instance.SpecRevision),
                 Compare.Modified(Keys.Placement(instance.Id), instance.PlacementRevision),
             ],
             [
-                new StoreOperation.Delete(Keys.Spec(instance.Id)),
+                new StoreOperation.Delete(instance.SpecKey),
                 new StoreOperation.Delete(Keys.Placement(instance.Id)),
                 new StoreOperation.Delete(Keys.Status(instance.Id)),
                 new StoreOperation.Delete(Keys.Receipt(instance.Id)),
-                new StoreOperation.Delete(Keys.Name(instance.Project, instance.Name)),
                 new StoreOperation.Put(Keys.Tombstone(instance.Id), tombstone.ToByteArray()),
             ]);
     }

@@ -28,7 +28,7 @@ internal sealed partial class PlacementController
             preemption.Victims,
             eviction,
             time.GetUtcNow(),
-            [term.Guard, Compare.Modified(Keys.Spec(entry.Id), entry.SpecRevision), Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision)]);
+            [term.Guard, Compare.Modified(entry.SpecKey, entry.SpecRevision), Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision)]);
         var waits = new PlacementRecord
         {
             Placement = new()

@@ -27,10 +27,10 @@ internal sealed record PlacementPlan(
     public StoreWrite WriteOf(InstanceEntry entry) => new(
         [
             .. Guards,
-            Compare.Modified(Keys.Spec(entry.Id), entry.SpecRevision),
+            Compare.Modified(entry.SpecKey, entry.SpecRevision),
             Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision),
         ],
-        Spec is null ? Operations : [.. Operations, new StoreOperation.Put(Keys.Spec(entry.Id), Spec.ToByteArray())]);
+        Spec is null ? Operations : [.. Operations, new StoreOperation.Put(entry.SpecKey, Spec.ToByteArray())]);
 
     public override void Settle(PlacementOutcome outcome, long revision)
     {

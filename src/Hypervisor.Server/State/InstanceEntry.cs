@@ -3,6 +3,7 @@ using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.State.Packing;
+using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
 
 namespace Hypervisor.Server.State;
@@ -34,7 +35,9 @@ internal sealed class InstanceEntry
         init => PackedSpec = PackedSpec.Of(Id, value.ToByteArray());
     }
 
-    /// <summary>Modification revision of the spec key: what a writer of the spec compares.</summary>
+    public string SpecKey => Keys.Specs + ListKey;
+
+    /// <summary>Modification revision of <see cref="SpecKey"/>: what a writer of the spec compares.</summary>
     public required long SpecRevision { get; init; }
 
     /// <summary>Parsed anew. Null until the scheduler first looked at it.</summary>

@@ -16,6 +16,9 @@ internal sealed class ViewBuilder
 {
     private readonly OrphanedParts _orphans;
     private readonly SortedDictionary<string, InstanceParts> _instances = new(StringComparer.Ordinal);
+
+    /// <summary>Who got which name: a deletion says the name only.</summary>
+    private readonly Dictionary<string, string> _named = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, NodeParts> _nodes = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, (ImageRecord? Record, long Revision)> _images = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, (TombstoneRecord? Record, long Revision)> _tombstones = new(StringComparer.Ordinal);
@@ -180,9 +183,9 @@ internal sealed class ViewBuilder
     {
         var revision = item.ModRevision;
         var value = item.Value.Span;
-        if (After(key, Keys.Specs) is { } specUid)
+        if (After(key, Keys.Specs) is { } name)
         {
-            Instance(specUid).Spec = new(deleted ? default : PackedSpec.Of(new(specUid), value), revision);
+            Spec(name, value, revision, deleted);
         }
         else if (After(key, Keys.Placements) is { } placementUid)
         {
@@ -243,7 +246,22 @@ internal sealed class ViewBuilder
             (_clusterUid, _incarnation) = (identity.ClusterUid, new Incarnation(identity.Incarnation));
         }
 
-        // Names and node names are held for writers; receipts and earlier templates of groups are read from the store when somebody asks.
+        // Names of nodes and groups are held for writers; receipts and earlier templates of groups are read from the store when somebody asks.
+    }
+
+    private void Spec(string name, ReadOnlySpan<byte> value, long revision, bool deleted)
+    {
+        var uid = deleted ? null : PackedSpec.UidOf(value);
+        if ((_named.GetValueOrDefault(name) ?? _before.InstancesByName.Find(name)?.Id.Value) is { } holder && holder != uid)
+        {
+            Instance(holder).Spec = new(default, revision);
+        }
+
+        if (uid is not null)
+        {
+            Instance(uid).Spec = new(PackedSpec.Of(new(uid), value), revision);
+            _named[name] = uid;
+        }
     }
 
     private InstanceParts Instance(string uid)

@@ -19,7 +19,6 @@ internal static class Keys
     public const string Placements = "instances/placement/";
     public const string Statuses = "instances/status/";
     public const string Receipts = "instances/receipt/";
-    public const string Names = "instances/name/";
     public const string Tombstones = "instances/tombstone/";
     public const string NodeSpecs = "nodes/spec/";
     public const string NodeRegistrations = "nodes/registration/";
@@ -41,15 +40,14 @@ internal static class Keys
     /// <summary>Elections that each server wins alone for as long as it lives; the candidate is its address.</summary>
     public const string ReplicaElection = "replica/";
 
-    public static string Spec(InstanceId id) => Specs + id.Value;
+    /// <summary>By name and not by uid: so the key holds the name as well, and an instance is one record less.</summary>
+    public static string Spec(string project, string name) => $"{Specs}{project}/{name}";
 
     public static string Placement(InstanceId id) => Placements + id.Value;
 
     public static string Status(InstanceId id) => Statuses + id.Value;
 
     public static string Receipt(InstanceId id) => Receipts + id.Value;
-
-    public static string Name(string project, string name) => $"{Names}{project}/{name}";
 
     public static string Tombstone(InstanceId id) => Tombstones + id.Value;
 

@@ -220,9 +220,10 @@ public sealed class HistoryTests
         var end = await store.GetRevisionAsync(CancellationToken.None);
         var history = new ObjectHistory();
         var values = new Dictionary<string, string>(StringComparer.Ordinal);
+        var names = new Dictionary<string, string>(StringComparer.Ordinal);
         await foreach (var batch in store.WatchAsync("", 1, CancellationToken.None))
         {
-            var changes = batch.Changes.Select(change => Change(change, values)).OfType<ObjectChange>()
+            var changes = batch.Changes.Select(change => Change(change, values, names)).OfType<ObjectChange>()
                 .GroupBy(change => change.Uid).Select(one => one.Last()).ToList();
             if (changes.Count > 0)
             {
@@ -239,7 +240,9 @@ public sealed class HistoryTests
         return history;
     }
 
-    private static ObjectChange? Change(StoreChange change, Dictionary<string, string> values)
+    /// <param name="values">By uid.</param>
+    /// <param name="names">The uid of who holds it.</param>
+    private static ObjectChange? Change(StoreChange change, Dictionary<string, string> values, Dictionary<string, string> names)
     {
         var prefix = Prefixes.FirstOrDefault(prefix => change.Current.Key.StartsWith(prefix, StringComparison.Ordinal));
         if (prefix is null)
@@ -247,17 +250,22 @@ public sealed class HistoryTests
             return null;
         }
 
-        var uid = change.Current.Key[prefix.Length..];
-        if (prefix == Keys.Specs && change.Deleted)
+        var key = change.Current.Key[prefix.Length..];
+        if (prefix != Keys.Specs)
         {
-            values.Remove(uid);
-        }
-        else if (prefix == Keys.Specs)
-        {
-            var record = InstanceSpecRecord.Parser.ParseFrom(change.Current.Value.Span);
-            values[uid] = record.Metadata.Labels.GetValueOrDefault(HistoryClient.Label, "");
+            return new ObjectChange(key, null);
         }
 
-        return new ObjectChange(uid, null);
+        if (change.Deleted)
+        {
+            names.Remove(key, out var gone);
+            values.Remove(gone!);
+            return new ObjectChange(gone!, null);
+        }
+
+        var record = InstanceSpecRecord.Parser.ParseFrom(change.Current.Value.Span);
+        names[key] = record.Metadata.Uid;
+        values[record.Metadata.Uid] = record.Metadata.Labels.GetValueOrDefault(HistoryClient.Label, "");
+        return new ObjectChange(record.Metadata.Uid, null);
     }
 }

@@ -110,5 +110,5 @@ internal sealed record Sabotage
     public bool Fences { get; init; } = true;
 
     /// <summary>Called with each acknowledged create.</summary>
-    public Func<SimulatedCluster, string, Task> AfterCreate { get; init; } = (_, _) => Task.CompletedTask;
+    public Func<SimulatedCluster, ObjectMeta, Task> AfterCreate { get; init; } = (_, _) => Task.CompletedTask;
 }

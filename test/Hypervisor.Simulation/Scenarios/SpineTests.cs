@@ -49,12 +49,12 @@ public sealed class SpineTests
     [Fact]
     public void A_planted_collector_that_takes_live_records_is_found() => AssertFound("Durable", new Sabotage
     {
-        AfterCreate = async (cluster, uid) =>
+        AfterCreate = async (cluster, created) =>
         {
             if (cluster.Loop.Random.Chance(0.2))
             {
                 await cluster.Disk.TransactAsync(
-                    new StoreTransaction([], [new StoreOperation.Delete(Keys.Spec(new InstanceId(uid)))]), CancellationToken.None);
+                    new StoreTransaction([], [new StoreOperation.Delete(Keys.Spec(created.Project, created.Name))]), CancellationToken.None);
             }
         },
     });

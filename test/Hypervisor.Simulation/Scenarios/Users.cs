@@ -125,7 +125,7 @@ internal sealed class Users(SimulatedCluster cluster, Ledger ledger, WatchFold w
         {
             var instance = await RepeatAsync((server, token) => server.Instances.Creation.CreateAsync(request.Clone(), token));
             ledger.Created(requestId, instance);
-            await sabotage.AfterCreate(cluster, instance.Metadata.Uid);
+            await sabotage.AfterCreate(cluster, instance.Metadata);
         }
         catch (RpcException exception) when (exception.StatusCode == StatusCode.AlreadyExists)
         {

@@ -150,12 +150,7 @@ internal sealed class ControlPlane : IAsyncDisposable
             Requests = { new RequestRecord { RequestId = "create-" + name } },
         };
         change?.Invoke(record);
-        await WriteAsync(
-            [
-                new StoreOperation.Put(Keys.Spec(id), record.ToByteArray()),
-                new StoreOperation.Put(Keys.Name("default", name), new NameRecord { Uid = id.Value }.ToByteArray()),
-            ],
-            cancellationToken);
+        await PutAsync(Keys.Spec("default", name), record, cancellationToken);
         return id;
     }
 
@@ -185,9 +180,10 @@ internal sealed class ControlPlane : IAsyncDisposable
 
     public async Task DeleteAsync(InstanceId id, CancellationToken cancellationToken)
     {
-        var record = (await ViewAsync(cancellationToken)).Instance(id)!.SpecRecord.Clone();
+        var entry = (await ViewAsync(cancellationToken)).Instance(id)!;
+        var record = entry.SpecRecord;
         record.Metadata.DeletedAt = Time.GetUtcNow().ToTimestamp();
-        await PutAsync(Keys.Spec(id), record, cancellationToken);
+        await PutAsync(entry.SpecKey, record, cancellationToken);
     }
 
     public Task PutAsync(string key, IMessage value, CancellationToken cancellationToken) =>

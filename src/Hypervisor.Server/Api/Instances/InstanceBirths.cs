@@ -78,7 +78,7 @@ internal static class InstanceBirths
     private static IEnumerable<Compare> Compares(InstanceBirth birth)
     {
         var (project, name) = (birth.Record.Metadata.Project, birth.Record.Metadata.Name);
-        yield return Compare.Absent(Keys.Name(project, name));
+        yield return Compare.Absent(Keys.Spec(project, name));
         if (birth.Image is { } image)
         {
             // The blobs behind a digest stay for as long as a record names them: deleting or replacing the image while no
@@ -95,8 +95,7 @@ internal static class InstanceBirths
     private static IEnumerable<StoreOperation> Operations(InstanceBirth birth)
     {
         var metadata = birth.Record.Metadata;
-        yield return new StoreOperation.Put(Keys.Spec(birth.Id), birth.Record.ToByteArray());
-        yield return new StoreOperation.Put(Keys.Name(metadata.Project, metadata.Name), new NameRecord { Uid = birth.Id.Value }.ToByteArray());
+        yield return new StoreOperation.Put(Keys.Spec(metadata.Project, metadata.Name), birth.Record.ToByteArray());
         if (birth.Proposal is { } proposal)
         {
             yield return new StoreOperation.Put(Keys.Placement(birth.Id), proposal.Placement.ToByteArray());

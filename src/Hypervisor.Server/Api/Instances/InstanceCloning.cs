@@ -54,7 +54,7 @@ internal sealed class InstanceCloning(InstanceCreation creation)
         }
 
         // Nobody else may change it before the clone is written: a snapshot may go, or what was stopped be started.
-        return (SpecOf(source, request.Snapshot), [Compare.Modified(Keys.Spec(source.Id), source.SpecRevision)]);
+        return (SpecOf(source, request.Snapshot), [Compare.Modified(source.SpecKey, source.SpecRevision)]);
     }
 
     private static InstanceSpec SpecOf(InstanceEntry source, string snapshot)

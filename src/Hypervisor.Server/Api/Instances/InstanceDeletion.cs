@@ -47,7 +47,7 @@ internal sealed class InstanceDeletion(ViewReads reads, StoreWriter writer, Time
             target.Key.Remember(record.Requests, now);
             var write = entry.Epoch == Epoch.None
                 ? Remove(entry, record, target)
-                : new StoreWrite(target.Compares(entry), [new StoreOperation.Put(Keys.Spec(entry.Id), record.ToByteArray())]);
+                : new StoreWrite(target.Compares(entry), [new StoreOperation.Put(entry.SpecKey, record.ToByteArray())]);
             var result = await writer.WriteAsync(write, cancellationToken);
             var after = await reads.IncludingAsync(result.Revision, cancellationToken);
             if (result.Succeeded)
@@ -80,11 +80,10 @@ internal sealed class InstanceDeletion(ViewReads reads, StoreWriter writer, Time
         return new(
             compares,
             [
-                new StoreOperation.Delete(Keys.Spec(entry.Id)),
+                new StoreOperation.Delete(entry.SpecKey),
                 new StoreOperation.Delete(Keys.Placement(entry.Id)),
                 new StoreOperation.Delete(Keys.Status(entry.Id)),
                 new StoreOperation.Delete(Keys.Receipt(entry.Id)),
-                new StoreOperation.Delete(Keys.Name(entry.Project, entry.Name)),
                 new StoreOperation.Put(Keys.Tombstone(entry.Id), tombstone.ToByteArray()),
             ]);
     }

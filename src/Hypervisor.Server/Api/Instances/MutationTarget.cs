@@ -34,7 +34,7 @@ internal readonly record struct MutationTarget(string Project, string Instance, 
     /// <summary>What must still be so when the write happens.</summary>
     public List<Compare> Compares(InstanceEntry entry)
     {
-        var compares = new List<Compare> { Compare.Modified(Keys.Spec(entry.Id), entry.SpecRevision) };
+        var compares = new List<Compare> { Compare.Modified(entry.SpecKey, entry.SpecRevision) };
         if (ResourceVersion != 0)
         {
             compares.Add(Compare.Modified(Keys.Placement(entry.Id), entry.PlacementRevision));

@@ -52,7 +52,7 @@ internal sealed class SpecChange(ViewReads reads, StoreWriter writer, TimeProvid
             target.Key.Remember(record.Requests, time.GetUtcNow());
             record.TraceParent = TraceContext.Parent;
             var result = await writer.WriteAsync(
-                new(target.Compares(entry), [new StoreOperation.Put(Keys.Spec(entry.Id), record.ToByteArray())]), cancellationToken);
+                new(target.Compares(entry), [new StoreOperation.Put(entry.SpecKey, record.ToByteArray())]), cancellationToken);
             var after = await reads.IncludingAsync(result.Revision, cancellationToken);
             if (result.Succeeded)
             {

@@ -62,7 +62,7 @@ internal sealed class InstanceAdoption(
     {
         var id = new InstanceId(copy.Uid);
         var record = RecordOf(copy, key);
-        var nameKey = Keys.Name(copy.Project, copy.Name);
+        var specKey = Keys.Spec(copy.Project, copy.Name);
         var plan = current.Value is { } term
             ? placer.PlanStay(term, id, record, new(copy.Epoch), node.Id)
             : throw ApiErrors.Unavailable("This server does not lead the controllers at the moment; try again.", Limits.Control.CampaignRetry);
@@ -86,15 +86,13 @@ internal sealed class InstanceAdoption(
                 new(
                     [
                         .. plan.Guards,
-                        Compare.Absent(nameKey),
-                        Compare.Absent(Keys.Spec(id)),
+                        Compare.Absent(specKey),
                         Compare.Absent(Keys.Placement(id)),
                         Compare.Modified(Keys.Tombstone(id), view.Tombstone(id)?.ModRevision ?? 0),
                         Compare.Modified(Keys.NodeRegistration(node.Id), node.RegistrationRevision),
                     ],
                     [
-                        new StoreOperation.Put(Keys.Spec(id), record.ToByteArray()),
-                        new StoreOperation.Put(nameKey, new NameRecord { Uid = id.Value }.ToByteArray()),
+                        new StoreOperation.Put(specKey, record.ToByteArray()),
                         .. plan.Operations,
                     ]),
                 cancellationToken);

@@ -47,9 +47,11 @@ internal sealed class InstancePurge(ViewReads reads, StoreWriter writer, TimePro
             // Half-made leftovers have no epoch, and no removal is up to none.
             record.Purges[node.Id.Value] = Math.Max(copy.Epoch, 1);
             key.Remember(record.Requests, now);
+
+            // An instance of which a node has a copy has a placement for as long as it is known.
             var result = await writer.WriteAsync(
                 new(
-                    [Compare.Absent(Keys.Spec(id)), Compare.Modified(Keys.Tombstone(id), present?.ModRevision ?? 0)],
+                    [Compare.Absent(Keys.Placement(id)), Compare.Modified(Keys.Tombstone(id), present?.ModRevision ?? 0)],
                     [new StoreOperation.Put(Keys.Tombstone(id), record.ToByteArray())]),
                 cancellationToken);
             view = await reads.IncludingAsync(result.Revision, cancellationToken);

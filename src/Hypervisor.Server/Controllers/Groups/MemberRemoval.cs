@@ -21,7 +21,7 @@ internal static class MemberRemoval
         var record = member.SpecRecord.Clone();
         record.Metadata.DeletedAt = now.ToTimestamp();
         record.Metadata.Generation++;
-        return new([guard, Compare.Modified(Keys.Spec(member.Id), member.SpecRevision)], [new StoreOperation.Put(Keys.Spec(member.Id), record.ToByteArray())]);
+        return new([guard, Compare.Modified(member.SpecKey, member.SpecRevision)], [new StoreOperation.Put(member.SpecKey, record.ToByteArray())]);
     }
 
     public static StoreWrite LetGo(InstanceEntry member, Compare guard)
@@ -29,7 +29,7 @@ internal static class MemberRemoval
         var record = member.SpecRecord.Clone();
         record.Metadata.Owner = null;
         record.Metadata.Labels.Remove(GroupLabel.Key);
-        return new([guard, Compare.Modified(Keys.Spec(member.Id), member.SpecRevision)], [new StoreOperation.Put(Keys.Spec(member.Id), record.ToByteArray())]);
+        return new([guard, Compare.Modified(member.SpecKey, member.SpecRevision)], [new StoreOperation.Put(member.SpecKey, record.ToByteArray())]);
     }
 
     /// <summary>The group itself, when it has no members any more.</summary>

@@ -62,6 +62,30 @@ internal readonly record struct PackedSpec
         }
     }
 
+    /// <summary>Whose record it is, without reading the rest.</summary>
+    /// <exception cref="InvalidProtocolBufferException">It is no such record.</exception>
+    /// <exception cref="InvalidOperationException">It does not say.</exception>
+    public static string UidOf(ReadOnlySpan<byte> record)
+    {
+        var fields = new WireFields(record);
+        while (fields.MoveNext())
+        {
+            if (fields is { Number: InstanceSpecRecord.MetadataFieldNumber, IsDelimited: true })
+            {
+                var metadata = new WireFields(fields.Content);
+                while (metadata.MoveNext())
+                {
+                    if (metadata is { Number: ObjectMeta.UidFieldNumber, IsDelimited: true })
+                    {
+                        return Encoding.UTF8.GetString(metadata.Content);
+                    }
+                }
+            }
+        }
+
+        throw new InvalidOperationException("The record does not say whose it is.");
+    }
+
     /// <summary>The caller's own.</summary>
     public InstanceSpecRecord Unpack(InstanceId id)
     {

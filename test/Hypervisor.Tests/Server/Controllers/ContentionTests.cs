@@ -112,7 +112,7 @@ public sealed class ContentionTests : EvictionScene
         await PassAsync();
         var lowered = View.Instance(equal)!.SpecRecord;
         lowered.Spec.Constraints.Priority = 0;
-        await Plane.PutAsync(Keys.Spec(equal), lowered, Token);
+        await Plane.PutAsync(Keys.Spec("default", "equal"), lowered, Token);
         await PassAsync();
         Assert.Null(View.Instance(equal)!.Eviction);
 

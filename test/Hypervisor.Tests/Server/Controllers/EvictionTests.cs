@@ -142,7 +142,7 @@ public sealed class EvictionTests : EvictionScene
         await PassAsync();
         var record = View.Instance(guest)!.SpecRecord.Clone();
         record.Spec.Type = InstanceType.Vm;
-        await Plane.PutAsync(Keys.Spec(guest), record, Token);
+        await Plane.PutAsync(Keys.Spec("default", "guest"), record, Token);
         await ReportAsync(node, guest, InstanceState.Running);
         await AskAsync("high", 10);
         await PassAsync();

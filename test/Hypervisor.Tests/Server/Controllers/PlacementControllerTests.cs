@@ -109,7 +109,7 @@ public sealed class PlacementControllerTests
         spec.Spec.Resources.MemoryBytes = placement.Reserved.MemoryBytes = 32 << 20;
         await plane.WriteAsync(
             [
-                new StoreOperation.Put(Keys.Spec(large), spec.ToByteArray()),
+                new StoreOperation.Put(entry.SpecKey, spec.ToByteArray()),
                 new StoreOperation.Put(Keys.Placement(large), placement.ToByteArray()),
             ],
             Token);

@@ -222,7 +222,7 @@ public sealed class ImageCatalogueTests : IAsyncLifetime
             Spec = new InstanceSpec { Image = image, ImageDigest = digest },
         };
         var written = await _plane.Writer.WriteAsync(
-            new([], [new StoreOperation.Put(Keys.Spec(new("u-" + name)), record.ToByteArray())]), CancellationToken.None);
+            new([], [new StoreOperation.Put(Keys.Spec("default", name), record.ToByteArray())]), CancellationToken.None);
         await _plane.Reads.IncludingAsync(written.Revision, CancellationToken.None);
     }
 

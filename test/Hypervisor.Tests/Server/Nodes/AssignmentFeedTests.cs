@@ -73,7 +73,7 @@ public sealed class AssignmentFeedTests
         var id = await plane.PlacedAsync("i", node, Token);
         await using var stream = await Stream.SyncedAsync(plane, node);
 
-        await plane.WriteAsync([new StoreOperation.Delete(Keys.Spec(id)), new StoreOperation.Delete(Keys.Placement(id))], Token);
+        await plane.WriteAsync([new StoreOperation.Delete(Keys.Spec("default", "i")), new StoreOperation.Delete(Keys.Placement(id))], Token);
         var next = await plane.PlacedAsync("next", node, Token);
 
         Assert.Equal(next.Value, (await stream.NextAsync()).Put.Uid);

@@ -56,7 +56,7 @@ public sealed class ClusterStateTests
         await replica.CreateAsync("before");
         store.BreakWatches(new StoreUnavailableException("cut"));
         var written = await store.TransactAsync(
-            new([], [new StoreOperation.Put(Keys.Spec(new("i1")), Spec("i1").ToByteArray())]), Cancellation);
+            new([], [new StoreOperation.Put(Keys.Spec("default", "name-i1"), Spec("i1").ToByteArray())]), Cancellation);
         await replica.Time.AdvanceUntilAsync(() => replica.State.Revision >= written.Revision, Limits.State.RetryMaximum);
 
         Assert.Equal(FeedReadKind.Change, feed.Read().Kind);
@@ -169,7 +169,7 @@ public sealed class ClusterStateTests
 
     private static StoreOperation[] Step(int action, string instance, string node) => action switch
     {
-        0 => [new StoreOperation.Put(Keys.Spec(new(instance)), Spec(instance).ToByteArray())],
+        0 => [new StoreOperation.Put(Keys.Spec("default", "name-" + instance), Spec(instance).ToByteArray())],
         1 => [Replica.Place(instance, node, epoch: 1, memoryBytes: 10 + node[1])],
         2 => [Replica.Report(instance, 1, InstanceState.Running)],
         3 =>
@@ -181,7 +181,7 @@ public sealed class ClusterStateTests
         4 => [Replica.Health(node, NodeLiveness.Down)],
         _ =>
         [
-            new StoreOperation.Delete(Keys.Spec(new(instance))),
+            new StoreOperation.Delete(Keys.Spec("default", "name-" + instance)),
             new StoreOperation.Delete(Keys.Placement(new(instance))),
             new StoreOperation.Delete(Keys.Status(new(instance))),
         ],

@@ -138,7 +138,7 @@ internal sealed class InstanceUpdate(ViewReads reads, StoreWriter writer, TimePr
         MutationTarget target, InstanceEntry entry, InstanceSpecRecord record, PlacementProposal? proposal, CancellationToken cancellationToken)
     {
         var compares = target.Compares(entry);
-        var operations = new List<StoreOperation> { new StoreOperation.Put(Keys.Spec(entry.Id), record.ToByteArray()) };
+        var operations = new List<StoreOperation> { new StoreOperation.Put(entry.SpecKey, record.ToByteArray()) };
         if (proposal is not null)
         {
             compares.AddRange(proposal.Guards.Where(guard => compares.TrueForAll(compare => compare.Key != guard.Key)));

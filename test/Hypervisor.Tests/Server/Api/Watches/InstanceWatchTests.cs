@@ -208,7 +208,7 @@ public sealed class InstanceWatchTests
         2 => [Replica.Report(uid, 1, InstanceState.Running)],
         3 => [Replica.Health("n1", NodeLiveness.Down)],
         4 => [Replica.Health("n1", NodeLiveness.Ready)],
-        _ => [new StoreOperation.Delete(Keys.Spec(new(uid))), new StoreOperation.Delete(Keys.Placement(new(uid))), new StoreOperation.Delete(Keys.Status(new(uid)))],
+        _ => [new StoreOperation.Delete(Keys.Spec("default", "name-" + uid)), new StoreOperation.Delete(Keys.Placement(new(uid))), new StoreOperation.Delete(Keys.Status(new(uid)))],
     });
 
     private static StoreOperation.Put Spec(string uid, long generation)
@@ -223,6 +223,6 @@ public sealed class InstanceWatchTests
             record.Metadata.Labels["app"] = "a";
         }
 
-        return new StoreOperation.Put(Keys.Spec(new(uid)), record.ToByteArray());
+        return new StoreOperation.Put(Keys.Spec("default", "name-" + uid), record.ToByteArray());
     }
 }
