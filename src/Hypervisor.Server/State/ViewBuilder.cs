@@ -251,7 +251,9 @@ internal sealed class ViewBuilder
 
     private void Spec(string name, ReadOnlySpan<byte> value, long revision, bool deleted)
     {
-        var uid = deleted ? null : PackedSpec.UidOf(value);
+        var uid = deleted ? null : name.Contains('/', StringComparison.Ordinal)
+            ? PackedSpec.UidOf(value)
+            : throw new InvalidOperationException("The key has no project and name: it was written by a build from before they were there.");
         if ((_named.GetValueOrDefault(name) ?? _before.InstancesByName.Find(name)?.Id.Value) is { } holder && holder != uid)
         {
             Instance(holder).Spec = new(default, revision);

@@ -64,6 +64,33 @@ public sealed class FleetBoundsTests
         Assert.True(classes.Of(apart).Decide(fleet, classes).First >= 0);
     }
 
+    /// <summary>What shapes know of rows lies side by side, and the place of one that is forgotten is another's: whoever still holds the class must not see that.</summary>
+    [Fact]
+    public void A_class_that_was_forgotten_while_somebody_held_it_decides_as_before()
+    {
+        var (fleet, classes) = New(nodes: 2);
+        var held = classes.Of(Sized(1));
+        held.Decide(fleet, classes);
+        for (var index = 2; index < 3_000; index++)
+        {
+            // None of these fits anywhere.
+            Assert.Equal(-1, classes.Of(Sized(index, memoryBytes: 1L << 60)).Decide(fleet, classes).First);
+        }
+
+        Assert.DoesNotContain(held.Shape!.States.Block.Cells, cell => cell == RowStates.Sorted);
+        for (var instance = 0; instance < 4; instance++)
+        {
+            var row = held.Decide(fleet, classes).First;
+            Assert.True(held.Takes(row));
+            fleet.Reserve(new($"i{instance}"), new(fleet.NodeAt(row)!.Id, held.Request.Reserve, held.Kind, []));
+        }
+
+        Assert.Equal([2, 2], [fleet.Row(0).Instances, fleet.Row(1).Instances]);
+        Assert.Equal(-1, classes.Of(Sized(5_000, memoryBytes: 1L << 60)).Decide(fleet, classes).First);
+    }
+
+    private static PlacementRequest Sized(int cpu, long memoryBytes = 1) => Asking(0) with { Reserve = new(cpu, memoryBytes, 0) };
+
     private static (Fleet Fleet, RequestClasses Classes) New(int nodes)
     {
         var fleet = new Fleet();
