@@ -148,6 +148,12 @@ public sealed class GangTests : EvictionScene
         Term = new(Compare.Absent("nothing"));
         await NodeAsync("a");
         await NodeAsync("b");
+
+        // One who is cheaper and of no use: so all nodes are looked at for each member.
+        await Plane.PlaceAsync(
+            await Plane.PendingAsync("least", Token, memoryBytes: Size / 2, change: record => record.Spec.Constraints = new() { Priority = -100 }),
+            await Plane.ReadyNodeAsync("small", Token, memoryBytes: Size / 2),
+            Token);
         await Groups.CreateAsync("web", 2, spec =>
         {
             spec.Disruption = new() { MaxUnavailable = budget };
@@ -270,6 +276,12 @@ public sealed class GangTests : EvictionScene
         await PassAsync();
 
         Assert.Equal(nodes[1], View.Instance(critical)!.NodeId);
+
+        // Of what is not whole nothing is kept, also while it is not its turn.
+        await Plane.PendingAsync("huge", Token, memoryBytes: 8 * Size, change: record => record.Spec.Constraints = new() { Priority = 1000 });
+        await LookLaterAsync();
+        Assert.Empty(Term.Fleet.Ledger.Claims);
+        await PassAsync();
         await LookLaterAsync();
         Assert.Equal(GroupConditions.GangDoesNotFit, Progress().Reason);
         Assert.Empty(Term.Fleet.Ledger.Claims);
