@@ -8,7 +8,10 @@ internal static partial class Limits
         /// <summary>Of one group. More instances than this are several groups: a group is counted and planned as a whole.</summary>
         public const int Count = 100_000;
 
-        /// <summary>Of a gang: reserved under one lock, a few milliseconds.</summary>
+        /// <summary>
+        /// Of a gang: reserved under one lock, a few milliseconds; up to a tenth of a second where each has several others make room, at most once in
+        /// <see cref="GangPause"/>.
+        /// </summary>
         public const int GangCount = 256;
 
         /// <summary>

@@ -39,8 +39,8 @@ internal sealed class RoomSearch(FleetLedger ledger, RequestClass asked, Placeme
     private int? Cheapest()
     {
         var fleet = ledger.Fleet;
-        (int Row, IReadOnlyList<Victim> Victims)? best = null;
-        var (looked, step) = (0, 0);
+        (int Row, (int, int, TimeSpan) Cost)? best = null;
+        var (looked, step, cheapest) = (0, 0, fleet.Cheapest);
         for (; step < fleet.RowCount && looked < nodes; step++)
         {
             var row = (first + step) % fleet.RowCount;
@@ -50,10 +50,10 @@ internal sealed class RoomSearch(FleetLedger ledger, RequestClass asked, Placeme
             }
 
             looked++;
-            if (VictimsOn(row) is { } victims && (best is not { } known || Victims.Compare(victims, known.Victims) < 0))
+            if (At(row) is { Victims: not null, Cost: var cost } && (best is not { } known || cost.CompareTo(known.Cost) < 0))
             {
-                best = (row, victims);
-                if (victims is [] || (victims is [var alone] && (alone.Priority, alone.Grace) == fleet.Cheapest))
+                best = (row, cost);
+                if (cost.Count == 0 || (cost.Count == 1 && (cost.Priority, cost.Grace) == cheapest))
                 {
                     // No other node has anything better.
                     step++;
@@ -66,22 +66,24 @@ internal sealed class RoomSearch(FleetLedger ledger, RequestClass asked, Placeme
         return best?.Row;
     }
 
-    private IReadOnlyList<Victim>? VictimsOn(int row)
+    private Look At(int row)
     {
         if (!_looks.TryGetValue(row, out var known) || known.Stamp != ledger.Fleet.Row(row).Stamp)
         {
             _looks[row] = known = LookAt(row);
         }
 
-        return known.Victims;
+        return known;
     }
 
-    private Look LookAt(int row) => new(
-        ledger.Fleet.Row(row).Stamp,
-        ledger.Leaving.Count,
-        view.Node(ledger.Fleet.NodeAt(row)!.Id) is { } node ? RoomMakers.On(ledger, row, node.InstanceUids, request, view) : null);
+    private Look LookAt(int row)
+    {
+        var victims = view.Node(ledger.Fleet.NodeAt(row)!.Id) is { } node ? RoomMakers.On(ledger, row, node.InstanceUids, request, view) : null;
+        return new(ledger.Fleet.Row(row).Stamp, ledger.Leaving.Count, victims, victims is null ? default : Victims.CostOf(victims));
+    }
 
     /// <param name="Stamp">The row's, then.</param>
     /// <param name="Leaving">How many had been told to leave, then.</param>
-    private readonly record struct Look(long Stamp, int Leaving, IReadOnlyList<Victim>? Victims);
+    /// <param name="Victims">Null when nobody there can make room.</param>
+    private readonly record struct Look(long Stamp, int Leaving, IReadOnlyList<Victim>? Victims, (int Count, int Priority, TimeSpan Grace) Cost);
 }
