@@ -8,8 +8,20 @@ internal static partial class Limits
         /// <summary>Of one group. More instances than this are several groups: a group is counted and planned as a whole.</summary>
         public const int Count = 100_000;
 
-        /// <summary>Of a gang: reserved under one lock, a few milliseconds.</summary>
+        /// <summary>
+        /// Of a gang: reserved under one lock, a few milliseconds; up to a tenth of a second where each has several others make room, at most once in
+        /// <see cref="GangPause"/>.
+        /// </summary>
         public const int GangCount = 256;
+
+        /// <summary>
+        /// Instances that make room for one gang: ten transactions of the store, and four for each of its members. Beyond it a gang is better placed
+        /// by whoever knows what may stop.
+        /// </summary>
+        public const int GangVictims = 1000;
+
+        /// <summary>Of nodes that others leave for a gang: a sentence that is read.</summary>
+        public const int NodesNamed = 8;
 
         /// <summary>An instance's name has 63 characters, of which a '-' and eight more tell members apart.</summary>
         public const int NameLength = 54;

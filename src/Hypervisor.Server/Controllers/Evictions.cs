@@ -31,6 +31,14 @@ internal static class Evictions
     /// <summary>It has made room where it is, and its node is there for it to go on.</summary>
     public static bool IsParked(InstanceEntry instance) => instance is { IsEvicted: true, Node.Exists: true, Eviction.Parked: true };
 
+    /// <summary>Who leaves, in words, for a sentence that goes on with where.</summary>
+    public static string Leave(int count) => count switch
+    {
+        0 => "What leaves already leaves",
+        1 => "1 instance leaves",
+        _ => $"{count} instances leave",
+    };
+
     /// <summary>Each leaves, or makes room where it is if it cannot. Holds only while its placement is as it was read.</summary>
     /// <param name="next">By which its next node is chosen, whoever leads then; unspecified means the instance's own.</param>
     public static StoreWrite Begin(

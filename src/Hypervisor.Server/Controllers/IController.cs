@@ -1,3 +1,4 @@
+using Hypervisor.Server.Controllers.Groups;
 using Hypervisor.Server.Stores;
 
 namespace Hypervisor.Server.Controllers;
@@ -21,6 +22,9 @@ internal sealed record LeaderTerm(Compare Guard)
 {
     /// <summary>Of this term only: what an earlier one had in flight either shows in the view or was refused.</summary>
     public FollowedFleet Fleet { get; } = new();
+
+    /// <summary>Likewise.</summary>
+    public PendingGangs Gangs { get; } = new();
 }
 
 /// <summary>Whether this replica leads now, for the API's first placements.</summary>

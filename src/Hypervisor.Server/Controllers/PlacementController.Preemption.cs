@@ -35,7 +35,7 @@ internal sealed partial class PlacementController
             {
                 Epoch = entry.Epoch.Value,
                 Reason = Preempting,
-                Message = $"{Leave(preemption.Victims.Count)} node '{preemption.Node}' to make room for it.",
+                Message = $"{Evictions.Leave(preemption.Victims.Count)} node '{preemption.Node}' to make room for it.",
             },
         };
         var told = false;
@@ -74,13 +74,6 @@ internal sealed partial class PlacementController
         var write = Evictions.IsAtRest(instance) ? Evictions.Park(instance, term.Guard) : Evictions.StopInstead(instance, term.Guard);
         return await TryWriteAsync(write, cancellationToken) is null ? PassOutcome.Unfinished : PassOutcome.Done;
     }
-
-    private static string Leave(int count) => count switch
-    {
-        0 => "What leaves already leaves",
-        1 => "1 instance leaves",
-        _ => $"{count} instances leave",
-    };
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Instance {Project}/{Instance} has {Count} instances of lower priority leave {Node}")]
     private static partial void LogPreempts(ILogger logger, string project, string instance, int count, string node);

@@ -123,51 +123,46 @@ internal sealed partial class Placer
         }
     }
 
+    /// <summary>Who has to leave for one that fits nowhere, and the place that is kept for it; null when nobody can make room.</summary>
+    private Preemption? Preempt(LeaderTerm term, RequestClass asked, PlacementRequest request, ClusterView view)
+    {
+        if (SearchRoom(term, asked, request, view, members: 1) is not { } search)
+        {
+            return null;
+        }
+
+        var found = MakeRoom(term.Fleet.Ledger, search, asked, request, view);
+        Searched(term, search);
+        return found;
+    }
+
+    /// <summary>For so many that ask for the same; null when nobody is there who could make room for them, or no more places are kept.</summary>
+    private static RoomSearch? SearchRoom(LeaderTerm term, RequestClass asked, PlacementRequest request, ClusterView view, int members)
+    {
+        var ledger = term.Fleet.Ledger;
+        return request.Priority <= ledger.Fleet.Cheapest.Priority || ledger.Claims.Count + members > Limits.Control.Claims
+            ? null
+
+            // Each of them may use up what a node has to give.
+            : new(ledger, asked, request, view, term.Fleet.Cursor, Limits.Control.PreemptionNodes + members - 1);
+    }
+
+    /// <summary>Of a large fleet the next search looks at other nodes.</summary>
+    private static void Searched(LeaderTerm term, RoomSearch search) =>
+        term.Fleet.Cursor = term.Fleet.Ledger.Fleet.RowCount > Limits.Control.PreemptionNodes ? search.Next : 0;
+
     /// <summary>
     /// The cheapest set of instances of lower priority that could make room, on one of some nodes that are looked at; what leaves anyway counts as
     /// gone. Keeps the place, so that it is nobody else's hole. Null when there is none.
     /// </summary>
-    private Preemption? Preempt(LeaderTerm term, RequestClass asked, PlacementRequest request, ClusterView view)
+    private Preemption? MakeRoom(FleetLedger ledger, RoomSearch search, RequestClass asked, PlacementRequest request, ClusterView view)
     {
-        var (ledger, fleet) = (term.Fleet.Ledger, term.Fleet.Ledger.Fleet);
-        var cheapest = fleet.Cheapest;
-        if (request.Priority <= cheapest.Priority || ledger.Claims.Count >= Limits.Control.Claims)
+        if (search.Best() is not { } found)
         {
             return null;
         }
 
-        (int Row, IReadOnlyList<Victim> Victims)? best = null;
-        var (looked, step) = (0, 0);
-        for (; step < fleet.RowCount && looked < Limits.Control.PreemptionNodes; step++)
-        {
-            var row = (term.Fleet.Cursor + step) % fleet.RowCount;
-            if (fleet.NodeAt(row) is not { Node: var node } || !request.Devices.FitsIn(node.Devices) || !asked.TakesButForRoom(row)
-                || view.Node(node.Id) is not { } entry)
-            {
-                continue;
-            }
-
-            looked++;
-            if (RoomMakers.On(ledger, row, entry.InstanceUids, request, view) is { } victims && (best is not { } known || Victims.Compare(victims, known.Victims) < 0))
-            {
-                best = (row, victims);
-                if (victims is [] || (victims is [var alone] && (alone.Priority, alone.Grace) == cheapest))
-                {
-                    // No other node has anything better.
-                    step++;
-                    break;
-                }
-            }
-        }
-
-        // Of a large fleet the next one looks at others.
-        term.Fleet.Cursor = fleet.RowCount > Limits.Control.PreemptionNodes ? (term.Fleet.Cursor + step) % fleet.RowCount : 0;
-        if (best is not { } found)
-        {
-            return null;
-        }
-
-        var (place, grace) = (fleet.NodeAt(found.Row)!, found.Victims.Select(victim => victim.Grace).DefaultIfEmpty().Max());
+        var (place, grace) = (ledger.Fleet.NodeAt(found.Row)!, found.Victims.Select(victim => victim.Grace).DefaultIfEmpty().Max());
         var claim = new Claim(
             request.Instance, StayOf(place.Id, request, asked.Kind), time.GetTimestamp(), grace + Limits.Control.ClaimPatience, [.. found.Victims.Select(victim => victim.Uid)]);
         ledger.Hold(claim);

@@ -35,7 +35,8 @@ internal static class GroupEvents
             yield return Group(after, "Deleting", after.Record.Orphan ? "Deletion was asked for; its members stay." : "Deletion was asked for.");
         }
 
-        if (Progress(after) is { } now && now.Reason != Progress(before)?.Reason && (now.Status == ConditionStatus.False || now.Reason == GroupConditions.Complete))
+        if (Progress(after) is { } now && now.Reason != Progress(before)?.Reason
+            && (now.Status == ConditionStatus.False || now.Reason is GroupConditions.Complete or GroupConditions.GangWaitsForRoom))
         {
             yield return Group(after, now.Reason, now.Message, now.Status == ConditionStatus.False ? EventSeverity.Warning : EventSeverity.Info);
         }

@@ -7,7 +7,8 @@ namespace Hypervisor.Server.Groups;
 /// <summary>What keeps a group from what it is to have.</summary>
 /// <param name="Reason">CamelCase.</param>
 /// <param name="Message">A sentence.</param>
-internal sealed record GroupStop(string Reason, string Message);
+/// <param name="GetsOn">Only for a while: somebody does something about it.</param>
+internal sealed record GroupStop(string Reason, string Message, bool GetsOn = false);
 
 /// <summary>
 /// The conditions of a group. Their messages name no number that changes with each member: what they say is written, and the numbers are counted
@@ -18,8 +19,10 @@ internal static class GroupConditions
     public const string Progressing = "Progressing";
     public const string Available = "Available";
     public const string Complete = "Complete";
+    public const string GangDoesNotFit = "GangDoesNotFit";
+    public const string GangWaitsForRoom = "GangWaitsForRoom";
 
-    /// <param name="stop">Null while it gets on.</param>
+    /// <param name="stop">Null while nothing is in the way.</param>
     public static IReadOnlyList<Condition> Of(GroupEntry group, GroupTally tally, GroupPlan plan, GroupStop? stop, DateTimeOffset now)
     {
         var targets = GroupTargets.Of(group);
@@ -31,7 +34,7 @@ internal static class GroupConditions
                 : New(group, Available, ConditionStatus.False, "TooFewReady", $"At least {targets.MinAvailable} of {targets.Count} have to be ready.", now),
             stop is null
                 ? Progress(group, targets, tally, plan, now)
-                : New(group, Progressing, ConditionStatus.False, stop.Reason, stop.Message, now),
+                : New(group, Progressing, stop.GetsOn ? ConditionStatus.True : ConditionStatus.False, stop.Reason, stop.Message, now),
         ];
     }
 

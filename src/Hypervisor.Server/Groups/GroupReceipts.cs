@@ -26,7 +26,7 @@ internal static class GroupReceipts
         var where = placed == 0 ? "none has a node" : $"{placed} on {nodes} node{(nodes == 1 ? "" : "s")}, {tally.Ready} ready";
         var summary = $"{members} of {group.Spec.Count} members: {where}";
         var problem = group.StatusRecord?.Conditions.FirstOrDefault(condition =>
-            condition.Type == GroupConditions.Progressing && condition.Status == ConditionStatus.False);
+            condition.Type == GroupConditions.Progressing && (condition.Status == ConditionStatus.False || condition.Reason == GroupConditions.GangWaitsForRoom));
         return problem is null ? summary : $"{summary}. {problem.Reason}: {problem.Message}";
     }
 

@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Hypervisor.ClusterTests.Faults;
 using Hypervisor.Protocol.V1;
 using Hypervisor.TestCluster;
 using Xunit;
@@ -104,10 +105,52 @@ public sealed class GroupTests(ThreeZones fixture) : IClassFixture<ThreeZones>, 
         Assert.Equal([1, 1, 1], Processes());
     }
 
+    /// <summary>Protects: for a gang those of a lower priority are stopped and gone before any of it runs, and none is stopped where only a part would run.</summary>
+    [Fact]
+    public async Task Others_make_room_for_all_of_a_gang_or_for_none_of_it()
+    {
+        var most = (await Cluster.Nodes.GetNodeAsync(new GetNodeRequest { Node = "n1" }, deadline: LocalCluster.Deadline(10))).Status.Allocatable.CpuMillicores;
+        await Task.WhenAll(
+            FillAsync("low-1", "a", "low"), FillAsync("low-2", "b", "low"), FillAsync("high", "c", "critical"));
+        var low = await Task.WhenAll(Cluster.RunningAsync("low-1"), Cluster.RunningAsync("low-2"));
+        await Cluster.RunningAsync("high");
+        await using var placed = PlacedCpu.Follow(Cluster, "n1");
+        string[] gang = Create("gang", "--count", "3", "--gang", "--priority", "high", "--anti-affinity", "@node", "--cpus", $"{most / 2}m");
+
+        var (exitCode, _, error) = await _ctl.TryRunAsync(gang);
+        Assert.Equal(1, exitCode);
+        Assert.Contains("gang does not get on (GangDoesNotFit: Of 3 members that need a node at once 2 find one; the next: ", error, StringComparison.Ordinal);
+        Assert.Equal(
+            low.Select(instance => instance.Placement.Epoch),
+            (await Task.WhenAll(Cluster.RunningAsync("low-1"), Cluster.RunningAsync("low-2"))).Select(instance => instance.Placement.Epoch));
+        Assert.Equal([1, 1, 1], Processes());
+
+        await Cluster.DeleteAsync("high");
+        await ReadyAsync("gang", 3);
+        var members = await MembersAsync("gang");
+        Assert.Equal(["n1", "n2", "n3"], members.Select(member => member.Placement.Node).Order());
+        Assert.Equal([1, 1, 1], Processes());
+        foreach (var name in new[] { "low-1", "low-2" })
+        {
+            await Cluster.InstanceAsync(name, "waits", instance => instance is { Status.State: InstanceState.Pending, Placement.Reason: "InsufficientResources" });
+        }
+
+        Assert.InRange((await placed.ReadAsync()).Highest, 1, most);
+        await RealTime.UntilAsync("the events tell of it", TimeSpan.FromSeconds(15), async () =>
+            (await _ctl.RunAsync("events", "--group", "gang")).Contains("GangWaitsForRoom", StringComparison.Ordinal));
+
+        await _ctl.RunAsync("group", "delete", "gang");
+        await Task.WhenAll(Cluster.RunningAsync("low-1"), Cluster.RunningAsync("low-2"));
+
+        Task<string> FillAsync(string name, string zone, string priority) => _ctl.RunAsync(
+            "instance", "create", name, "--type", "container", "--image", "busybox", "--command", "sleep", "--command", "3600",
+            "--memory", "32", "--stop-signal", "KILL", "--no-wait", "--zone", zone, "--cpus", $"{most * 8 / 10}m", "--priority", priority);
+    }
+
     private static string[] Create(string name, params string[] flags) =>
     [
-        "group", "create", name, "--type", "container", "--image", "busybox", "--command", "sleep", "--command", "3600",
-        "--memory", "32", "--cpus", "50m", "--stop-signal", "KILL", .. flags,
+        "group", "create", name, "--type", "container", "--image", "busybox", "--command", "sleep", "--command", "3600", "--memory", "32", "--stop-signal", "KILL",
+        .. flags.Contains("--cpus") ? flags : ["--cpus", "50m", .. flags],
     ];
 
     private List<int> Processes() => [.. Cluster.Machines.Select(machine => new Leftovers(machine).InstanceProcesses().Count)];

@@ -41,7 +41,9 @@ internal sealed class ControlPlane : IAsyncDisposable
         Evictor = new Evictor(State, Writer, Time, NullLogger<Evictor>.Instance);
         Evacuations = new EvacuationController(State, Evictor, Placer, new DrainReports(State, Writer, Time), Time, NullLogger<EvacuationController>.Instance);
         Health = new NodeHealthController(State, Writer, Beats, Terms, Time, NullLogger<NodeHealthController>.Instance);
-        Groups = new GroupReconciler(State, Writer, new MemberCreation(Placer, Writer, Random, Time), Time);
+        var members = new MemberCreation(Placer, Writer, Random, Time);
+        Groups = new GroupReconciler(
+            State, Writer, members, new GangCreation(members, Placer, Writer, Random, Time, NullLogger<GangCreation>.Instance), Time);
         Tombstones = new TombstoneCollector(State, Writer, Time, NullLogger<TombstoneCollector>.Instance);
         _following = State.RunAsync(_stopping.Token);
     }

@@ -52,6 +52,7 @@ internal sealed partial class GroupController(
             {
                 agenda.Forget(uid);
                 progress.Forget(uid);
+                GangCreation.Forget(term, uid);
                 continue;
             }
 

@@ -14,6 +14,7 @@ internal static class GroupControllerServices
             provider.GetRequiredService<IRandomSource>(),
             provider.GetRequiredService<TimeProvider>(),
             provider.GetService<ImageAliases>()));
+        services.AddSingleton<GangCreation>();
         services.AddSingleton<GroupReconciler>();
         services.AddSingleton<IController, GroupController>();
         return services;

@@ -8,7 +8,7 @@ using Hypervisor.Server.Stores.Records;
 namespace Hypervisor.Server.Controllers.Groups;
 
 /// <summary>One look at one group: what is planned is written, and what there is to say of it.</summary>
-internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, MemberCreation creation, TimeProvider time)
+internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, MemberCreation creation, GangCreation gangs, TimeProvider time)
 {
     private static readonly GroupStop QueueFull = new("QueueFull", "Too many instances wait for a node; members are made when fewer do.");
 
@@ -32,6 +32,7 @@ internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, Me
         if (GroupConditions.IsSettled(group, view.TallyOf(group)))
         {
             progress.Forget(group.Uid);
+            GangCreation.Forget(term, group.Uid);
             return GroupPass.Done;
         }
 
@@ -57,17 +58,24 @@ internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, Me
         await state.WaitForRevisionAsync(Math.Max(Math.Max(deleted.Revision, made.Revision), told), cancellationToken);
         return deleted.Refused || made.Refused ? GroupPass.Unfinished
             : deleted.Any || made.Revision > 0 ? GroupPass.Continue
-            : new(wake, WaitsForRoom: made.Stop is not null);
+            : new(made.Again is { } again && again < wake ? again : wake, WaitsForRoom: made.Stop is not null);
     }
 
-    private Task<MembersMade> CreateAsync(LeaderTerm term, ClusterView view, GroupEntry group, int count, CancellationToken cancellationToken) =>
-        (count, group.Spec.Gang) switch
+    private Task<MembersMade> CreateAsync(LeaderTerm term, ClusterView view, GroupEntry group, int count, CancellationToken cancellationToken)
+    {
+        if (count == 0 || !group.Spec.Gang)
+        {
+            GangCreation.Forget(term, group.Uid);
+        }
+
+        return (count, group.Spec.Gang) switch
         {
             (0, _) => Task.FromResult(default(MembersMade)),
             (_, false) when view.UnplacedCount >= Limits.Control.Pending => Task.FromResult(new MembersMade(0, Stop: QueueFull)),
             (_, false) => creation.CreateAsync(term, view, group, count, cancellationToken),
-            _ => creation.CreateGangAsync(term, view, group, count, since => FormAsync(term, group, since, cancellationToken), cancellationToken),
+            _ => gangs.CreateAsync(term, view, group, count, since => FormAsync(term, group, since, cancellationToken), cancellationToken),
         };
+    }
 
     private static GroupStop? Stalled(
         ClusterView view, GroupEntry group, GroupPlan plan, List<Member> members, GroupProgress progress, ref TimeSpan wake)
@@ -132,6 +140,7 @@ internal sealed class GroupReconciler(ClusterState state, StoreWriter writer, Me
 
     private async Task<GroupPass> EndAsync(LeaderTerm term, ClusterView view, GroupEntry group, CancellationToken cancellationToken)
     {
+        GangCreation.Forget(term, group.Uid);
         var (tally, now) = (view.TallyOf(group), time.GetUtcNow());
         if (tally is { Current: 0, Deleting: 0 })
         {

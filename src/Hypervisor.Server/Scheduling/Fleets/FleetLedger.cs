@@ -87,6 +87,13 @@ internal sealed class FleetLedger
         bool IsFreeWithout(int index) => index == lesser.Count ? IsFree(claim) : Fleet.Without(lesser[index].Instance, () => IsFreeWithout(index + 1));
     }
 
+    /// <summary>
+    /// Places on a row that nobody leaves and that are kept for somebody of lower priority: for a member of a gang, until others have made room for the
+    /// rest of it. Who is more important need not wait for that.
+    /// </summary>
+    public IEnumerable<Stay> KeptForLesser(int row, int priority) =>
+        _claims.Values.Where(claim => claim.Row == row && claim.Leaving.Count == 0 && claim.Stay.Priority < priority).Select(claim => claim.Stay);
+
     /// <summary>Whether what is claimed is free now.</summary>
     public bool IsFree(Claim claim)
     {
@@ -338,7 +345,7 @@ internal sealed class Claim(InstanceId instance, Stay stay, long since, TimeSpan
 
     public long Since => since;
 
-    public TimeSpan Patience => patience;
+    public TimeSpan Patience { get; set; } = patience;
 
     public IReadOnlyList<string> Leaving => leaving;
 

@@ -41,6 +41,16 @@ internal static class RoomMakers
             }
         }
 
+        foreach (var stay in ledger.KeptForLesser(row, request.Priority))
+        {
+            free += stay.Amount;
+            devices += stay.Devices;
+            foreach (var port in stay.Ports)
+            {
+                taken?.Remove(port);
+            }
+        }
+
         if (!request.Reserve.FitsIn(free + yielded))
         {
             return null;

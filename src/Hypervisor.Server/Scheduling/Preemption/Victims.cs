@@ -60,8 +60,10 @@ internal static class Victims
     }
 
     /// <summary>Which of two sets is the better one to tell to leave: fewer, of lower priority, stopping sooner.</summary>
-    public static int Compare(IReadOnlyList<Victim> one, IReadOnlyList<Victim> other) =>
-        (one.Count, Highest(one), Longest(one)).CompareTo((other.Count, Highest(other), Longest(other)));
+    public static int Compare(IReadOnlyList<Victim> one, IReadOnlyList<Victim> other) => CostOf(one).CompareTo(CostOf(other));
+
+    /// <summary>By which sets are compared: the smaller one is better.</summary>
+    public static (int Count, int Priority, TimeSpan Grace) CostOf(IReadOnlyList<Victim> victims) => (victims.Count, Highest(victims), Longest(victims));
 
     private static readonly Comparer<Victim> _cheapest = Comparer<Victim>.Create(static (one, other) =>
         (one.Priority, one.Grace, one.Uid).CompareTo((other.Priority, other.Grace, other.Uid)));

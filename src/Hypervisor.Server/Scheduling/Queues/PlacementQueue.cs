@@ -28,6 +28,11 @@ internal sealed class PlacementQueue(Fleet fleet)
     /// <summary>Somebody is to be decided about: who comes now has to stand in line.</summary>
     public bool HasActive => _levels.Count > 0;
 
+    /// <summary>Whether somebody is to be decided about before one who stands in no line: of a higher priority, or of the same who has not asked later.</summary>
+    public bool ComesBefore(int priority, DateTimeOffset asked) =>
+        _levels.Count > 0 && _levels.First() is var (level, lanes)
+        && (level > priority || (level == priority && lanes.Any(lane => lane.Groups.Min!.Head!.Age.Asked <= asked)));
+
     /// <summary>An instance asks for a node, or is not what it was when it asked.</summary>
     /// <param name="requestOf">Called when what it asks for is not known.</param>
     public void Offer(InstanceEntry entry, Func<InstanceEntry, PlacementRequest> requestOf)

@@ -174,6 +174,9 @@ public sealed class GroupReconcilerTests
 
         await world.Plane.ReadyNodeAsync("n9", Token);
         await world.ReconcileAsync("gang");
+        Assert.Empty(await world.MembersAsync("gang"));
+        world.Plane.Time.Advance(Limits.Groups.GangPause);
+        await world.ReconcileAsync("gang");
         var members = await world.MembersAsync("gang");
         Assert.Equal(["n0", "n1", "n9"], members.Select(member => member.Node!.Name).Order());
         Assert.Single(members.Select(member => member.SpecRevision).Distinct());

@@ -49,6 +49,9 @@ internal sealed class GroupWorld : IAsyncDisposable
         return world;
     }
 
+    /// <summary>On somebody else's control plane, who disposes of that.</summary>
+    public static GroupWorld Over(ControlPlane plane, LeaderTerm term) => new(plane) { Term = term };
+
     public ValueTask DisposeAsync() => Plane.DisposeAsync();
 
     public static CreateGroupRequest NewRequest(string name, int count, Action<GroupSpec>? change = null)
