@@ -72,7 +72,8 @@ public sealed class QemuDisksTests : IDisposable
         {
             var folder = Directory.CreateDirectory(Path.Combine(_scratch, name)).FullName;
             var disk = (await EnsureAsync(folder, new Disk { Name = "root", SizeBytes = size }))[0];
-            Assert.Equal(size == 8 << 20, empty.AsSpan().SequenceEqual(await File.ReadAllBytesAsync(disk.Path, Cancel)));
+            var content = await File.ReadAllBytesAsync(disk.Path, Cancel);
+            Assert.Equal(size == 8 << 20, content.AsSpan().SequenceEqual(empty));
             Assert.Equal(size, (await InfoAsync(disk.Path)).GetProperty("virtual-size").GetInt64());
             Assert.Equal(_image.Path, (await InfoAsync(disk.Path)).GetProperty("backing-filename").GetString());
             Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(disk.Path));
