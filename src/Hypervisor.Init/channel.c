@@ -18,6 +18,8 @@ static bool is_port, greeted;
 // later than the data: a HELLO may be read before its host has come, and before the earlier host has gone.
 static int64_t away_since;
 
+static struct timespec greeted_at;
+
 // Stuffed frames that are not written yet.
 static uint8_t sending[SEND_MAX];
 static size_t send_start, send_end;
@@ -91,6 +93,7 @@ static void lose_peer(void) {
 static void greet(const uint8_t *nonce) {
     lose_peer();
     greeted = true;
+    clock_gettime(CLOCK_MONOTONIC, &greeted_at);
     // Whoever greets is there, whatever the port says yet: that it went is told from here on.
     if (away_since) away_since = now_ms();
     uint8_t answer[33];
@@ -100,6 +103,15 @@ static void greet(const uint8_t *nonce) {
     put64(answer + 21, records_number(config, TAG_RUN));
     put32(answer + 29, CREDIT_BYTES - main_input.count);
     channel_send(FRAME_HELLO_BACK, 0, answer, sizeof answer);
+}
+
+struct timespec channel_since_greeting(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    now.tv_sec -= greeted_at.tv_sec;
+    now.tv_nsec -= greeted_at.tv_nsec;
+    if (now.tv_nsec < 0) now.tv_sec--, now.tv_nsec += 1000000000;
+    return now;
 }
 
 static void finish_frame(void) {

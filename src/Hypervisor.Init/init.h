@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 // Every bound, with its reason.
 enum {
@@ -31,11 +32,14 @@ enum {
     DRAIN_MS = 2000,
     // From when the port has no host until what an agent had begun is ended: far longer than the kernel takes to tell of the next one.
     HOST_AWAY_MS = 5000,
+    // What the kernel ends a second later: three times as long.
+    SETTLE_MS = 3000,
+    SETTLE_POLL_MS = 20,
 };
 
 enum tag {
     TAG_RUN = 1, TAG_UID, TAG_HOSTNAME, TAG_NETWORK, TAG_DNS_SERVER, TAG_DNS_SEARCH, TAG_ARGUMENT, TAG_ENVIRONMENT, TAG_DIRECTORY, TAG_USER,
-    TAG_FLAGS, TAG_PIDS, TAG_MACHINE_ID, TAG_RANDOM, TAG_TIME, TAG_SIZE, TAG_BUILTIN, TAG_LAST = TAG_BUILTIN,
+    TAG_FLAGS, TAG_PIDS, TAG_MACHINE_ID, TAG_RANDOM, TAG_TIME, TAG_SIZE, TAG_BUILTIN, TAG_GREETED, TAG_LAST = TAG_GREETED,
 };
 
 enum flag { FLAG_TERMINAL = 1, FLAG_STDIN = 2, FLAG_READ_ONLY = 4, FLAG_HOLD = 8 };
@@ -66,6 +70,9 @@ size_t records_text(struct records records, uint16_t tag, char *text, size_t siz
 // The running guest's configuration; replaced by BEGIN only.
 extern struct records config;
 void config_set(const uint8_t *bytes, size_t length);
+// To a child that was there before it; both wait until all of it is through.
+bool config_send(int pipe);
+bool config_receive(int pipe);
 
 // boot.c
 void boot_early(void);
@@ -88,6 +95,7 @@ void drive_read(void);
 void drive_write_exit(int code, int signal, bool out_of_memory, enum reason reason, const char *message);
 
 // network.c
+void network_open(void);
 void network_set_up(void);
 
 // identity.c
@@ -96,18 +104,25 @@ void refresh(struct records records);
 
 // users.c
 struct account { uid_t user; gid_t group; size_t group_count; gid_t groups[GROUPS_MAX]; char home[256]; };
+// Keeps the files that it looks into, for a child that waits: nothing writes them meanwhile.
+void accounts_keep(void);
 bool account_find(const char *name, struct account *account, char *message);
 
 // process.c
 struct failure { uint8_t reason; int32_t number; char message[MESSAGE_MAX]; };
 struct spawned { pid_t pid; int input; int output; int error; int failure; };
-// Of a program: more than most have, and no burden to the smallest guest.
-enum { READ_AHEAD_BYTES = 16 << 20 };
-void main_read_ahead(void);
 int spawn(struct records request, bool main_process, struct spawned *spawned);
+extern const char default_path[];
+int spawn_waiting(struct spawned *spawned);
+bool spawn_go(void);
 void fail(int descriptor, enum reason reason, int number, const char *format, ...) __attribute__((format(printf, 4, 5), noreturn));
 void set_size(int terminal, uint16_t columns, uint16_t rows);
 void kill_session(pid_t leader, int signal);
+
+// ahead.c
+// Of a program: more than most have, and no burden to the smallest guest.
+enum { READ_AHEAD_BYTES = 16 << 20 };
+void read_program_ahead(void);
 
 // copy.c
 void copy_out(int failure, const char *path);
@@ -117,6 +132,7 @@ void copy_in(int failure, const char *place, const char *name);
 enum state { STATE_HELD = 1, STATE_RUNS, STATE_ENDED };
 extern enum state state;
 extern pid_t main_pid;
+void main_prepare(void);
 void main_start(void);
 void main_signal(int signal);
 void main_resize(uint16_t columns, uint16_t rows);
@@ -165,6 +181,8 @@ void channel_handle(uint8_t type, uint32_t stream, const uint8_t *payload, size_
 bool channel_flushed(void);
 // When the agent will have been away for too long; 0 while it is there.
 int64_t channel_deadline(void);
+// By the guest's own clock, which counts from when its memory was saved.
+struct timespec channel_since_greeting(void);
 
 // requests.c
 void requests_reset(void);

@@ -23,8 +23,11 @@ bool ends_by_reset;
 
 static struct pollfd waiting[4 * SESSIONS_MAX + 16];
 static nfds_t waiting_count;
+static bool signalled = true, powered;
 static int changes = -1, signals = -1, main_terminal = -1, main_failure = -1;
 static struct failure failure;
+// The main process: there before it runs in a guest that holds.
+static struct spawned prepared;
 static int64_t kill_at, end_at;
 static uint64_t kills_before;
 
@@ -61,28 +64,61 @@ static void ended(int code, int signal) {
     kill_at = 0;
 }
 
-void main_start(void) {
-    struct spawned spawned;
+static bool settled(void) {
+    char clock[64], link[64];
+    read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource", clock, sizeof clock);
+    read_file("/sys/class/net/eth0/operstate", link, sizeof link);
+    return strcmp(clock, "tsc-early\n") && !strstr(clock, "jiffies") && (!link[0] || !strcmp(link, "up\n"));
+}
+
+// Some of what a kernel has begun it ends a second later: it takes up its last clock, and with it another timer, and notes that an interface is up.
+// Whoever goes on from this memory should not each do so.
+static void settle(void) {
+    for (int attempt = 0; attempt < SETTLE_MS / SETTLE_POLL_MS && !settled(); attempt++) poll(NULL, 0, SETTLE_POLL_MS);
+}
+
+void main_prepare(void) {
+    read_program_ahead();
+    kills_before = out_of_memory_kills();
+    int problem = spawn_waiting(&prepared);
+    if (problem) say("nothing waits to become the main process: %s", strerror(problem));
+    settle();
+}
+
+static void limit_processes(void) {
     char limit[32];
     uint64_t pids = records_number(config, TAG_PIDS);
+    if (!pids) return;
     snprintf(limit, sizeof limit, "%llu", (unsigned long long)pids);
     int file = openat(cgroup_dir, "pids.max", O_WRONLY | O_CLOEXEC);
-    if (pids && (file < 0 || write(file, limit, strlen(limit)) < 0)) say("the limit of processes is not in force: %s", strerror(errno));
+    if (file < 0 || write(file, limit, strlen(limit)) < 0) say("the limit of processes is not in force: %s", strerror(errno));
     if (file >= 0) close(file);
+}
+
+static void start_anew(void) {
+    int ends[] = { prepared.input, prepared.output, prepared.error, prepared.failure };
+    for (size_t i = 0; prepared.pid && i < sizeof ends / sizeof *ends; i++) {
+        if (ends[i] >= 0) close(ends[i]);
+    }
+    kills_before = out_of_memory_kills();
+    int problem = spawn(config, true, &prepared);
+    if (problem) die("the main process cannot be started: %s", strerror(problem));
+}
+
+void main_start(void) {
+    limit_processes();
     if (records_number(config, TAG_FLAGS) & FLAG_READ_ONLY && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0) {
         die("the root file system cannot be made read-only: %s", strerror(errno));
     }
-    kills_before = out_of_memory_kills();
     state = STATE_RUNS;
-    int problem = spawn(config, true, &spawned);
-    if (problem) die("the main process cannot be started: %s", strerror(problem));
-    main_pid = spawned.pid;
-    main_failure = spawned.failure;
-    main_terminal = spawned.error < 0 ? spawned.output : -1;
+    if (!spawn_go()) start_anew();
+    main_pid = prepared.pid;
+    main_failure = prepared.failure;
+    main_terminal = prepared.error < 0 ? prepared.output : -1;
     bool input = records_number(config, TAG_FLAGS) & FLAG_STDIN;
-    if (input) main_input.descriptor = spawned.input;
-    else if (spawned.input >= 0) close(spawned.input);
-    outputs_connect(&spawned);
+    if (input) main_input.descriptor = prepared.input;
+    else if (prepared.input >= 0) close(prepared.input);
+    outputs_connect(&prepared);
 }
 
 void main_signal(int signal) {
@@ -138,7 +174,9 @@ static void take_signals(void) {
 static void loop(void) {
     for (;;) {
         waiting_count = 0;
-        take_signals();
+        wait_for(signals, POLLIN);
+        if (power_socket >= 0) wait_for(power_socket, POLLIN);
+        if (signalled) take_signals();
         channel_pump();
         sessions_pump();
         take_failure();
@@ -150,7 +188,7 @@ static void loop(void) {
             put32(credit, taken);
             channel_send(FRAME_CREDIT_BACK, 0, credit, sizeof credit);
         }
-        if (power_pressed()) shut_down(0);
+        if (powered && power_pressed()) shut_down(0);
         if (kill_at && now_ms() >= kill_at) {
             kill_at = 0;
             main_signal(SIGKILL);
@@ -162,9 +200,11 @@ static void loop(void) {
         if (thaw && (!deadline || thaw < deadline)) deadline = thaw;
         if (away && (!deadline || away < deadline)) deadline = away;
         int64_t left = deadline ? deadline - now_ms() : -1;
-        wait_for(signals, POLLIN);
         if (changes >= 0) wait_for(changes, POLLIN);
         poll(waiting, waiting_count, more ? 0 : deadline ? (int)(left < 0 ? 0 : left > 60000 ? 60000 : left) : -1);
+        // As they were asked for, first and second.
+        signalled = waiting[0].revents;
+        powered = power_socket >= 0 && waiting[1].revents;
         struct epoll_event events[16];
         if (changes >= 0) epoll_wait(changes, events, 16, 0);
     }
@@ -193,12 +233,13 @@ int main(void) {
     refresh(config);
     boot_root();
     identity_set_up();
+    network_open();
     network_set_up();
     statistics_open();
     channel_open();
     outputs_open();
     power_open();
-    if (records_number(config, TAG_FLAGS) & FLAG_HOLD) main_read_ahead();
+    if (records_number(config, TAG_FLAGS) & FLAG_HOLD) main_prepare();
     else main_start();
     loop();
 }

@@ -63,11 +63,9 @@ void power_open(void) {
 bool power_pressed(void) {
     uint8_t event[4096];
     bool pressed = false;
-    if (power_socket < 0) return false;
     for (ssize_t got; (got = recv(power_socket, event, sizeof event, MSG_DONTWAIT)) > 0;) {
         pressed |= memmem(event, (size_t)got, "button/power", 12) != NULL;
     }
-    wait_for(power_socket, POLLIN);
     return pressed;
 }
 

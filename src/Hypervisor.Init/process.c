@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char default_path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const char default_path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 void fail(int descriptor, enum reason reason, int number, const char *format, ...) {
     struct failure failure = { .reason = (uint8_t)reason, .number = number };
@@ -35,6 +35,15 @@ static char *copy(const uint8_t *bytes, size_t length) {
     if (!text) _exit(125);
     memcpy(text, bytes, length);
     text[length] = 0;
+    return text;
+}
+
+// Without printf, as all that every main process begins with: where code is translated when it first runs, that takes milliseconds.
+static char *joined(const char *first, const char *second) {
+    size_t length = strlen(first);
+    char *text = malloc(length + strlen(second) + 1);
+    if (!text) _exit(125);
+    strcpy(stpcpy(text, first), second);
     return text;
 }
 
@@ -64,49 +73,17 @@ static const char *value_of(char **all, const char *name) {
     return NULL;
 }
 
-static void read_ahead(const char *path) {
-    static char piece[64 << 10];
-    struct stat status;
-    int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (file < 0) return;
-    bool readable = fstat(file, &status) == 0 && S_ISREG(status.st_mode);
-    for (size_t total = 0; readable && total < READ_AHEAD_BYTES;) {
-        ssize_t got = read(file, piece, sizeof piece);
-        if (got <= 0) break;
-        total += (size_t)got;
-    }
-    close(file);
-}
-
-// Whoever goes on from this memory finds the program in it. It is not run: nothing of the image runs before the guest is somebody.
-void main_read_ahead(void) {
-    char name[256], path[512];
-    if (!records_text(config, TAG_ARGUMENT, name, sizeof name)) return;
-    if (strchr(name, '/')) {
-        read_ahead(name);
-        return;
-    }
-    for (const char *from = strchr(default_path, '=') + 1, *end; *from; from = *end ? end + 1 : end) {
-        end = strchrnul(from, ':');
-        snprintf(path, sizeof path, "%.*s/%s", (int)(end - from), from, name);
-        if (access(path, X_OK) == 0) {
-            read_ahead(path);
-            return;
-        }
-    }
-}
-
 static char **environment(struct records request, bool main_process, bool terminal, const char *home) {
     static char *all[WORDS_MAX + 1];
-    char hostname[256], *text;
+    char hostname[256];
     size_t count = 0;
     records_text(config, TAG_HOSTNAME, hostname, sizeof hostname);
     merge(all, &count, (char *)default_path);
-    if (asprintf(&text, "HOSTNAME=%s", hostname) > 0) merge(all, &count, text);
+    merge(all, &count, joined("HOSTNAME=", hostname));
     if (terminal) merge(all, &count, "TERM=xterm");
     merge_records(all, &count, config);
     if (!main_process) merge_records(all, &count, request);
-    if (!value_of(all, "HOME") && asprintf(&text, "HOME=%s", home) > 0) merge(all, &count, text);
+    if (!value_of(all, "HOME")) merge(all, &count, joined("HOME=", home));
     return all;
 }
 
@@ -136,8 +113,10 @@ static void run(int failure, char **arguments, char **variables) {
     } else if (program[0]) {
         for (const char *at = path ? path : default_path + 5; at; at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL) {
             char candidate[PATH_MAX];
-            int length = (int)strcspn(at, ":");
-            snprintf(candidate, sizeof candidate, "%.*s/%s", length ? length : 1, length ? at : ".", program);
+            size_t length = strcspn(at, ":");
+            if (length + strlen(program) + 3 > sizeof candidate) continue;
+            memcpy(candidate, length ? at : ".", length ? length : 1);
+            strcpy(stpcpy(candidate + (length ? length : 1), "/"), program);
             execve(candidate, arguments, variables);
             if (errno != ENOENT && errno != ENOTDIR) worst = errno;
         }
@@ -146,9 +125,25 @@ static void run(int failure, char **arguments, char **variables) {
         worst == ENOENT ? "\"%.128s\" was not found in the image: %s" : "\"%.128s\" cannot be run: %s", program, strerror(worst));
 }
 
-static void child(struct records request, bool main_process, int failure, bool terminal) __attribute__((noreturn));
+// What the waiting child is told by; -1: there is none.
+static int go = -1;
 
-static void child(struct records request, bool main_process, int failure, bool terminal) {
+// Where a child is told that it was waited for, and what it is to be.
+struct wait { int ready[2], go[2]; };
+
+// Blocks until the guest is somebody, with all done that is the same for everybody.
+static struct records await(const struct wait *wait) {
+    accounts_keep();
+    close(wait->go[1]);
+    close(wait->ready[0]);
+    close(wait->ready[1]);
+    if (!config_receive(wait->go[0])) _exit(125);
+    return config;
+}
+
+static void child(struct records request, bool main_process, const struct wait *wait, int failure, bool terminal) __attribute__((noreturn));
+
+static void child(struct records request, bool main_process, const struct wait *wait, int failure, bool terminal) {
     static char *arguments[WORDS_MAX + 1];
     static char user[512], directory[PATH_MAX];
     struct account account;
@@ -157,6 +152,11 @@ static void child(struct records request, bool main_process, int failure, bool t
     size_t count = 0;
     int group = openat(cgroup_dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
     if (group >= 0 && write(group, "0", 1) != 1) fail(failure, REASON_START_FAILED, errno, "no more processes are allowed: %s", strerror(errno));
+    // As containers have it (ContainerdLimits.OpenFiles).
+    struct rlimit files = { 65536, 1048576 };
+    setrlimit(RLIMIT_NOFILE, &files);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (wait) request = await(wait);
     for (size_t offset = 0; records_next(request, &offset, &record);) {
         if (record.tag == TAG_ARGUMENT && count < WORDS_MAX) arguments[count++] = copy(record.value, record.length);
     }
@@ -176,10 +176,6 @@ static void child(struct records request, bool main_process, int failure, bool t
             if (fchown(i, account.user, terminal ? (gid_t)-1 : account.group) != 0) continue;
         }
     }
-    // As containers have it (ContainerdLimits.OpenFiles).
-    struct rlimit files = { 65536, 1048576 };
-    setrlimit(RLIMIT_NOFILE, &files);
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (setgroups(account.group_count, account.groups) != 0 || setgid(account.group) != 0 || setuid(account.user) != 0) {
         fail(failure, REASON_START_FAILED, errno, "the user cannot be taken on: %s", strerror(errno));
     }
@@ -196,7 +192,7 @@ static void no_descriptor(int *pair) { pair[0] = pair[1] = -1; }
 static void shut(int descriptor) { if (descriptor >= 0) close(descriptor); }
 
 // Answers an errno; 0 means that there is a child, whose failure to run its program comes through the pipe.
-int spawn(struct records request, bool main_process, struct spawned *spawned) {
+static int start(struct records request, bool main_process, const struct wait *wait, struct spawned *spawned) {
     uint32_t flags = (uint32_t)records_number(request, TAG_FLAGS);
     bool terminal = flags & FLAG_TERMINAL, input = flags & FLAG_STDIN;
     int failure[2], in[2], out[2], err[2], master = -1, slave = -1;
@@ -228,7 +224,7 @@ int spawn(struct records request, bool main_process, struct spawned *spawned) {
         dup2(terminal ? slave : in[0], 0);
         dup2(terminal ? slave : out[1], 1);
         dup2(terminal ? slave : err[1], 2);
-        child(request, main_process, failure[1], terminal);
+        child(request, main_process, wait, failure[1], terminal);
     }
     shut(failure[1]), shut(slave), shut(in[0]), shut(out[1]), shut(err[1]);
     if (pid < 0) {
@@ -244,6 +240,35 @@ int spawn(struct records request, bool main_process, struct spawned *spawned) {
         if (ours[i] >= 0) fcntl(ours[i], F_SETFL, fcntl(ours[i], F_GETFL) | O_NONBLOCK), fcntl(ours[i], F_SETFD, FD_CLOEXEC);
     }
     return 0;
+}
+
+int spawn(struct records request, bool main_process, struct spawned *spawned) { return start(request, main_process, NULL, spawned); }
+
+// A main process without a terminal and input, as most are, up to where it has to know what it is to be. Answers once it is there.
+int spawn_waiting(struct spawned *spawned) {
+    struct wait wait;
+    if (pipe2(wait.ready, O_CLOEXEC) != 0) return errno;
+    int problem = pipe2(wait.go, O_CLOEXEC) != 0 ? errno : 0;
+    if (!problem) {
+        problem = start((struct records){ 0 }, true, &wait, spawned);
+        close(wait.go[0]);
+        if (problem) close(wait.go[1]);
+        else go = wait.go[1];
+    }
+    close(wait.ready[1]);
+    uint8_t nothing;
+    if (!problem) (void)!read(wait.ready[0], &nothing, 1);
+    close(wait.ready[0]);
+    return problem;
+}
+
+// False: it cannot be that one, which then ends.
+bool spawn_go(void) {
+    if (go < 0) return false;
+    bool gone = !(records_number(config, TAG_FLAGS) & (FLAG_TERMINAL | FLAG_STDIN)) && config_send(go);
+    close(go);
+    go = -1;
+    return gone;
 }
 
 // Each process here leads a session: its children, unless they left it on purpose, are in it too.

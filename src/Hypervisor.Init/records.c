@@ -2,6 +2,8 @@
 #include "init.h"
 
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 struct records config;
 static uint8_t config_bytes[RECORDS_MAX];
@@ -44,7 +46,7 @@ bool records_check(struct records records) {
             case TAG_RUN: case TAG_PIDS: fixed = 8; break;
             case TAG_NETWORK: fixed = 17; break;
             case TAG_FLAGS: case TAG_SIZE: fixed = 4; break;
-            case TAG_TIME: fixed = 12; break;
+            case TAG_TIME: case TAG_GREETED: fixed = 12; break;
             case TAG_BUILTIN: fixed = 1; break;
             case TAG_RANDOM: break;
             default:
@@ -81,4 +83,22 @@ size_t records_text(struct records records, uint16_t tag, char *text, size_t siz
 void config_set(const uint8_t *bytes, size_t length) {
     memmove(config_bytes, bytes, length);
     config = (struct records){ config_bytes, length };
+}
+
+bool config_send(int pipe) {
+    uint32_t length = (uint32_t)config.length;
+    struct iovec parts[] = { { &length, sizeof length }, { config_bytes, length } };
+    return writev(pipe, parts, 2) == (ssize_t)(sizeof length + length);
+}
+
+bool config_receive(int pipe) {
+    uint32_t length;
+    if (read(pipe, &length, sizeof length) != sizeof length || length > sizeof config_bytes) return false;
+    for (size_t have = 0; have < length;) {
+        ssize_t got = read(pipe, config_bytes + have, length - have);
+        if (got <= 0) return false;
+        have += (size_t)got;
+    }
+    config = (struct records){ config_bytes, length };
+    return true;
 }

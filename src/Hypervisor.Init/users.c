@@ -57,6 +57,13 @@ static bool is_member(char *members, const char *name) {
     return false;
 }
 
+static char *passwd, *group_file;
+
+void accounts_keep(void) {
+    passwd = load("/etc/passwd");
+    group_file = load("/etc/group");
+}
+
 bool account_find(const char *asked, struct account *account, char *message) {
     char user[512], *name = NULL, *rest, *fields[6];
     uint32_t number = 0;
@@ -69,7 +76,7 @@ bool account_find(const char *asked, struct account *account, char *message) {
     memset(account, 0, sizeof *account);
     strcpy(account->home, "/");
     account->user = number;
-    char *text = load("/etc/passwd");
+    char *text = passwd ? passwd : load("/etc/passwd");
     for (rest = text; text && next(&rest, fields, 6);) {
         uint32_t id;
         bool damaged = !to_id(fields[2], &id);
@@ -77,12 +84,12 @@ bool account_find(const char *asked, struct account *account, char *message) {
         if (damaged) return snprintf(message, MESSAGE_MAX, "the entry of \"%.64s\" in the image's /etc/passwd is damaged", user), false;
         account->user = id;
         to_id(fields[3], &account->group);
-        if (fields[5][0] == '/') snprintf(account->home, sizeof account->home, "%s", fields[5]);
+        if (fields[5][0] == '/') strncpy(account->home, fields[5], sizeof account->home - 1);
         name = fields[0];
         break;
     }
     if (!name && !numeric) return snprintf(message, MESSAGE_MAX, "there is no user \"%.64s\" in the image's /etc/passwd", user), false;
-    char *groups = load("/etc/group");
+    char *groups = group_file ? group_file : load("/etc/group");
     if (group && group[0]) {
         if (groups && find_group(groups, group, &account->group)) return true;
         if (to_id(group, &account->group)) return true;

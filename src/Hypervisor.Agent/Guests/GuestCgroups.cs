@@ -1,4 +1,3 @@
-using System.Globalization;
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Drivers.Containerd.Kernel;
 
@@ -11,9 +10,10 @@ internal sealed class GuestCgroups(string parent, TimeProvider time, string root
     private readonly string _parent = parent.Trim('/');
     private readonly Cgroups _groups = new(parent, time, root);
 
-    /// <summary>Makes the group, limits it and moves a process there.</summary>
+    /// <summary>Makes the group and limits it.</summary>
+    /// <returns>A file to which a process that has one thread writes "0" to be in it.</returns>
     /// <exception cref="DriverException">CpuLimitFailed.</exception>
-    public void Place(string id, int processId, long millicores)
+    public string Make(string id, long millicores)
     {
         try
         {
@@ -31,7 +31,9 @@ internal sealed class GuestCgroups(string parent, TimeProvider time, string root
             var group = Path.Combine(above, id);
             Directory.CreateDirectory(group);
             _groups.LimitCpu(id, millicores);
-            File.WriteAllText(Path.Combine(group, "cgroup.procs"), processId.ToString(CultureInfo.InvariantCulture));
+
+            // Version 1 has a file for single threads, which need not wait until no process of the machine begins or ends.
+            return Path.Combine(group, "tasks") is var threads && File.Exists(threads) ? threads : Path.Combine(group, "cgroup.procs");
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

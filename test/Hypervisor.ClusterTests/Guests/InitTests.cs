@@ -213,6 +213,46 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
         Assert.Equal(new GuestExit(8, 143, 15, OutOfMemory: false, null, ""), await guest.EndAsync(8));
     }
 
+    /// <summary>As most do, whose main process was there before: with the clock, user, directory and limits of the one that it becomes.</summary>
+    [Fact]
+    public async Task A_main_process_that_waited_is_as_one_that_was_started()
+    {
+        await using var guest = await StartAsync(root.Path, Plain with { HoldBeforeStart = true });
+        Assert.Equal(InitState.Held, await guest.Channels.WaitAsync(guest.Id, guest.Socket, Boot, Cancel));
+        var asked = RealTime.Clock.GetUtcNow();
+        await guest.Channels.BeginAsync(guest.Id, guest.Socket, Plain with
+        {
+            Run = 9,
+            Hostname = "b",
+            Address = new GuestAddress(IPAddress.Parse("10.0.2.109"), 24, IPAddress.Parse("10.0.2.2"), "02:00:0a:80:00:0b", 1400),
+            DnsServers = ["10.0.2.3", "10.0.2.4"],
+            DnsSearch = ["a.example", "b.example"],
+            Arguments = ["sh", "-c", "id; pwd; hostname; echo $HOSTNAME $HOME $MINE; ulimit -n; date +%s; cat /etc/hostname /etc/hosts /etc/resolv.conf; "
+                + "ip addr show eth0; ip route; cat /proc/self/cgroup /sys/fs/cgroup/instance/pids.max; echo oops >/dev/stderr; read -r none || echo no input; kill -USR1 $$"],
+            Environment = ["MINE=yours"],
+            WorkingDirectory = "/srv/deep",
+            User = "worker",
+            PidsLimit = 50,
+        }, Cancel);
+        Assert.Equal(InitState.Runs, await guest.Channels.StateAsync(guest.Id, guest.Socket, Cancel));
+        Assert.Equal(new GuestExit(9, 138, 10, OutOfMemory: false, null, ""), await guest.EndAsync(9));
+        var lines = guest.Output.Split('\n');
+        Assert.Equal(["uid=1000(worker) gid=1001(worker) groups=1002(extra)", "/srv/deep", "b", "b /home/worker yours", "65536"], lines[..5]);
+        Assert.InRange(long.Parse(lines[5], System.Globalization.CultureInfo.InvariantCulture), asked.ToUnixTimeSeconds() - 1, RealTime.Clock.GetUtcNow().ToUnixTimeSeconds());
+        Assert.Equal(
+            ["b", "127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", "10.0.2.109\tb", "nameserver 10.0.2.3", "nameserver 10.0.2.4", "search a.example b.example"],
+            lines[6..13]);
+        Assert.Contains("02:00:0a:80:00:0b", guest.Output, StringComparison.Ordinal);
+        Assert.Contains("mtu 1400", guest.Output, StringComparison.Ordinal);
+        Assert.Contains("inet 10.0.2.109/24 brd 10.0.2.255", guest.Output, StringComparison.Ordinal);
+        Assert.DoesNotContain("inet6", guest.Output, StringComparison.Ordinal);
+        Assert.Contains(lines, line => line.StartsWith("default via 10.0.2.2 dev eth0", StringComparison.Ordinal));
+        Assert.Contains("0::/instance", lines);
+        Assert.Contains("50", lines);
+        Assert.Contains("no input", lines);
+        Assert.Equal("oops\n", guest.Errors);
+    }
+
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     private static async Task<string> ReasonAsync(BareGuest guest, ExecInput request) =>

@@ -18,18 +18,15 @@ internal sealed class FirecrackerLaunch(FirecrackerOptions options, FirecrackerR
         var (program, arguments) = record.User is { } user && options.Jailer is { } jailer
             ? (jailer.Program, FirecrackerCommand.Jailed(record.Id, ProgramSearch.Find(options.Program) ?? options.Program, jailer, user, options.CgroupParent, millicores))
             : (options.Program, FirecrackerCommand.Plain(record.Id));
+
+        // A jail's is made by the jailer.
+        var group = record.User is null && millicores > 0 ? cgroups.Make(record.Uid, millicores) : null;
         var command = new GuestCommand(
-            program, arguments, record.Root, machine.ConsoleInput, machine.ConsoleLog, Path.Combine(record.RunDirectory, GuestFiles.Errors));
+            program, arguments, record.Root, machine.ConsoleInput, machine.ConsoleLog, Path.Combine(record.RunDirectory, GuestFiles.Errors), group);
         await GuestProcess.StartAsync(command, mark =>
         {
             record = record with { ProcessId = mark.Id, StartTicks = mark.StartTicks };
             records.Write(record);
-
-            // A jail's is made by the jailer.
-            if (record.User is null && millicores > 0)
-            {
-                cgroups.Place(record.Uid, mark.Id, millicores);
-            }
         });
         await AnswersAsync(record, cancellationToken);
         return record;

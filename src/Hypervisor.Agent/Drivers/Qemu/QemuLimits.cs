@@ -18,8 +18,11 @@ internal static class QemuLimits
     /// <summary>From exec to an answer of the monitor: 35 ms when nothing else runs, and a machine full of starts is a hundred times slower.</summary>
     public static readonly TimeSpan Start = TimeSpan.FromSeconds(20);
 
-    /// <summary>Between attempts at a monitor that is not there yet.</summary>
-    public static readonly TimeSpan StartPoll = TimeSpan.FromMilliseconds(5);
+    /// <summary>Between looks for a monitor that is not there yet, each of which costs some microseconds.</summary>
+    public static readonly TimeSpan StartPoll = TimeSpan.FromMilliseconds(1);
+
+    /// <summary>With every so many of them it is seen whether the process is still there, which costs more.</summary>
+    public const int StartLook = 20;
 
     /// <summary>A command: they are answered at once, unless QEMU waits for a disk.</summary>
     public static readonly TimeSpan Command = TimeSpan.FromSeconds(5);
@@ -28,6 +31,9 @@ internal static class QemuLimits
     public static readonly TimeSpan Transfer = TimeSpan.FromMinutes(11);
 
     public static readonly TimeSpan TransferPoll = TimeSpan.FromMilliseconds(10);
+
+    /// <summary>Of what is left when the memory is in a file, which takes a few milliseconds.</summary>
+    public static readonly TimeSpan ShortTransferPoll = TimeSpan.FromMilliseconds(1);
 
     /// <summary>qemu --version.</summary>
     public static readonly TimeSpan Version = TimeSpan.FromSeconds(5);

@@ -9,6 +9,9 @@ internal sealed partial class QemuVmm
     /// <summary>Without a limit QEMU takes itself for a live migration, and is content with 128 MiB/s.</summary>
     private const long Unlimited = long.MaxValue;
 
+    /// <summary>The state of a machine that reads what it shall go on with.</summary>
+    private const string Incoming = "inmigrate";
+
     /// <summary>As a migration to a file: QEMU is given the file, since its sandbox lets it start no program to write one.</summary>
     public async Task SaveAsync(InstanceId id, string path, CancellationToken cancellationToken)
     {
@@ -47,33 +50,40 @@ internal sealed partial class QemuVmm
         }
     }
 
-    /// <summary>Once QEMU has read what its standard input holds: all of the memory, or, where that is in a file, only what is not in it.</summary>
+    /// <summary>Once QEMU has read all of the memory, which is what its standard input holds.</summary>
     private async Task GoOnAsync(QemuRecord record, GuestMachine machine, CancellationToken cancellationToken)
     {
-        if (machine.Memory is not null)
+        await AwaitStateAsync(record, Incoming, cancellationToken);
+        if (!machine.StayPaused)
         {
-            using var begun = await CallAsync(record, async client =>
+            await CommandAsync(record, "cont", cancellationToken);
+        }
+    }
+
+    /// <summary>Likewise, where the memory lies in a file: the rest is read in a moment, for which nobody else need be let in.</summary>
+    private async Task<bool> GoOnFromFileAsync(QmpClient client, GuestMachine machine, CancellationToken cancellationToken)
+    {
+        await LeaveSharedMemoryOutAsync(client, true, cancellationToken);
+
+        // Its address is another guest's, or none: there is nobody to tell on the network where it is now.
+        (await client.CallAsync("migrate-set-parameters", json => json.WriteNumber("announce-rounds", 0), cancellationToken)).Dispose();
+        (await client.CallAsync("migrate-incoming", json => json.WriteString("uri", "fd:0"), cancellationToken)).Dispose();
+        using (var deadline = new CancellationTokenSource(QemuLimits.Transfer, time))
+        {
+            while (await StateAsync(client, cancellationToken) == Incoming)
             {
-                await LeaveSharedMemoryOutAsync(client, true, cancellationToken);
-                return await client.CallAsync("migrate-incoming", json => json.WriteString("uri", "fd:0"), cancellationToken);
-            }, cancellationToken);
+                ThrowIfLate(deadline.Token);
+                await Task.Delay(QemuLimits.ShortTransferPoll, time, cancellationToken);
+            }
         }
 
-        await AwaitStateAsync(record, "inmigrate", cancellationToken);
-        await CallAsync(record, async client =>
+        await LeaveSharedMemoryOutAsync(client, false, cancellationToken);
+        if (!machine.StayPaused)
         {
-            if (machine.Memory is not null)
-            {
-                await LeaveSharedMemoryOutAsync(client, false, cancellationToken);
-            }
+            (await client.CallAsync("cont", null, cancellationToken)).Dispose();
+        }
 
-            if (!machine.StayPaused)
-            {
-                (await client.CallAsync("cont", null, cancellationToken)).Dispose();
-            }
-
-            return true;
-        }, cancellationToken);
+        return true;
     }
 
     /// <summary>Both sides of a file have to be told; whoever writes one that is whole must not be.</summary>

@@ -51,18 +51,19 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         try
         {
             var log = Path.Combine(machine.RunDirectory, LogName);
-            var command = new GuestCommand(options.Program, arguments, machine.RunDirectory, machine.RestoreFrom ?? "/dev/null", log, log);
+            var group = machine.Limits.CpuMillicores > 0 ? cgroups.Make(record.Uid, machine.Limits.CpuMillicores) : null;
+            var command = new GuestCommand(options.Program, arguments, machine.RunDirectory, machine.RestoreFrom ?? "/dev/null", log, log, group);
             await GuestProcess.StartAsync(command, mark =>
             {
                 record = record with { ProcessId = mark.Id, StartTicks = mark.StartTicks };
                 records.Write(record);
-                if (machine.Limits.CpuMillicores > 0)
-                {
-                    cgroups.Place(record.Uid, mark.Id, machine.Limits.CpuMillicores);
-                }
             });
             await AwaitMonitorAsync(record, cancellationToken);
-            if (machine.RestoreFrom is not null)
+            if (machine is { RestoreFrom: not null, Memory: not null })
+            {
+                await CallAsync(record, client => GoOnFromFileAsync(client, machine, cancellationToken), cancellationToken);
+            }
+            else if (machine.RestoreFrom is not null)
             {
                 await GoOnAsync(record, machine, cancellationToken);
             }
@@ -207,9 +208,12 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
 
     private VmmGuest Describe(QemuRecord record, VmmState state) => new(record.Id, state, record.ProcessId, GuestProcess.StartedAt(record.Process, time));
 
-    private async Task<string> StateAsync(QemuRecord record, CancellationToken cancellationToken)
+    private Task<string> StateAsync(QemuRecord record, CancellationToken cancellationToken) =>
+        CallAsync(record, client => StateAsync(client, cancellationToken), cancellationToken);
+
+    private static async Task<string> StateAsync(QmpClient client, CancellationToken cancellationToken)
     {
-        using var answer = await CallAsync(record, client => client.CallAsync("query-status", null, cancellationToken), cancellationToken);
+        using var answer = await client.CallAsync("query-status", null, cancellationToken);
         return answer.RootElement.GetProperty("return").GetProperty("status").GetString() ?? "";
     }
 
@@ -239,26 +243,33 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
 
     private async Task AwaitMonitorAsync(QemuRecord record, CancellationToken cancellationToken)
     {
+        var monitor = QemuCommandLine.MonitorOf(record.RunDirectory);
         using var deadline = new CancellationTokenSource(QemuLimits.Start, time);
-        while (true)
+        for (var attempt = 1; ; attempt++)
         {
-            if (!IsRunning(record))
+            if (attempt % QemuLimits.StartLook == 0 && !IsRunning(record))
             {
                 throw new DriverException(GuestLimits.VmmFailed, "QEMU ended before its monitor answered", permanent: false);
             }
 
+            string? why = null;
             try
             {
-                _ = await StateAsync(record, cancellationToken);
-                return;
+                if (File.Exists(monitor))
+                {
+                    _ = await StateAsync(record, cancellationToken);
+                    return;
+                }
             }
             catch (Exception failure) when (failure is SocketException or DriverException)
             {
-                if (deadline.IsCancellationRequested)
-                {
-                    throw new DriverException(
-                        GuestLimits.VmmFailed, $"QEMU's monitor did not answer within {QemuLimits.Start.TotalSeconds:0} s of its start: {failure.Message}", permanent: false, failure);
-                }
+                why = failure.Message;
+            }
+
+            if (deadline.IsCancellationRequested)
+            {
+                throw new DriverException(
+                    GuestLimits.VmmFailed, $"QEMU's monitor did not answer within {QemuLimits.Start.TotalSeconds:0} s of its start: {why ?? "it is not there"}", permanent: false);
             }
 
             await Task.Delay(QemuLimits.StartPoll, time, cancellationToken);
@@ -271,13 +282,17 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         using var deadline = new CancellationTokenSource(QemuLimits.Transfer, time);
         while (await StateAsync(record, cancellationToken) == passing)
         {
-            if (deadline.IsCancellationRequested)
-            {
-                throw new DriverException(
-                    GuestLimits.VmmFailed, $"QEMU has not read the guest's memory within {QemuLimits.Transfer.TotalMinutes:0} min", permanent: false);
-            }
-
+            ThrowIfLate(deadline.Token);
             await Task.Delay(QemuLimits.TransferPoll, time, cancellationToken);
+        }
+    }
+
+    private static void ThrowIfLate(CancellationToken deadline)
+    {
+        if (deadline.IsCancellationRequested)
+        {
+            throw new DriverException(
+                GuestLimits.VmmFailed, $"QEMU has not read the guest's memory within {QemuLimits.Transfer.TotalMinutes:0} min", permanent: false);
         }
     }
 

@@ -57,6 +57,9 @@ internal sealed class GuestChannel : IAsyncDisposable
 
     public long Run { get; private set; }
 
+    /// <summary>When the guest's answer to the greeting was here.</summary>
+    public DateTimeOffset GreetedAt { get; private set; }
+
     /// <summary>Of the main process's standard input.</summary>
     public InputCredit Input { get; private set; }
 
@@ -64,6 +67,9 @@ internal sealed class GuestChannel : IAsyncDisposable
 
     /// <summary>Completes when it breaks.</summary>
     public Task Lost => _lost.Task;
+
+    /// <summary>The guest, which held, has begun a run.</summary>
+    public void NoteBegun(long run) => (State, Run) = (InitState.Runs, run);
 
     /// <summary>Connects and greets. The guest ends whatever an earlier connection had begun.</summary>
     /// <exception cref="DriverException">GuestNotReachable.</exception>
@@ -271,6 +277,7 @@ internal sealed class GuestChannel : IAsyncDisposable
             return;
         }
 
+        GreetedAt = _time.GetUtcNow();
         (State, Run, Input) = ((InitState)payload[20], BinaryPrimitives.ReadInt64LittleEndian(payload[21..]), new InputCredit(credit));
         _greeted.TrySetResult();
     }

@@ -70,20 +70,18 @@ internal sealed class GuestChannels(IRandomSource random, TimeProvider time) : I
         Forget(id);
         var channel = await OpenAsync(id, channelSocket, cancellationToken);
 
-        // A guest that has just gone on takes its time over the first request, and a time that was told with it would be late by as much.
-        await channel.AskAsync(
-            number => channel.SendAsync(FrameType.Refresh, number, Freshen(new Records()), cancellationToken), ChannelLimits.Answer, cancellationToken);
-        var records = Freshen(Records.Of(config));
+        // A guest that has just gone on takes its time over a request: it knows itself how long ago it was greeted, and nobody knows when it will look.
+        var records = WithRandom(Records.Of(config)).AddGreeted(channel.GreetedAt);
         await channel.AskAsync(
             number => channel.SendAsync(FrameType.Begin, number, records, cancellationToken), ChannelLimits.Start, cancellationToken);
-        Forget(id);
+        channel.NoteBegun(config.Run);
     }
 
     /// <summary>After a resume or restore: the clock is set, and randomness differs from that of others that go on from the same.</summary>
     public async Task RefreshAsync(InstanceId id, string channelSocket, CancellationToken cancellationToken)
     {
         var channel = await OpenAsync(id, channelSocket, cancellationToken);
-        var records = Freshen(new Records());
+        var records = WithRandom(new Records()).AddTime(time.GetUtcNow());
         await channel.AskAsync(
             number => channel.SendAsync(FrameType.Refresh, number, records, cancellationToken), ChannelLimits.Answer, cancellationToken);
     }
@@ -182,11 +180,11 @@ internal sealed class GuestChannels(IRandomSource random, TimeProvider time) : I
         return value;
     }
 
-    private Records Freshen(Records records)
+    private Records WithRandom(Records records)
     {
         Span<byte> entropy = stackalloc byte[EntropyBytes];
         random.Fill(entropy);
-        return records.AddRandom(entropy).AddTime(time.GetUtcNow());
+        return records.AddRandom(entropy);
     }
 
     private sealed class Slot

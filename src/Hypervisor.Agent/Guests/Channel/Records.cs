@@ -29,6 +29,7 @@ internal sealed class Records
         Time,
         Size,
         BuiltIn,
+        Greeted,
     }
 
     [Flags]
@@ -108,15 +109,11 @@ internal sealed class Records
         return this;
     }
 
-    public Records AddTime(DateTimeOffset now)
-    {
-        Span<byte> value = stackalloc byte[12];
-        var seconds = now.ToUnixTimeSeconds();
-        BinaryPrimitives.WriteInt64LittleEndian(value, seconds);
-        BinaryPrimitives.WriteUInt32LittleEndian(value[8..], (uint)((now - DateTimeOffset.FromUnixTimeSeconds(seconds)).Ticks * 100));
-        Add(Tag.Time, value);
-        return this;
-    }
+    /// <summary>What the time is.</summary>
+    public Records AddTime(DateTimeOffset now) => Add(Tag.Time, now);
+
+    /// <summary>What the time was when the guest answered the greeting.</summary>
+    public Records AddGreeted(DateTimeOffset then) => Add(Tag.Greeted, then);
 
     public static byte[] Pack(TerminalSize size)
     {
@@ -124,6 +121,16 @@ internal sealed class Records
         BinaryPrimitives.WriteUInt16LittleEndian(value, (ushort)Math.Clamp(size.Columns, 0, ushort.MaxValue));
         BinaryPrimitives.WriteUInt16LittleEndian(value.AsSpan(2), (ushort)Math.Clamp(size.Rows, 0, ushort.MaxValue));
         return value;
+    }
+
+    private Records Add(Tag tag, DateTimeOffset time)
+    {
+        Span<byte> value = stackalloc byte[12];
+        var seconds = time.ToUnixTimeSeconds();
+        BinaryPrimitives.WriteInt64LittleEndian(value, seconds);
+        BinaryPrimitives.WriteUInt32LittleEndian(value[8..], (uint)((time - DateTimeOffset.FromUnixTimeSeconds(seconds)).Ticks * 100));
+        Add(tag, value);
+        return this;
     }
 
     private void Add(GuestAddress network)

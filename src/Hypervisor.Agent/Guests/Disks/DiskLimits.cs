@@ -22,6 +22,12 @@ internal static class DiskLimits
 
     public static readonly TimeSpan ImageCall = TimeSpan.FromSeconds(60);
 
+    /// <summary>Sizes and files of images that empty overlays are remembered of: as many as a node is likely to start instances of within a short time.</summary>
+    public const int EmptyOverlays = 16;
+
+    /// <summary>Of one that is remembered: the usual takes 200 KiB, and one of 16 TiB some MiB.</summary>
+    public const long EmptyOverlayBytes = 512 * 1024;
+
     /// <summary>Copies and merges of whole disks: 1 TiB at 100 MB/s takes three hours.</summary>
     public static readonly TimeSpan CopyCpu = TimeSpan.FromHours(1);
 

@@ -16,6 +16,8 @@ internal sealed partial class InstanceDisks(QemuImg qemuImg, DiskSnapshots snaps
     /// <summary>A local disk that was there is not there any more.</summary>
     public const string Lost = "DiskLost";
 
+    private readonly EmptyOverlays _overlays = new(qemuImg);
+
     /// <summary>Makes what is missing of the disks that an instance shall have, and makes larger what shall be larger.</summary>
     /// <param name="folder">Of the instance alone; it exists.</param>
     /// <param name="abilities">Of the VMM: without <see cref="VmmAbilities.Qcow2"/> every disk is raw.</param>
@@ -189,9 +191,13 @@ internal sealed partial class InstanceDisks(QemuImg qemuImg, DiskSnapshots snaps
 
     private async Task MakeAsync(string path, DiskRecord disk, CancellationToken cancellationToken)
     {
-        if (disk.Format == DiskFormat.Qcow2)
+        if (disk.Format == DiskFormat.Qcow2 && disk.BackingOf(disk.Layers[0]) is { } backing)
         {
-            await qemuImg.CreateAsync(path, DiskFormat.Qcow2, disk.SizeBytes, disk.BackingOf(disk.Layers[0]), cancellationToken);
+            await _overlays.CreateAsync(path, disk.SizeBytes, backing, cancellationToken);
+        }
+        else if (disk.Format == DiskFormat.Qcow2)
+        {
+            await qemuImg.CreateAsync(path, DiskFormat.Qcow2, disk.SizeBytes, backing: null, cancellationToken);
         }
         else if (disk.Origin is not { } origin)
         {

@@ -61,6 +61,30 @@ public sealed class QemuDisksTests : IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(Guest));
     }
 
+    /// <summary>qemu-img makes the first one of a size; the others are copies of it, whatever was written to it since.</summary>
+    [Fact(Timeout = 60_000)]
+    public async Task Empty_overlays_of_one_size_are_the_same_and_of_another_size_another()
+    {
+        var first = (await EnsureAsync(new Disk { Name = "root", SizeBytes = 8 << 20 }))[0];
+        var empty = await File.ReadAllBytesAsync(first.Path, Cancel);
+        await WriteAsync(first.Path, 0x22);
+        foreach (var (name, size) in new[] { ("second", 8 << 20), ("third", 16 << 20) })
+        {
+            var folder = Directory.CreateDirectory(Path.Combine(_scratch, name)).FullName;
+            var disk = (await EnsureAsync(folder, new Disk { Name = "root", SizeBytes = size }))[0];
+            var content = await File.ReadAllBytesAsync(disk.Path, Cancel);
+            Assert.Equal(size == 8 << 20, content.AsSpan().SequenceEqual(empty));
+            Assert.Equal(size, (await InfoAsync(disk.Path)).GetProperty("virtual-size").GetInt64());
+            Assert.Equal(_image.Path, (await InfoAsync(disk.Path)).GetProperty("backing-filename").GetString());
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(disk.Path));
+            await HoldsAsync(disk.Path, 0x11);
+            await WriteAsync(disk.Path, 0x33);
+            await HoldsAsync(disk.Path, 0x33);
+        }
+
+        await HoldsAsync(first.Path, 0x22);
+    }
+
     [Fact(Timeout = 60_000)]
     public async Task A_guest_that_writes_a_header_into_its_raw_disk_reads_no_file_of_the_host()
     {
