@@ -4,6 +4,7 @@ using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests;
 using Hypervisor.Agent.Guests.Channel;
 using Hypervisor.Protocol.V1;
+using Hypervisor.TestCluster;
 using Xunit;
 using static Hypervisor.ClusterTests.Guests.BareGuest;
 

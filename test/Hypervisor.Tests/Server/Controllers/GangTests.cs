@@ -317,7 +317,7 @@ public sealed class GangTests : EvictionScene
         Assert.Contains(told ? "1000 instances leave nodes 'n0', 'n1'" : "more than 1000 instances of a lower priority would have to leave.", Progress().Message, StringComparison.Ordinal);
     }
 
-    private Task CreateAsync(int count, long memoryBytes = Size) => Groups.CreateAsync("gang", count, spec =>
+    private Task<Group> CreateAsync(int count, long memoryBytes = Size) => Groups.CreateAsync("gang", count, spec =>
     {
         spec.Gang = true;
         spec.Template.Spec.Resources.MemoryBytes = memoryBytes;

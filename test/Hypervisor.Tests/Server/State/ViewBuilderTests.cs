@@ -1,5 +1,4 @@
 using Google.Protobuf;
-using Hypervisor.Protocol;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Records;
