@@ -349,7 +349,7 @@ internal sealed class CandidateList(Fleet fleet, RowStates states, int kept)
 /// <summary>A row as it was when it was last looked at.</summary>
 internal readonly record struct Candidate(double Score, int Row, int Instances);
 
-/// <summary>What a look at a heap came to.</summary>
+/// <summary>What a look at a list came to.</summary>
 internal enum Listed
 {
     /// <summary>What was offered is the best there is.</summary>

@@ -5,8 +5,8 @@ namespace Hypervisor.Server.Scheduling.Fleets;
 
 /// <summary>The classes of requests that are asked for, and what they share. Bounded: those not asked for longest are forgotten.</summary>
 /// <param name="kept">
-/// How many survive when there are twice as many. One with a shape of its own costs two bytes for each row and sixteen for each candidate: at most
-/// 150 KB at 10,000 nodes, and twice so many are 150 MB.
+/// How many survive when there are twice as many. One with a shape of its own costs two bytes for each row (of which 32 shapes share a block) and
+/// sixteen for each candidate, once as it was and once more when it has changed: at most 280 KB at 10,000 nodes, and twice so many are 280 MB.
 /// </param>
 /// <param name="candidates">As <see cref="CandidateList"/> has it: all rows of a fleet of twice as many.</param>
 internal sealed class RequestClasses(Fleet fleet, int kept = 512, int candidates = 4096)
