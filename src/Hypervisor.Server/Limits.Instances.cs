@@ -82,6 +82,18 @@ internal static partial class Limits
         /// <summary>Linux: PID_MAX_LIMIT.</summary>
         public const int MaxPids = 4_194_304;
 
+        /// <summary>A packet as large as network stacks make them (64 KiB) takes a second; below that nothing would seem to work.</summary>
+        public const long MinBytesPerSecond = 64L << 10;
+
+        /// <summary>The packet filter counts bytes in billionths of a second, in 64 bits, which ends at 17 GiB/s.</summary>
+        public const long MaxBytesPerSecond = 10L << 30;
+
+        /// <summary>A boot reads some thousand times.</summary>
+        public const long MinOperationsPerSecond = 10;
+
+        /// <summary>More than any one device does.</summary>
+        public const long MaxOperationsPerSecond = 10_000_000;
+
         /// <summary>1,024 CPUs.</summary>
         public const long MaxCpuMillicores = 1_024_000;
 

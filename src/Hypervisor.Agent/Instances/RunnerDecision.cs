@@ -258,6 +258,7 @@ internal static class RunnerDecision
         content.Snapshots.Clear();
         content.Network ??= new();
         content.Network.Ports.Clear();
+        content.Network.Rates = null;
 
         // Counted when it was placed, and no part of what is made.
         content.Resources?.Devices.Clear();

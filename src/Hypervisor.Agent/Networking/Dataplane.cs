@@ -120,6 +120,7 @@ internal sealed partial class Dataplane : IDisposable
             Ports = ports,
             Kind = kind,
             Answer = kind == ConnectionKind.Tap ? GuestAnswers.Of(spec, hostname) : null,
+            Rate = NetworkRate.Of(spec.Rates),
         };
         if (before is null || !AttachmentFiles.Encode(before).AsSpan().SequenceEqual(AttachmentFiles.Encode(attachment)))
         {

@@ -36,6 +36,21 @@ internal static class NetworkLimits
     /// <summary>Of all search domains of an instance together: a DHCP option holds 255 bytes (RFC 2132).</summary>
     public const int SearchCharacters = 240;
 
+    /// <summary>As the API allows; see NetworkRates. Above 17 GiB/s the kernel's sums for the packet filter's limits overflow.</summary>
+    public const long LargestRate = 10L << 30;
+
+    /// <summary>
+    /// Bytes that pass at once under any rate: a network stack hands on up to 64 KiB as one packet, and one that is larger than what may pass at once
+    /// would never pass.
+    /// </summary>
+    public const long SmallestBurst = 128 * 1024;
+
+    /// <summary>What may pass at once under a high rate: the kernel's timers are a few milliseconds late at times.</summary>
+    public static readonly TimeSpan Burst = TimeSpan.FromMilliseconds(20);
+
+    /// <summary>For how long a packet waits to be received before the next is dropped: a sender hears of it soon, and a short burst loses nothing.</summary>
+    public static readonly TimeSpan ReceiveQueue = TimeSpan.FromMilliseconds(200);
+
     /// <summary>dnsmasq says within some 60 ms whether it could start; then the network thread waits no longer for it.</summary>
     public static readonly TimeSpan DhcpStartDeadline = TimeSpan.FromSeconds(5);
 

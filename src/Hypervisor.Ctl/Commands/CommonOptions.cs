@@ -78,6 +78,9 @@ internal static class CommonOptions
     /// <summary>An <see cref="AmountParser"/> of bytes.</summary>
     public static bool PlainIsMiB(string text, out long bytes) => Quantity.TryBytes(text, 1L << 20, out bytes);
 
+    /// <summary>An <see cref="AmountParser"/> of bytes per second.</summary>
+    public static bool PlainIsMiBPerSecond(string text, out long bytes) => Quantity.TryBytesPerSecond(text, 1L << 20, out bytes);
+
     public static TimeSpan ParseDuration(ArgumentResult result)
     {
         var text = result.Tokens[0].Value;

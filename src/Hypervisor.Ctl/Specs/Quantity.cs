@@ -39,6 +39,10 @@ internal static class Quantity
         return factor > 0 && TryScale(number, factor, out bytes);
     }
 
+    /// <summary>"50MiB/s", "50MiB" or "50MB": <see cref="TryBytes"/> in a second.</summary>
+    public static bool TryBytesPerSecond(string text, long? plainUnit, out long bytes) =>
+        TryBytes(text.EndsWith("/s", StringComparison.Ordinal) ? text[..^2] : text, plainUnit, out bytes);
+
     /// <summary>"2", "0.5" (CPUs) or "500m" (thousandths); not 0, which on the wire means "the default".</summary>
     public static bool TryMillicores(string text, out long millicores) =>
         (text.EndsWith('m') ? TryScale(text.AsSpan(0, text.Length - 1), 1, out millicores) : TryScale(text, 1000, out millicores))

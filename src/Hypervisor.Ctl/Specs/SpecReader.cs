@@ -161,8 +161,10 @@ internal sealed class SpecReader(string fileName)
 
     private void WriteInteger(Utf8JsonWriter writer, YamlScalar scalar, FieldDescriptor field, string path)
     {
-        var isBytes = field.Name.EndsWith("_bytes", StringComparison.Ordinal);
+        var isRate = field.Name.EndsWith("_bytes_per_second", StringComparison.Ordinal);
+        var isBytes = isRate || field.Name.EndsWith("_bytes", StringComparison.Ordinal);
         if (long.TryParse(scalar.Text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number)
+            || (isRate && Quantity.TryBytesPerSecond(scalar.Text, null, out number))
             || (isBytes && Quantity.TryBytes(scalar.Text, null, out number)))
         {
             if (field.FieldType == FieldType.Int64 || number is >= int.MinValue and <= int.MaxValue)

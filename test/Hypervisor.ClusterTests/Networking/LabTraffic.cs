@@ -3,6 +3,7 @@ using System.Net.NetworkInformation;
 using System.Net.Sockets;
 using System.Text;
 using Hypervisor.Agent.Networking.Addressing;
+using Hypervisor.TestCluster;
 using Microsoft.Win32.SafeHandles;
 
 namespace Hypervisor.ClusterTests.Networking;
@@ -77,6 +78,32 @@ internal static class LabTraffic
         {
             return null;
         }
+    }
+
+    /// <summary>How long it takes until so many bytes are there, over TCP.</summary>
+    public static async Task<TimeSpan> SendAsync(SafeFileHandle from, SafeFileHandle to, IPAddress address, int bytes)
+    {
+        const int port = 9000;
+        using var listener = NetworkLab.InNamespace(to, () =>
+        {
+            var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+            socket.Bind(new IPEndPoint(IPAddress.Any, port));
+            socket.Listen();
+            return socket;
+        });
+        using var client = NetworkLab.InNamespace(from, () => new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp));
+        await client.ConnectAsync(new IPEndPoint(address, port), NetworkLab.Deadline);
+        using var server = await listener.AcceptAsync(NetworkLab.Deadline);
+        var begun = RealTime.Clock.GetTimestamp();
+        var sending = client.SendAsync(new byte[bytes], NetworkLab.Deadline);
+        var buffer = new byte[1 << 16];
+        for (var received = 0; received < bytes;)
+        {
+            received += await server.ReceiveAsync(buffer, NetworkLab.Deadline);
+        }
+
+        await sending;
+        return RealTime.Clock.GetElapsedTime(begun);
     }
 
     private static async Task AnswerAsync(Socket listener, string name)

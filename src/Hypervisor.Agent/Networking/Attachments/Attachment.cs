@@ -1,7 +1,9 @@
 using System.Globalization;
 using System.Net;
+using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Networking.Addressing;
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 
 namespace Hypervisor.Agent.Networking.Attachments;
 
@@ -14,6 +16,8 @@ internal sealed record Attachment(InstanceId Id, Epoch Epoch, IPAddress Address,
 
     /// <summary>For a guest that asks; null for what has a cable.</summary>
     public GuestAnswer? Answer { get; init; }
+
+    public NetworkRate Rate { get; init; }
 
     /// <summary>The host's end of the cable, or the tap; unique because the address is, and within the kernel's 15 characters.</summary>
     public string LinkName => LinkPrefix + Convert.ToHexStringLower(Address.GetAddressBytes());
@@ -37,6 +41,20 @@ internal sealed record Attachment(InstanceId Id, Epoch Epoch, IPAddress Address,
         && uint.TryParse(linkName.AsSpan(LinkPrefix.Length), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var number)
             ? number.ToAddress()
             : null;
+}
+
+/// <summary>Bytes per second in each direction; 0 is without limit.</summary>
+internal readonly record struct NetworkRate(long Receive, long Transmit)
+{
+    /// <exception cref="DriverException">InvalidNetwork: out of range, which the API checked before.</exception>
+    public static NetworkRate Of(NetworkRates? rates)
+    {
+        var rate = new NetworkRate(rates?.ReceiveBytesPerSecond ?? 0, rates?.TransmitBytesPerSecond ?? 0);
+        return rate.IsValid() ? rate : throw new DriverException(
+            "InvalidNetwork", $"network.rates: {rate.Receive} and {rate.Transmit} bytes per second are not both within 0-{NetworkLimits.LargestRate}.", permanent: true);
+    }
+
+    public bool IsValid() => Receive is >= 0 and <= NetworkLimits.LargestRate && Transmit is >= 0 and <= NetworkLimits.LargestRate;
 }
 
 /// <summary>What a guest that asks for its address is told besides.</summary>

@@ -74,7 +74,8 @@ internal sealed class AttachmentFiles(string directory)
         var ports = attachment.Ports.Select(port => new PortRecord(port.Protocol, port.HostAddress.ToString(), port.HostPort, port.InstancePort));
         var answer = attachment.Answer is { } told ? new AnswerRecord(told.Hostname, [.. told.DnsServers.Select(server => server.ToString())], told.DnsSearch) : null;
         var record = new AttachmentRecord(
-            attachment.Id.Value, attachment.Epoch.Value, attachment.Address.ToString(), attachment.Subnet.PrefixLength, [.. ports], attachment.Kind, answer);
+            attachment.Id.Value, attachment.Epoch.Value, attachment.Address.ToString(), attachment.Subnet.PrefixLength, [.. ports], attachment.Kind, answer,
+            attachment.Rate);
         return JsonSerializer.SerializeToUtf8Bytes(record, NetworkJson.Default.AttachmentRecord);
     }
 
@@ -96,6 +97,7 @@ internal sealed class AttachmentFiles(string directory)
         if (!InstanceUid.IsValid(record.Uid)
             || !IPAddress.TryParse(record.Address, out var address) || address.AddressFamily != System.Net.Sockets.AddressFamily.InterNetwork
             || !Enum.IsDefined(record.Kind)
+            || !record.Rate.IsValid()
             || record.PrefixLength is < Ipv4Subnet.ShortestPrefix or > Ipv4Subnet.LongestPrefix)
         {
             return null;
@@ -116,6 +118,7 @@ internal sealed class AttachmentFiles(string directory)
         return new(new(record.Uid), new(record.Epoch), address, new(address.ToUInt32(), record.PrefixLength), ports)
         {
             Kind = record.Kind,
+            Rate = record.Rate,
             Answer = record.Kind != ConnectionKind.Tap ? null
                 : GuestAnswers.Of(record.Answer?.Hostname ?? "", record.Answer?.DnsServers ?? [], record.Answer?.DnsSearch ?? []),
         };
@@ -125,6 +128,7 @@ internal sealed class AttachmentFiles(string directory)
 }
 
 /// <param name="Kind">Not in files of agents that knew cables only.</param>
+/// <param name="Rate">Not in files of agents that knew none.</param>
 internal sealed record AttachmentRecord(
     string Uid,
     long Epoch,
@@ -132,7 +136,8 @@ internal sealed record AttachmentRecord(
     int PrefixLength,
     IReadOnlyList<PortRecord> Ports,
     ConnectionKind Kind = ConnectionKind.Namespace,
-    AnswerRecord? Answer = null);
+    AnswerRecord? Answer = null,
+    NetworkRate Rate = default);
 
 internal sealed record AnswerRecord(string Hostname, IReadOnlyList<string> DnsServers, IReadOnlyList<string> DnsSearch);
 

@@ -116,9 +116,13 @@ internal static class Ruleset
               set askers {
                 typeof iifname . ether saddr . @th,288,48
             {{Elements(input.Attachments.Where(IsAsker).Select(Asker))}}  }
+            {{Limits(input.Attachments)}}  map rates {
+                type ifname : limit
+            {{Elements(input.Attachments.Where(IsLimited).Select(Limited))}}  }
               chain guard {
                 type filter hook prerouting priority -300; policy accept;
                 iifname != @ports accept
+                limit name iifname map @rates drop
                 ip protocol udp udp dport { 67, 68 } jump dhcp
                 arp operation request arp saddr ip 0.0.0.0 iifname . ether saddr . arp daddr ip @senders iifname . arp saddr ether . arp daddr ip @senders accept
                 iifname . ether saddr . arp saddr ip @senders iifname . arp saddr ether . arp saddr ip @senders accept
@@ -160,6 +164,22 @@ internal static class Ruleset
             script.AppendLine(CultureInfo.InvariantCulture, $"{(asks ? "add" : "delete")} element bridge {table} askers {{ {Asker((asks ? after : before)!)} }}");
         }
 
+        if (before?.Rate.Transmit != after?.Rate.Transmit)
+        {
+            // A limit cannot be changed, so that another rate is another limit.
+            if (before is not null && IsLimited(before))
+            {
+                script.AppendLine(CultureInfo.InvariantCulture, $"delete element bridge {table} rates {{ {Port(before)} }}");
+                script.AppendLine(CultureInfo.InvariantCulture, $"delete limit bridge {table} {LimitName(before)}");
+            }
+
+            if (after is not null && IsLimited(after))
+            {
+                script.AppendLine(CultureInfo.InvariantCulture, $"add limit bridge {table} {LimitName(after)} {{ {LimitOf(after)} }}");
+                script.AppendLine(CultureInfo.InvariantCulture, $"add element bridge {table} rates {{ {Limited(after)} }}");
+            }
+        }
+
         foreach (var everywhere in (ReadOnlySpan<bool>)[true, false])
         {
             var old = Elements(before, everywhere);
@@ -190,6 +210,19 @@ internal static class Ruleset
         var number = Convert.ToHexStringLower(attachment.Address.ToHardwareAddress().GetAddressBytes());
         return $"{Port(attachment)} . {attachment.Address.ToHardwareAddressText()} . 0x{number}";
     }
+
+    private static bool IsLimited(Attachment attachment) => attachment.Rate.Transmit > 0;
+
+    private static string LimitName(Attachment attachment) => string.Create(CultureInfo.InvariantCulture, $"{attachment.LinkName}-{attachment.Rate.Transmit}");
+
+    /// <summary>A bucket of one second's bytes and the burst (net/netfilter/nft_limit.c): what is more than is in it matches, and is dropped.</summary>
+    private static string LimitOf(Attachment attachment) =>
+        string.Create(CultureInfo.InvariantCulture, $"rate over {attachment.Rate.Transmit} bytes/second burst {NetworkLimits.SmallestBurst} bytes");
+
+    private static string Limited(Attachment attachment) => $"{Port(attachment)} : \"{LimitName(attachment)}\"";
+
+    private static string Limits(IEnumerable<Attachment> attachments) =>
+        string.Concat(attachments.Where(IsLimited).Select(attachment => $"  limit {LimitName(attachment)} {{ {LimitOf(attachment)} }}\n"));
 
     private static IEnumerable<string> Published(RulesetInput input, bool everywhere) =>
         input.Attachments.SelectMany(attachment => Elements(attachment, everywhere)).Select(element => $"{element.Key} : {element.Target}");

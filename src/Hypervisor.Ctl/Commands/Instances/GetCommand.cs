@@ -75,6 +75,8 @@ internal sealed class GetCommand : CtlCommand
             ("Arguments", string.Join(' ', spec.Process?.Args ?? [])),
             ("Ports", string.Join(", ", spec.Network?.Ports.Select(Layouts.Port) ?? [])),
             ("Disks", string.Join(", ", spec.Disks.Select(d => $"{d.Name} ({d.Kind.ToString().ToLowerInvariant()}, {Readable.Bytes(d.SizeBytes)})"))),
+            ("Disk rates", DiskRates(spec.DiskRates ?? new())),
+            ("Network rates", NetworkRates(spec.Network?.Rates ?? new())),
             ("Wished", Readable.Wish(spec.DesiredState)),
             ("State", Watching.InstanceWaiter.Describe(instance)),
             ("Exit", Exit(status.Exit)),
@@ -107,6 +109,18 @@ internal sealed class GetCommand : CtlCommand
             machine is { WarmStart: true } ? "warm start" : "",
             machine?.Topology is { } topology ? $"{topology.Sockets} sockets, {topology.Cores} cores, {topology.Threads} threads" : "",
         }.Where(part => part.Length > 0));
+
+    private static string DiskRates(DiskRates rates) => Rates(
+        (rates.ReadBytesPerSecond, $"read {Readable.Bytes(rates.ReadBytesPerSecond)}"),
+        (rates.WriteBytesPerSecond, $"write {Readable.Bytes(rates.WriteBytesPerSecond)}"),
+        (rates.ReadOperationsPerSecond, $"{rates.ReadOperationsPerSecond} reads"),
+        (rates.WriteOperationsPerSecond, $"{rates.WriteOperationsPerSecond} writes"));
+
+    private static string NetworkRates(NetworkRates rates) => Rates(
+        (rates.ReceiveBytesPerSecond, $"receive {Readable.Bytes(rates.ReceiveBytesPerSecond)}"),
+        (rates.TransmitBytesPerSecond, $"transmit {Readable.Bytes(rates.TransmitBytesPerSecond)}"));
+
+    private static string Rates(params (long Rate, string Words)[] rates) => string.Join(", ", rates.Where(rate => rate.Rate > 0).Select(rate => rate.Words + "/s"));
 
     private static string Source(CloneSource? source) => source switch
     {

@@ -36,6 +36,14 @@ internal sealed class InstanceFlags
             (r, v) => DeviceFlag.Merge(Resources(r).Devices, DeviceFlag.Parse("--device", v)));
         Add(Several("--disk", "Disk of a VM or microVM: name, size (a plain number is GiB, 0 the image's size) and perhaps ephemeral or local (repeatable)", "NAME=SIZE[,KIND]"),
             "spec.disks", (r, v) => Replace(r.Spec.Disks, v.Select(DiskFlag.Parse)));
+        AddRate("--disk-read-rate", "Most bytes read from the root disk", "spec.disk_rates.read_bytes_per_second", (r, v) => DiskRates(r).ReadBytesPerSecond = v);
+        AddRate("--disk-write-rate", "Most bytes written to the root disk", "spec.disk_rates.write_bytes_per_second", (r, v) => DiskRates(r).WriteBytesPerSecond = v);
+        Add(CommonOptions.Amount("--disk-read-iops", "Most reads of the root disk in a second; 0 is no limit", "COUNT", long.TryParse), "spec.disk_rates.read_operations_per_second",
+            (r, v) => DiskRates(r).ReadOperationsPerSecond = v);
+        Add(CommonOptions.Amount("--disk-write-iops", "Most writes to the root disk in a second; 0 is no limit", "COUNT", long.TryParse), "spec.disk_rates.write_operations_per_second",
+            (r, v) => DiskRates(r).WriteOperationsPerSecond = v);
+        AddRate("--network-receive-rate", "Most bytes received from the network", "spec.network.rates.receive_bytes_per_second", (r, v) => NetworkRates(r).ReceiveBytesPerSecond = v);
+        AddRate("--network-transmit-rate", "Most bytes sent to the network", "spec.network.rates.transmit_bytes_per_second", (r, v) => NetworkRates(r).TransmitBytesPerSecond = v);
         Add(CommonOptions.Choice<Firmware>("--firmware", "bios or uefi, for a VM that boots a disk image"), "spec.machine.firmware", (r, v) => Machine(r).Firmware = v);
         Add(Text("--cpu-model", "CPU of a VM: host-passthrough, host-model or a model's name", "MODEL"), "spec.machine.cpu_model", (r, v) => Machine(r).CpuModel = v);
         Add(CommonOptions.Choice<AcceleratorRequirement>("--accelerator", "What has to run a guest's instructions: any, kvm or tcg"), "spec.machine.accelerator",
@@ -147,6 +155,10 @@ internal sealed class InstanceFlags
     private static ProcessSpec Process(CreateInstanceRequest r) => r.Spec.Process ??= new();
 
     private static NetworkSpec Network(CreateInstanceRequest r) => r.Spec.Network ??= new();
+
+    private static NetworkRates NetworkRates(CreateInstanceRequest r) => Network(r).Rates ??= new();
+
+    private static DiskRates DiskRates(CreateInstanceRequest r) => r.Spec.DiskRates ??= new();
 
     private static SecuritySpec Security(CreateInstanceRequest r) => r.Spec.Security ??= new();
 
@@ -267,6 +279,9 @@ internal sealed class InstanceFlags
         "spec.constraints.spread",
         (r, v) => ReplaceKind(
             Constraints(r).Spread, spread => spread.Preferred, preferred, v.Select(text => SpreadFlag.Parse(flag, preferred, text, _ofGroup))));
+
+    private void AddRate(string flag, string description, string path, Action<CreateInstanceRequest, long> set) => Add(
+        CommonOptions.Amount(flag, $"{description} in a second: a number of MiB, or 500KiB/s, 50MiB/s; 0 is no limit", "RATE", CommonOptions.PlainIsMiBPerSecond), path, set);
 
     private void Add<T>(Option<T> option, string path, Action<CreateInstanceRequest, T> set) =>
         _flags.Add((option, path, (invocation, request) => set(request, invocation.Get(option)!)));

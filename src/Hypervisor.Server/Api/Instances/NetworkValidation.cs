@@ -20,6 +20,7 @@ internal static class NetworkValidation
         }
 
         CheckPorts(network, $"{field}.ports", violations);
+        RateValidation.Check(network.Rates, $"{field}.rates", violations);
         TextChecks.Count(network.DnsServers.Count, Limits.Instance.DnsServers, $"{field}.dns_servers", violations);
         for (var index = 0; index < Math.Min(network.DnsServers.Count, Limits.Instance.DnsServers); index++)
         {

@@ -27,6 +27,7 @@ internal static class SpecValidation
         TextChecks.Known(spec.ImagePullPolicy, $"{field}.image_pull_policy", violations);
         CheckResources(spec.Resources, $"{field}.resources", violations);
         DiskValidation.Check(spec, $"{field}.disks", violations);
+        RateValidation.Check(spec.DiskRates, $"{field}.disk_rates", violations);
         ProcessValidation.Check(spec.Process, $"{field}.process", violations);
         CheckLogs(spec.Logs, $"{field}.logs", violations);
         NetworkValidation.Check(spec.Network, $"{field}.network", violations);

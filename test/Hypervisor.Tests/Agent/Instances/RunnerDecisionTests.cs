@@ -104,6 +104,8 @@ public sealed class RunnerDecisionTests
     [InlineData("the same", "RaiseEpoch")]
     [InlineData("other wish", "RaiseEpoch")]
     [InlineData("local disk", "RaiseEpoch")]
+    [InlineData("other network rates", "RaiseEpoch")]
+    [InlineData("other disk rates", "Remove")]
     [InlineData("other image", "Remove")]
     [InlineData("other name", "Remove")]
     [InlineData("other project", "Remove")]
@@ -128,6 +130,12 @@ public sealed class RunnerDecisionTests
         {
             case "other wish":
                 (made.Spec.DesiredState, made.Spec.RestartGeneration) = (DesiredState.Paused, 7);
+                break;
+            case "other network rates":
+                made.Spec.Network = new() { Rates = new() { ReceiveBytesPerSecond = 65536 } };
+                break;
+            case "other disk rates":
+                made.Spec.DiskRates = new() { ReadBytesPerSecond = 65536 };
                 break;
             case "other image":
                 made.Spec.Image = "other";

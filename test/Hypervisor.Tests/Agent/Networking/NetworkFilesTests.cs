@@ -47,6 +47,15 @@ public sealed class NetworkFilesTests : IDisposable
     }
 
     [Fact]
+    public void Rates_are_read_as_they_were_written_and_refused_out_of_range()
+    {
+        var limited = Sample() with { Rate = new(65536, NetworkLimits.LargestRate) };
+
+        Assert.Equal(limited.Rate, AttachmentFiles.Decode(AttachmentFiles.Encode(limited))!.Rate);
+        Assert.Null(AttachmentFiles.Decode(AttachmentFiles.Encode(limited with { Rate = new(-1, 0) })));
+    }
+
+    [Fact]
     public void A_record_of_an_agent_that_knew_containers_only_is_one_of_a_container()
     {
         const string Former = """{"uid":"00000000-0000-4000-8000-000000000001","epoch":3,"address":"10.66.0.2","prefix_length":24,"ports":[]}""";

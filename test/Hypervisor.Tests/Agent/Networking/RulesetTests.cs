@@ -74,6 +74,41 @@ public sealed class RulesetTests
     }
 
     [Fact]
+    public void What_an_instance_sends_too_fast_is_dropped_by_a_limit_of_its_own()
+    {
+        var (fast, slow) = (Instance(2), Instance(2) with { Rate = new(Receive: 0, Transmit: 65536) });
+        var slower = slow with { Rate = new(Receive: 1 << 20, Transmit: 70000) };
+
+        var rules = Ruleset.Replace(new("t", "hv0", [Subnet], [slow, Instance(3)]));
+
+        Assert.Contains("  limit hv-0a420002-65536 { rate over 65536 bytes/second burst 131072 bytes }\n", rules, StringComparison.Ordinal);
+        Assert.Contains("elements = { \"hv-0a420002\" : \"hv-0a420002-65536\" }", rules, StringComparison.Ordinal);
+        Assert.Equal(
+            [
+                "delete element bridge t rates { \"hv-0a420002\" }", "delete limit bridge t hv-0a420002-65536",
+                "add limit bridge t hv-0a420002-70000 { rate over 70000 bytes/second burst 131072 bytes }",
+                "add element bridge t rates { \"hv-0a420002\" : \"hv-0a420002-70000\" }",
+            ],
+            Ruleset.Change("t", slow, slower).Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.StartsWith("add limit", Ruleset.Change("t", fast, slow), StringComparison.Ordinal);
+        Assert.Equal(2, Ruleset.Change("t", slow, fast).Split("delete ")[1..].Length);
+        Assert.Contains("delete limit", Ruleset.Change("t", slow, null), StringComparison.Ordinal);
+
+        // What it receives is not the packet filter's.
+        Assert.Equal("", Ruleset.Change("t", fast, fast with { Rate = new(Receive: 65536, Transmit: 0) }));
+    }
+
+    [Theory]
+    [InlineData(-1, 0)]
+    [InlineData(0, long.MaxValue)]
+    public void A_rate_out_of_range_never_reaches_the_kernel(long receive, long transmit)
+    {
+        var refused = Assert.Throws<DriverException>(() => NetworkRate.Of(new() { ReceiveBytesPerSecond = receive, TransmitBytesPerSecond = transmit }));
+
+        Assert.Equal(("InvalidNetwork", true), (refused.Reason, refused.Permanent));
+    }
+
+    [Fact]
     public void A_host_that_forwarded_nothing_before_forwards_for_instances_only() => Assert.Contains(
         "meta nfproto ipv4 iifgroup != 26742 oifgroup != 26742 drop",
         Ruleset.Replace(new("t", "hv0", [Subnet], [], ConfinesForwarding: true)),

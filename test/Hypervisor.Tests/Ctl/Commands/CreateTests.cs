@@ -29,6 +29,8 @@ public sealed class CreateTests
         { "--stop-signal INT --stop-timeout 1m --on-disconnect stop", """{"stop":{"signal":"INT","gracePeriod":"60s"},"onDisconnect":"DISCONNECT_POLICY_STOP"}""" },
         { "--disk root=10 --disk data=1.5GiB,local", """{"disks":[{"name":"root","sizeBytes":"10737418240"},{"name":"data","sizeBytes":"1610612736","kind":"DISK_KIND_LOCAL"}]}""" },
         { "--firmware uefi --cpu-model host-model --accelerator kvm", """{"machine":{"firmware":"FIRMWARE_UEFI","cpuModel":"host-model","accelerator":"ACCELERATOR_REQUIREMENT_KVM"}}""" },
+        { "--disk-read-rate 50MiB/s --disk-write-rate 64KiB --disk-read-iops 500 --disk-write-iops 0", """{"diskRates":{"readBytesPerSecond":"52428800","writeBytesPerSecond":"65536","readOperationsPerSecond":"500"}}""" },
+        { "--network-receive-rate 2 --network-transmit-rate 1.5MB/s", """{"network":{"rates":{"receiveBytesPerSecond":"2097152","transmitBytesPerSecond":"1500000"}}}""" },
         { "--dns 1.1.1.1 --dns-search a.example", """{"network":{"dnsServers":["1.1.1.1"],"dnsSearch":["a.example"]}}""" },
     };
 
@@ -108,6 +110,8 @@ public sealed class CreateTests
               image: busybox
               resources: {cpu_millicores: 100, memoryBytes: 64MiB}
               stop: {gracePeriod: 2.5s}
+              disk_rates: {readBytesPerSecond: 50MiB/s, write_operations_per_second: 100}
+              network: {rates: {transmitBytesPerSecond: 1MiB}}
               process:
                 args: ["httpd", "-f"]
                 user: 1000
@@ -122,6 +126,7 @@ public sealed class CreateTests
         Assert.Equal(
             InstanceSpec.Parser.ParseJson("""
                 {"type":"INSTANCE_TYPE_CONTAINER","image":"busybox","resources":{"cpuMillicores":"1000","memoryBytes":"67108864"},
+                 "diskRates":{"readBytesPerSecond":"52428800","writeOperationsPerSecond":"100"},"network":{"rates":{"transmitBytesPerSecond":"1048576"}},
                  "stop":{"gracePeriod":"2.500s"},"process":{"args":["httpd","-f"],"user":"1000"}}
                 """),
             request.Spec);
@@ -202,6 +207,25 @@ public sealed class CreateTests
         Assert.Contains("stdin:7: spec.resources.memoryBytes: 'much' is no number of bytes", run.Error, StringComparison.Ordinal);
         Assert.Contains("stdin:11: spec.image: wants a value, not a list", run.Error, StringComparison.Ordinal);
         Assert.Empty(server.Compute.Requests);
+    }
+
+    [Fact]
+    public async Task Rates_are_shown_and_one_is_changed_beside_the_others()
+    {
+        await using var server = await FakeServer.StartAsync();
+        var limited = Samples.Instance("web", InstanceState.Running, version: 42);
+        limited.Spec.DiskRates = new() { ReadBytesPerSecond = 50 << 20, WriteOperationsPerSecond = 100 };
+        limited.Spec.Network = new() { Rates = new() { TransmitBytesPerSecond = 1 << 20 } };
+        (server.Compute.OnGet, server.Compute.OnUpdate) = (_ => limited, request => request.Instance);
+        var (get, update) = (new CtlRun(), new CtlRun());
+
+        Assert.Equal(0, await get.RunAsync(server, "instance", "get", "web"));
+        Assert.Matches("(?m)^Disk rates: +read 50MiB/s, 100 writes/s$", get.Out);
+        Assert.Matches("(?m)^Network rates: +transmit 1MiB/s$", get.Out);
+        Assert.Equal(0, await update.RunAsync(server, "instance", "update", "web", "--network-receive-rate", "0", "--no-wait"));
+        var request = (UpdateInstanceRequest)server.Compute.Requests[^1];
+        Assert.Equal(["spec.network.rates.receive_bytes_per_second"], request.UpdateMask.Paths);
+        Assert.Equal(1 << 20, request.Instance.Spec.Network.Rates.TransmitBytesPerSecond);
     }
 
     [Fact]

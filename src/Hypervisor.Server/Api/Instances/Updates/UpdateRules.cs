@@ -43,6 +43,7 @@ internal static class UpdateRules
         ("spec.resources.devices", UpdateEffect.Restart, ""),
         ("spec.security.pids_limit", UpdateEffect.Live, ""),
         ("spec.network.ports", UpdateEffect.Live, ""),
+        ("spec.network.rates", UpdateEffect.Live, ""),
         ("spec.constraints", UpdateEffect.Live, ""),
         ("spec.stop", UpdateEffect.Live, ""),
         ("spec.on_disconnect", UpdateEffect.Live, ""),

@@ -121,6 +121,20 @@ public sealed class GroupOperationsTests
         Assert.Equal(StatusCode.NotFound, await CodeOfAsync(() => world.Api.Updates.RollBackAsync(new() { Group = "web", Revision = 3 }, Token)));
     }
 
+    [Fact]
+    public async Task Rates_are_part_of_a_template()
+    {
+        await using var world = await GroupWorld.StartAsync(nodes: 0);
+        await world.CreateAsync("web", 3);
+
+        var limited = await world.Api.Updates.UpdateAsync(
+            Update("web", new() { Template = new() { Spec = new() { DiskRates = new() { ReadBytesPerSecond = 65536 } } } }, "spec.template.spec.disk_rates.read_bytes_per_second"), Token);
+
+        Assert.Equal((2, 65536), (limited.Status.Revision, limited.Spec.Template.Spec.DiskRates.ReadBytesPerSecond));
+        var request = Update("web", new() { Template = new() { Spec = new() { Network = new() { Rates = new() { ReceiveBytesPerSecond = 1 } } } } }, "spec.template.spec.network.rates");
+        Assert.Equal(StatusCode.InvalidArgument, await CodeOfAsync(() => world.Api.Updates.UpdateAsync(request, Token)));
+    }
+
     /// <summary>Protects: however often a group is updated, what is kept of it is bounded.</summary>
     [Fact]
     public async Task The_templates_wanted_last_are_kept_and_the_others_forgotten()

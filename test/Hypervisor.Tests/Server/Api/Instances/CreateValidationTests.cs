@@ -96,6 +96,12 @@ public sealed class CreateValidationTests
             "spec.network.ports[1].host_port", request => request.Spec.Network = Ports(
                 new PublishedPort { HostPort = 80, InstancePort = 80 }, new PublishedPort { HostPort = 80, InstancePort = 81, HostIp = "10.0.0.1" })
         },
+        { "spec.network.rates.receive_bytes_per_second", request => request.Spec.Network = new() { Rates = new() { ReceiveBytesPerSecond = 65535 } } },
+        { "spec.network.rates.transmit_bytes_per_second", request => request.Spec.Network = new() { Rates = new() { TransmitBytesPerSecond = (10L << 30) + 1 } } },
+        { "spec.disk_rates.read_bytes_per_second", request => request.Spec.DiskRates = new() { ReadBytesPerSecond = 1 } },
+        { "spec.disk_rates.write_bytes_per_second", request => request.Spec.DiskRates = new() { WriteBytesPerSecond = -1 } },
+        { "spec.disk_rates.read_operations_per_second", request => request.Spec.DiskRates = new() { ReadOperationsPerSecond = 9 } },
+        { "spec.disk_rates.write_operations_per_second", request => request.Spec.DiskRates = new() { WriteOperationsPerSecond = 10_000_001 } },
         { "spec.network.dns_servers", request => request.Spec.Network = new() { DnsServers = { "1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4" } } },
         { "spec.network.dns_servers[0]", request => request.Spec.Network = new() { DnsServers = { "dns.example" } } },
         { "spec.network.dns_search[0]", request => request.Spec.Network = new() { DnsSearch = { "a b" } } },

@@ -41,6 +41,19 @@ public sealed class FleetBoundsTests
         Assert.True(classes.Of(Asking(2) with { Project = "another" }).Decide(fleet, classes).First >= 0);
     }
 
+    /// <summary>Where something fits does not depend on how fast it may be: one class for both.</summary>
+    [Fact]
+    public void Rates_make_no_class_of_their_own()
+    {
+        var (plain, limited) = (new InstanceSpec { Type = InstanceType.Container }, new InstanceSpec { Type = InstanceType.Container });
+        limited.DiskRates = new() { ReadBytesPerSecond = 65536 };
+        limited.Network = new() { Rates = new() { ReceiveBytesPerSecond = 65536 } };
+
+        Assert.Equal(Key(plain), Key(limited));
+
+        static string Key(InstanceSpec spec) => RequestClasses.KeyOf(PlacementRequest.Of(new("i"), "p", new Dictionary<string, string>(), spec, PlacementStrategy.Spread));
+    }
+
     /// <summary>Counts that were forgotten while instances stayed are right when they are asked for again.</summary>
     [Fact]
     public void What_was_forgotten_is_counted_anew()

@@ -37,6 +37,21 @@ public sealed class InstanceUpdateTests
     }
 
     [Fact]
+    public async Task Rates_of_the_network_change_while_it_runs_and_those_of_the_disk_with_a_restart()
+    {
+        await using var plane = await ControlPlane.StartAsync(Token);
+        var (updates, _) = await RunningAsync(plane);
+
+        var answer = await updates.UpdateAsync(
+            Request(instance => instance.Spec = new() { Network = new() { Rates = new() { TransmitBytesPerSecond = 65536 } } }, "spec.network.rates.transmit_bytes_per_second"), Token);
+        Assert.Empty(answer.RestartRequired);
+        Assert.Equal(65536, answer.Instance.Spec.Network.Rates.TransmitBytesPerSecond);
+        var disk = Request(instance => instance.Spec = new() { DiskRates = new() { ReadOperationsPerSecond = 10 } }, "spec.disk_rates");
+        (disk.DryRun, disk.RequestId) = (true, "");
+        Assert.Equal(["spec.disk_rates.read_operations_per_second"], (await updates.UpdateAsync(disk, Token)).RestartRequired);
+    }
+
+    [Fact]
     public async Task Labels_alone_are_no_new_desired_state()
     {
         await using var plane = await ControlPlane.StartAsync(Token);
