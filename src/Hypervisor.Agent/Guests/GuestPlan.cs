@@ -1,5 +1,6 @@
 using Hypervisor.Agent.Drivers;
 using Hypervisor.Agent.Guests.Boot;
+using Hypervisor.Agent.Guests.Disks;
 using Hypervisor.Agent.Guests.Warm;
 using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
@@ -61,7 +62,8 @@ internal static class GuestPlan
     {
         var assignment = record.Assignment.Clone();
         var spec = suspended.Assignment.Spec;
-        (assignment.Spec.Resources, assignment.Spec.Machine, assignment.Spec.Process) = (spec.Resources, spec.Machine, spec.Process);
+        (assignment.Spec.Resources, assignment.Spec.Machine, assignment.Spec.Process, assignment.Spec.DiskRates) =
+            (spec.Resources, spec.Machine, spec.Process, spec.DiskRates);
         return record with
         {
             Assignment = assignment,
@@ -122,7 +124,7 @@ internal static class GuestPlan
             VirtualCpus = VirtualCpus(spec),
             Limits = limits with { MemoryBytes = MemoryBytes(spec) },
             Boot = Boot(record, options, kernelArguments),
-            Disks = record.Disks,
+            Disks = [.. record.Disks.Select(disk => disk.Name == DiskPlan.Root ? disk with { Rate = IoRate.Of(spec.DiskRates) } : disk)],
             Nic = record.Nic,
             RunDirectory = store.RunFolderOf(uid),
 

@@ -207,17 +207,8 @@ internal sealed record GuestDisk(string Name, string Path, DiskFormat Format, bo
 {
     /// <summary>Null without a limit.</summary>
     public IoRate? Rate { get; init; }
-
-    public bool IsLimited => Rate is { BytesPerSecond: > 0 } or { OperationsPerSecond: > 0 };
 }
-
-/// <summary>How fast a device may be; 0 is without limit.</summary>
-internal sealed record IoRate(long BytesPerSecond, long OperationsPerSecond);
 
 /// <param name="Tap">Name of an interface that exists and is on the bridge.</param>
 /// <param name="HardwareAddress">"02:00:0a:80:00:02".</param>
-internal sealed record GuestNic(string Tap, string HardwareAddress, int Mtu)
-{
-    /// <summary>In each direction; null without a limit.</summary>
-    public IoRate? Rate { get; init; }
-}
+internal sealed record GuestNic(string Tap, string HardwareAddress, int Mtu);

@@ -173,7 +173,7 @@ public sealed class LibvirtVmmTests : IAsyncLifetime
         {
             Boot = null,
             OutputFiles = null,
-            Disks = [.. _machine.Disks, new GuestDisk("seed", _host.At("seed"), DiskFormat.Raw, ReadOnly: true, CdRom: true) { Rate = new IoRate(1 << 20, 100) }],
+            Disks = [.. _machine.Disks, new GuestDisk("seed", _host.At("seed"), DiskFormat.Raw, ReadOnly: true, CdRom: true) { Rate = new IoRate(1 << 20, 2 << 20, 100, 200) }],
         };
         foreach (var (machine, spec) in new (GuestMachine, MachineSpec?)[]
         {

@@ -110,7 +110,7 @@ public sealed class QemuVmmTests : IAsyncLifetime
     {
         const string Script = "cut -d' ' -f1 /proc/uptime; dd if=/dev/zero of=/data bs=1M count=12 conv=fsync && cut -d' ' -f1 /proc/uptime; sleep 1000";
         ConfigDrive.Write(At("config"), new GuestConfig { Run = 1, Uid = _id.Value, Hostname = "q", Arguments = ["sh", "-c", Script] }, new SystemRandomSource());
-        await _vmm.StartAsync(_machine with { Disks = [_machine.Disks[0] with { Rate = new IoRate(4 << 20, 0) }, _machine.Disks[1]] }, Cancel);
+        await _vmm.StartAsync(_machine with { Disks = [_machine.Disks[0] with { Rate = new IoRate(0, 4 << 20, 0, 0) }, _machine.Disks[1]] }, Cancel);
         string[] times = [];
         await RealTime.UntilAsync("it has written all of it", BareGuest.Boot, () => File.Exists(At("out")) && (times = File.ReadAllLines(At("out"))).Length == 2);
 

@@ -68,11 +68,14 @@ internal static class MachineRules
 
     /// <param name="version">Of firecracker: before 1.17 it knows no MTU, and the guest's init sets it alone.</param>
     public static NetworkInterfaceBody Interface(GuestNic nic, string version) => new(
-        NetworkInterface, nic.Tap, nic.HardwareAddress, IsAtLeast(version, 1, 17) ? nic.Mtu : null, RateLimiter(nic.Rate), RateLimiter(nic.Rate));
+        NetworkInterface, nic.Tap, nic.HardwareAddress, IsAtLeast(version, 1, 17) ? nic.Mtu : null);
 
-    public static RateLimiterBody? RateLimiter(IoRate? rate) => rate is null or { BytesPerSecond: 0, OperationsPerSecond: 0 }
+    /// <summary>Firecracker counts both directions together: the lower rate is for both, so that neither is exceeded.</summary>
+    public static RateLimiterBody? RateLimiter(IoRate? rate) => rate is null
         ? null
-        : new RateLimiterBody(Bucket(rate.BytesPerSecond), Bucket(rate.OperationsPerSecond));
+        : new RateLimiterBody(Bucket(Lower(rate.ReadBytes, rate.WriteBytes)), Bucket(Lower(rate.ReadOperations, rate.WriteOperations)));
+
+    private static long Lower(long read, long write) => read == 0 || write == 0 ? read + write : Math.Min(read, write);
 
     public static SnapshotLoadBody Load(GuestMachine machine, bool trackDirtyPages) => new(
         GuestFiles.RestoredState,

@@ -289,11 +289,13 @@ internal static class DomainXml
         xml.WriteEndElement();
         Element(xml, "source", ("file", disk.Path));
         Element(xml, "target", ("dev", target), ("bus", disk.CdRom ? "sata" : "virtio"));
-        if (disk is { IsLimited: true, Rate: { } rate })
+        if (disk.Rate is { } rate)
         {
             xml.WriteStartElement("iotune");
-            Limit("total_bytes_sec", rate.BytesPerSecond);
-            Limit("total_iops_sec", rate.OperationsPerSecond);
+            Limit("read_bytes_sec", rate.ReadBytes);
+            Limit("write_bytes_sec", rate.WriteBytes);
+            Limit("read_iops_sec", rate.ReadOperations);
+            Limit("write_iops_sec", rate.WriteOperations);
             xml.WriteEndElement();
         }
 

@@ -143,9 +143,9 @@ internal static class QemuCommandLine
 
         var node = $"disk-{disk.Name}";
         var serial = disk.Name.Length <= LongestSerial ? disk.Name : disk.Name[..LongestSerial];
-        if (disk.IsLimited)
+        if (disk.Rate is { } rate)
         {
-            arguments.AddRange(["-object", Limits(LimitsOf(node), disk.Rate!)]);
+            arguments.AddRange(["-object", Limits(LimitsOf(node), rate)]);
         }
 
         arguments.AddRange(["-blockdev", BlockDevice(node, disk), "-device", $"virtio-blk-device,drive={node},serial={serial}"]);
@@ -155,7 +155,7 @@ internal static class QemuCommandLine
 
     private static string BlockDevice(string node, GuestDisk disk) => Json(json =>
     {
-        if (disk.IsLimited)
+        if (disk.Rate is not null)
         {
             // Above the format, so that what the guest asks for is counted and not what its file costs.
             json.WriteString("driver", "throttle");
@@ -177,8 +177,10 @@ internal static class QemuCommandLine
         json.WriteString("qom-type", "throttle-group");
         json.WriteString("id", name);
         json.WriteStartObject("limits");
-        json.WriteNumber("bps-total", rate.BytesPerSecond);
-        json.WriteNumber("iops-total", rate.OperationsPerSecond);
+        json.WriteNumber("bps-read", rate.ReadBytes);
+        json.WriteNumber("bps-write", rate.WriteBytes);
+        json.WriteNumber("iops-read", rate.ReadOperations);
+        json.WriteNumber("iops-write", rate.WriteOperations);
         json.WriteEndObject();
     });
 

@@ -75,6 +75,22 @@ public sealed class GuestDriverTests : IDisposable
     }
 
     [Fact]
+    public async Task The_root_disk_is_as_fast_as_it_may_be_and_one_that_lies_suspended_goes_on_as_it_was()
+    {
+        await Driver.CreateAsync(_scene.Definition(change: Limit(65536)), default);
+        await Driver.StartAsync(Id, new Epoch(5), default);
+        await Driver.SuspendAsync(Id, new Epoch(5), default);
+        await Driver.CreateAsync(_scene.Definition(change: Limit(0)), default);
+        await Driver.StartAsync(Id, new Epoch(5), default);
+
+        Assert.All(Vmm.Started, machine => Assert.Equal(
+            [new IoRate(0, 65536, 0, 0)], machine.Disks.Where(disk => disk.Rate is not null).Select(disk => disk.Name == "root" ? disk.Rate : null)));
+        Assert.Equal(2, Vmm.Started.Count);
+
+        static Action<Assignment> Limit(long rate) => assignment => assignment.Spec.DiskRates = new() { WriteBytesPerSecond = rate };
+    }
+
+    [Fact]
     public async Task A_lower_epoch_is_refused_everywhere_and_changes_nothing()
     {
         await _scene.RunAsync(epoch: 5);

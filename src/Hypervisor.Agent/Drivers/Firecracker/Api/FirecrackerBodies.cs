@@ -24,7 +24,7 @@ internal sealed record DriveBody(
 internal sealed record PartialDriveBody(string DriveId, string? PathOnHost, RateLimiterBody? RateLimiter);
 
 internal sealed record NetworkInterfaceBody(
-    string IfaceId, string HostDevName, string GuestMac, int? Mtu, RateLimiterBody? RxRateLimiter, RateLimiterBody? TxRateLimiter);
+    string IfaceId, string HostDevName, string GuestMac, int? Mtu);
 
 internal sealed record VsockBody(int GuestCid, string UdsPath);
 

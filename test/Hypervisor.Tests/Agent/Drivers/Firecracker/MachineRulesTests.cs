@@ -71,7 +71,7 @@ public sealed class MachineRulesTests
     [InlineData(1000, 100, 100)]
     public void Limits_by_buckets_that_fill_at_the_rate(long perSecond, long size, long milliseconds)
     {
-        var bucket = MachineRules.RateLimiter(new IoRate(0, perSecond))!.Ops!;
+        var bucket = MachineRules.RateLimiter(new IoRate(0, 0, perSecond, 0))!.Ops!;
         Assert.Equal((size, milliseconds), (bucket.Size, bucket.RefillTime));
     }
 

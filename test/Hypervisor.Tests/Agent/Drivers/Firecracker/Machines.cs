@@ -17,7 +17,7 @@ internal static class Machines
         Boot = new DirectBoot(Path.Combine(folder, "vmlinux"), Path.Combine(folder, "initrd"), "console=ttyS0 reboot=k panic=1"),
         Disks =
         [
-            new GuestDisk("root", Path.Combine(folder, "root.raw"), DiskFormat.Raw) { Rate = new IoRate(10_000_000, 500) },
+            new GuestDisk("root", Path.Combine(folder, "root.raw"), DiskFormat.Raw) { Rate = new IoRate(20_000_000, 10_000_000, 0, 500) },
             new GuestDisk("config-1", Path.Combine(folder, "config.raw"), DiskFormat.Raw, ReadOnly: true),
         ],
         Nic = new GuestNic("hvt0", "02:00:0a:80:00:02", 1450),

@@ -103,7 +103,7 @@ public sealed class DomainXmlTests
         Assert.Equal("restart", domain.Element("on_reboot")!.Value);
         Assert.Equal(["vda virtio", "vdb virtio", "sda sata"], devices.Elements("disk").Elements("target").Select(target => $"{target.Attribute("dev")!.Value} {target.Attribute("bus")!.Value}"));
         Assert.Equal(["root", "a-disk-with-a-name-o", "seed"], devices.Elements("disk").Elements("serial").Select(serial => serial.Value));
-        Assert.Equal(["total_bytes_sec"], devices.Elements("disk").Elements("iotune").Elements().Select(limit => limit.Name.LocalName));
+        Assert.Equal(["read_bytes_sec", "write_iops_sec"], devices.Elements("disk").Elements("iotune").Elements().Select(limit => limit.Name.LocalName));
         Assert.Equal("5", devices.Element("memballoon")!.Element("stats")!.Attribute("period")!.Value);
         Assert.Equal("/run/v/vnc", devices.Element("graphics")!.Element("listen")!.Attribute("socket")!.Value);
         Assert.Equal("org.qemu.guest_agent.0", Assert.Single(devices.Elements("channel")).Element("target")!.Attribute("name")!.Value);

@@ -31,7 +31,7 @@ internal static class Machines
         OutputFiles = null,
         Disks =
         [
-            new GuestDisk("root", "/data/root", DiskFormat.Qcow2) { Rate = new IoRate(1_000_000, 0) },
+            new GuestDisk("root", "/data/root", DiskFormat.Qcow2) { Rate = new IoRate(1_000_000, 0, 0, 200) },
             new GuestDisk("a-disk-with-a-name-of-more-than-twenty", "/data/more", DiskFormat.Qcow2),
             new GuestDisk("seed", "/data/seed", DiskFormat.Raw, ReadOnly: true, CdRom: true),
         ],

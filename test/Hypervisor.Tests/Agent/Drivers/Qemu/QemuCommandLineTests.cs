@@ -44,10 +44,10 @@ public sealed class QemuCommandLineTests
     [Fact]
     public void A_rate_is_a_group_of_the_disks_own_above_its_format()
     {
-        var disk = new GuestDisk("root", "/data/root", DiskFormat.Qcow2) { Rate = new IoRate(1_000_000, 200) };
+        var disk = new GuestDisk("root", "/data/root", DiskFormat.Qcow2) { Rate = new IoRate(1_000_000, 2_000_000, 0, 200) };
         var arguments = QemuCommandLine.Render(Machine() with { Disks = [disk] });
 
-        Assert.Contains("""{"qom-type":"throttle-group","id":"disk-root-rate","limits":{"bps-total":1000000,"iops-total":200}}""", arguments);
+        Assert.Contains("""{"qom-type":"throttle-group","id":"disk-root-rate","limits":{"bps-read":1000000,"bps-write":2000000,"iops-read":0,"iops-write":200}}""", arguments);
         Assert.Equal(
             """{"driver":"throttle","node-name":"disk-root","throttle-group":"disk-root-rate","read-only":false,"discard":"unmap","file":"""
             + """{"driver":"qcow2","read-only":false,"discard":"unmap","file":{"driver":"file","filename":"/data/root"}}}""",
@@ -56,9 +56,12 @@ public sealed class QemuCommandLineTests
     }
 
     [Fact]
-    public void A_rate_without_a_limit_is_none() => Assert.Equal(
-        QemuCommandLine.Render(Machine()),
-        QemuCommandLine.Render(Machine() with { Disks = [.. Machine().Disks.Select(disk => disk with { Rate = new IoRate(0, 0) })] }));
+    public void A_rate_without_a_limit_is_none()
+    {
+        Assert.Null(IoRate.Of(null));
+        Assert.Null(IoRate.Of(new DiskRates()));
+        Assert.Equal(new IoRate(0, 0, 0, 10), IoRate.Of(new DiskRates { WriteOperationsPerSecond = 10 }));
+    }
 
     [Fact]
     public void Kvm_brings_the_hosts_own_processor_and_a_restore_reads_standard_input()
