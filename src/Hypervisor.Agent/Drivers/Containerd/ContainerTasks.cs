@@ -15,9 +15,10 @@ namespace Hypervisor.Agent.Drivers.Containerd;
 
 /// <summary>What a task is started with, beside what its container record says.</summary>
 /// <param name="CpuMillicores">Its limit; 0 is none.</param>
-internal sealed record StartInput(IReadOnlyList<Mount> Rootfs, long CpuMillicores, RunSettings Run)
+/// <param name="Rate">Of its root file system's device; null without a limit.</param>
+internal sealed record StartInput(IReadOnlyList<Mount> Rootfs, long CpuMillicores, RunSettings Run, IoRate? Rate)
 {
-    public static StartInput Of(InstanceRecord record, IReadOnlyList<Mount> rootfs) => new(rootfs, record.CpuMillicores, record.Run);
+    public static StartInput Of(InstanceRecord record, IReadOnlyList<Mount> rootfs) => new(rootfs, record.CpuMillicores, record.Run, record.Rate);
 }
 
 /// <summary>The running side of containers: tasks, made and ended for certain. The caller holds the instance's lock.</summary>
@@ -60,6 +61,7 @@ internal sealed class ContainerTasks(
             await EndAsync(id, task, cancellationToken);
         }
 
+        var device = input.Rate is null ? null : DeviceOf(input);
         files.NoteStarted(id, time.GetUtcNow());
         for (var attempt = 1; ; attempt++)
         {
@@ -69,6 +71,11 @@ internal sealed class ContainerTasks(
                 if (input.CpuMillicores > 0)
                 {
                     cgroups.LimitCpu(id, input.CpuMillicores);
+                }
+
+                if (device is not null)
+                {
+                    cgroups.LimitDisk(id, device, input.Rate!);
                 }
 
                 await client.Tasks.StartAsync(
@@ -91,7 +98,7 @@ internal sealed class ContainerTasks(
     private static bool CanBeginAnew(Exception error) => error switch
     {
         RpcException rpc => RuntimeErrors.IsDeadShim(rpc) || rpc.StatusCode is StatusCode.NotFound or StatusCode.AlreadyExists,
-        DriverException driver => driver.Reason == Cgroups.CpuLimitFailed,
+        DriverException driver => driver.Reason is Cgroups.CpuLimitFailed or Cgroups.DiskRateFailed,
         _ => false,
     };
 
@@ -188,6 +195,16 @@ internal sealed class ContainerTasks(
         return leftovers.IsHeldBack(id)
             ? null
             : new RecordedExit((int)task.ExitStatus & 0xFF, cgroups.WasOutOfMemory(id), task.ExitedAt?.ToDateTimeOffset());
+    }
+
+    /// <exception cref="DriverException">DiskRateUnsupported: nothing runs faster than it may, so it does not run.</exception>
+    private string DeviceOf(StartInput input)
+    {
+        return !_cgroupSupport.DiskRates ? throw Unsupported("its kernel offers no cgroup controller of devices (io, or blkio of version 1)")
+            : BlockDevice.Of(input.Rootfs) ?? throw Unsupported("containerd keeps root file systems on no block device that the kernel can limit");
+
+        static DriverException Unsupported(string why) => new(
+            "DiskRateUnsupported", $"spec.disk_rates: the node cannot limit a container's disk, for {why}; leave it out, choose another node, or type microvm or vm", permanent: true);
     }
 
     private async Task CreateAsync(string id, StartInput input, CancellationToken cancellationToken)

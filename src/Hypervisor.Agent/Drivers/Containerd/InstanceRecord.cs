@@ -27,6 +27,9 @@ internal sealed record InstanceRecord(
     /// <summary>In force; null in the record of an agent that did not note them.</summary>
     public InstanceLimits? Limits { get; init; }
 
+    /// <summary>Of the root disk; null without a limit.</summary>
+    public IoRate? Rate { get; init; }
+
     /// <summary>The image's, for a stop that names none; 0 where it names none either.</summary>
     public int StopSignal { get; init; }
 
@@ -62,6 +65,7 @@ internal sealed record InstanceRecord(
         Exit: null)
     {
         Limits = InstanceLimits.Of(definition.Assignment.Spec),
+        Rate = IoRate.Of(definition.Assignment.Spec.DiskRates),
     };
 
     /// <summary>What can be read of a container; one without our labels counts as epoch 0, so that anyone may replace it.</summary>
@@ -82,6 +86,7 @@ internal sealed record InstanceRecord(
             RecordedExit.Parse(labels.TryGetValue(ExitLabel, out var exit) ? exit : ""))
         {
             Limits = labels.ContainsKey(MemoryLabel) ? new(Number("cpu-millicores"), Number("memory-bytes"), Number("pids-limit")) : null,
+            Rate = IoRate.Parse(Text("disk-rates")),
             StopSignal = (int)Number("stop-signal"),
         };
 
@@ -107,6 +112,11 @@ internal sealed record InstanceRecord(
         {
             labels[MemoryLabel] = limits.MemoryBytes.ToString(CultureInfo.InvariantCulture);
             labels[PidsLabel] = limits.Pids.ToString(CultureInfo.InvariantCulture);
+        }
+
+        if (Rate is not null)
+        {
+            labels[Prefix + "disk-rates"] = Rate.ToString();
         }
 
         if (StopSignal != 0)

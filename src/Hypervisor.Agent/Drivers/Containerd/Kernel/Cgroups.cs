@@ -8,6 +8,9 @@ internal sealed class Cgroups(string parent, TimeProvider time, string root = Cg
     /// <summary>A reason.</summary>
     public const string CpuLimitFailed = "CpuLimitFailed";
 
+    /// <summary>A reason.</summary>
+    public const string DiskRateFailed = "DiskRateFailed";
+
     public const string DefaultRoot = "/sys/fs/cgroup";
 
     private readonly string _parent = parent.Trim('/');
@@ -73,6 +76,50 @@ internal sealed class Cgroups(string parent, TimeProvider time, string root = Cg
 
         DriverException Failed(string why, Exception? inner) => new(
             CpuLimitFailed, $"the CPU limit cannot be set on the cgroup {PathOf(id)}: {why}", permanent: false, inner);
+    }
+
+    /// <summary>Limits what a group as in <see cref="LimitCpu"/> does with a device: what the runtime does to start it is no part of the instance.</summary>
+    /// <param name="device">"254:0"; a whole disk.</param>
+    /// <exception cref="DriverException">DiskRateFailed.</exception>
+    public void LimitDisk(string id, string device, IoRate rate)
+    {
+        try
+        {
+            foreach (var directory in Directories(id))
+            {
+                if (Path.Combine(directory, "io.max") is var max && File.Exists(max))
+                {
+                    // Of no key but these; a zero would be refused.
+                    var keys = new[] { ("rbps", rate.ReadBytes), ("wbps", rate.WriteBytes), ("riops", rate.ReadOperations), ("wiops", rate.WriteOperations) };
+                    File.WriteAllText(max, $"{device} {string.Join(' ', keys.Where(key => key.Item2 > 0).Select(key => $"{key.Item1}={Text(key.Item2)}"))}");
+                    return;
+                }
+
+                if (File.Exists(Path.Combine(directory, "blkio.throttle.read_bps_device")))
+                {
+                    Throttle(directory, "read_bps", rate.ReadBytes);
+                    Throttle(directory, "write_bps", rate.WriteBytes);
+                    Throttle(directory, "read_iops", rate.ReadOperations);
+                    Throttle(directory, "write_iops", rate.WriteOperations);
+                    return;
+                }
+            }
+        }
+        catch (IOException error)
+        {
+            throw Failed(error.Message, error);
+        }
+
+        throw Failed("the kernel offers no controller of devices there", null);
+
+        // A zero means no limit.
+        void Throttle(string directory, string name, long limit) =>
+            File.WriteAllText(Path.Combine(directory, $"blkio.throttle.{name}_device"), $"{device} {Text(limit)}");
+
+        static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
+
+        DriverException Failed(string why, Exception? inner) => new(
+            DiskRateFailed, $"the disk's rate cannot be set on the cgroup {PathOf(id)} for the device {device}: {why}", permanent: false, inner);
     }
 
     /// <summary>Whether the kernel killed a process of it for want of memory. False when the group is gone.</summary>

@@ -42,6 +42,9 @@ internal static partial class NativeMethods
     private const int StatxBytes = 256;
     private const int StatxMode = 28;
     private const int StatxSize = 40;
+    private const int StatxDeviceMajor = 136;
+    private const int StatxDeviceMinor = 140;
+    private const int AtCurrentFolder = -100;
     private const uint StatxTypeAndSize = 0x201;
     private const int AtEmptyPath = 0x1000;
 
@@ -93,6 +96,15 @@ internal static partial class NativeMethods
         var buffer = stackalloc byte[StatxBytes];
         return Statx(descriptor, "", AtEmptyPath, StatxTypeAndSize, buffer) == 0
             ? (*(ushort*)(buffer + StatxMode) & FileKindMask, *(long*)(buffer + StatxSize))
+            : default;
+    }
+
+    /// <summary>statx(2) of a path: the device that it lies on. Zeros when the kernel refuses.</summary>
+    public static unsafe (uint Major, uint Minor) DeviceOf(string path)
+    {
+        var buffer = stackalloc byte[StatxBytes];
+        return Statx(AtCurrentFolder, path, 0, 0, buffer) == 0
+            ? (*(uint*)(buffer + StatxDeviceMajor), *(uint*)(buffer + StatxDeviceMinor))
             : default;
     }
 

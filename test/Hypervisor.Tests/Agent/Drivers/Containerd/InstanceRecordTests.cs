@@ -19,6 +19,7 @@ public sealed class InstanceRecordTests
             new RunSettings(Stdin: true, Terminal: false, 65536, 3), exit)
         {
             StopSignal = 3,
+            Rate = new IoRate(65536, 0, 10, 0),
         };
         var container = new Container { Id = "uid" };
         record.WriteTo(container.Labels);
