@@ -90,10 +90,10 @@ public sealed class RateTests(GuestCluster guests)
             }
         });
         using var socket = connected!;
-        await socket.SendAsync(new byte[bytes], Cancel);
-        socket.Shutdown(SocketShutdown.Send);
         using var stream = new NetworkStream(socket);
         using var reader = new StreamReader(stream, Encoding.Latin1);
+        await stream.WriteAsync(new byte[bytes], Cancel);
+        socket.Shutdown(SocketShutdown.Send);
         return await reader.ReadToEndAsync(Cancel);
     }
 
