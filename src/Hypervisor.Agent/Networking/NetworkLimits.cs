@@ -40,16 +40,10 @@ internal static class NetworkLimits
     public const long LargestRate = 10L << 30;
 
     /// <summary>
-    /// Bytes that pass at once under any rate: a network stack hands on up to 64 KiB as one packet, and one that is larger than what may pass at once
+    /// Bytes that pass at once besides a second's worth: a network stack hands on up to 64 KiB as one packet, and one that is larger than what may pass at once
     /// would never pass.
     /// </summary>
     public const long SmallestBurst = 128 * 1024;
-
-    /// <summary>What may pass at once under a high rate: the kernel's timers are a few milliseconds late at times.</summary>
-    public static readonly TimeSpan Burst = TimeSpan.FromMilliseconds(20);
-
-    /// <summary>For how long a packet waits to be received before the next is dropped: a sender hears of it soon, and a short burst loses nothing.</summary>
-    public static readonly TimeSpan ReceiveQueue = TimeSpan.FromMilliseconds(200);
 
     /// <summary>dnsmasq says within some 60 ms whether it could start; then the network thread waits no longer for it.</summary>
     public static readonly TimeSpan DhcpStartDeadline = TimeSpan.FromSeconds(5);

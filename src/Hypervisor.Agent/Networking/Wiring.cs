@@ -16,29 +16,9 @@ internal sealed class Wiring(NetlinkSocket route, NetworkNamespaces namespaces)
     /// <summary>Makes the connection match; the namespace of one with a cable exists.</summary>
     /// <param name="link">The host's end as it is now; null when there is none.</param>
     /// <returns>Whether anything was missing.</returns>
-    public bool Ensure(Attachment attachment, int bridge, int mtu, LinkInfo? link)
-    {
-        var made = attachment.Kind == ConnectionKind.Tap ? EnsureTap(attachment, bridge, mtu, link) : EnsureCable(attachment, bridge, mtu, link);
-        return EnsureRate(attachment, made ? null : link) || made;
-    }
-
-    /// <summary>What the host's end sends is what the instance receives. What it transmits is the packet filter's to limit.</summary>
-    /// <param name="link">Null when it was made or changed since somebody looked.</param>
-    private bool EnsureRate(Attachment attachment, LinkInfo? link)
-    {
-        link ??= route.FindLink(attachment.LinkName) ?? throw Vanished(attachment);
-        var wasLimited = link.Qdisc == Qdiscs.TokenBucket;
-        if (attachment.Rate.Receive > 0)
-        {
-            route.LimitRate(link.Index, attachment.Rate.Receive);
-        }
-        else if (wasLimited)
-        {
-            route.RemoveRate(link.Index);
-        }
-
-        return wasLimited != attachment.Rate.Receive > 0;
-    }
+    public bool Ensure(Attachment attachment, int bridge, int mtu, LinkInfo? link) => attachment.Kind == ConnectionKind.Tap
+        ? EnsureTap(attachment, bridge, mtu, link)
+        : EnsureCable(attachment, bridge, mtu, link);
 
     private bool EnsureTap(Attachment attachment, int bridge, int mtu, LinkInfo? link)
     {
@@ -94,11 +74,9 @@ internal sealed class Wiring(NetlinkSocket route, NetworkNamespaces namespaces)
 
     private static bool IsPort(LinkInfo link, int bridge, int mtu) => link.Up && link.Master == bridge && link.Mtu == mtu;
 
-    private static IOException Vanished(Attachment attachment) => new($"interface {attachment.LinkName} vanished while it was set up");
-
     private LinkInfo Made(Attachment attachment)
     {
-        var link = route.FindLink(attachment.LinkName) ?? throw Vanished(attachment);
+        var link = route.FindLink(attachment.LinkName) ?? throw new IOException($"interface {attachment.LinkName} vanished while it was set up");
         route.DisableIpv6Addresses(link.Index);
         return link;
     }

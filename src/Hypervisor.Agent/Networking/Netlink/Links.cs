@@ -9,15 +9,14 @@ namespace Hypervisor.Agent.Networking.Netlink;
 /// <param name="Kind">"bridge", "veth", "tun", ...; empty for hardware.</param>
 /// <param name="Group">A number that rules can match; 0 unless somebody set it.</param>
 /// <param name="Mtu">Bytes of the largest packet.</param>
-/// <param name="Qdisc">What its packets wait in: "noqueue", "pfifo_fast", "tbf", ...</param>
-internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, string Kind, string Alias, PhysicalAddress HardwareAddress, uint Group, int Mtu, string Qdisc)
+internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, string Kind, string Alias, PhysicalAddress HardwareAddress, uint Group, int Mtu)
 {
     /// <summary>Reads a link message; also what notifications carry.</summary>
     public static LinkInfo Parse(NetlinkReply reply)
     {
         var index = MemoryMarshal.Read<int>(reply.Payload.Span[4..]);
         var flags = MemoryMarshal.Read<uint>(reply.Payload.Span[8..]);
-        var (name, alias, kind, master, address, group, mtu, qdisc) = ("", "", "", 0, PhysicalAddress.None, 0u, 0, "");
+        var (name, alias, kind, master, address, group, mtu) = ("", "", "", 0, PhysicalAddress.None, 0u, 0);
         var attributes = reply.Attributes(Links.StructureLength);
         while (attributes.MoveNext())
         {
@@ -41,16 +40,13 @@ internal sealed record LinkInfo(int Index, string Name, bool Up, int Master, str
                 case LinkAttribute.Mtu:
                     mtu = (int)attributes.UInt32;
                     break;
-                case LinkAttribute.Qdisc:
-                    qdisc = attributes.Text;
-                    break;
                 case LinkAttribute.Info:
                     kind = ParseKind(attributes.Value);
                     break;
             }
         }
 
-        return new(index, name, (flags & LinkFlag.Up) != 0, master, kind, alias, address, group, mtu, qdisc);
+        return new(index, name, (flags & LinkFlag.Up) != 0, master, kind, alias, address, group, mtu);
     }
 
     private static string ParseKind(ReadOnlySpan<byte> info)

@@ -1,6 +1,6 @@
 namespace Hypervisor.Agent.Networking.Netlink;
 
-// Numbers of the kernel's user-space interface: include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,if_bridge,veth,pkt_sched}.h.
+// Numbers of the kernel's user-space interface: include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,if_bridge,veth}.h.
 
 internal static class MessageType
 {
@@ -15,8 +15,6 @@ internal static class MessageType
     public const ushort GetAddress = 22;
     public const ushort NewRoute = 24;
     public const ushort GetRoute = 26;
-    public const ushort NewQdisc = 36;
-    public const ushort DeleteQdisc = 37;
 }
 
 internal static class MessageFlag
@@ -44,7 +42,6 @@ internal static class LinkAttribute
     public const ushort Address = 1;
     public const ushort Name = 3;
     public const ushort Mtu = 4;
-    public const ushort Qdisc = 6;
     public const ushort Master = 10;
     public const ushort ProtocolInfo = 12;
     public const ushort Info = 18;
@@ -83,15 +80,6 @@ internal static class RouteAttribute
     public const byte MainTable = 254;
     public const byte ProtocolStatic = 4;
     public const byte TypeUnicast = 1;
-}
-
-internal static class QdiscAttribute
-{
-    public const ushort Kind = 1;
-    public const ushort Options = 2;
-    public const ushort TbfParameters = 1;
-    public const ushort TbfRate64 = 4;
-    public const ushort TbfBurst = 6;
 }
 
 internal static class Family

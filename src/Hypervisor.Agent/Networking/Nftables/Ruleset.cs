@@ -28,6 +28,9 @@ internal sealed record RulesetInput(
 /// </remarks>
 internal static class Ruleset
 {
+    private const string TransmitRates = "transmit_rates";
+    private const string ReceiveRates = "receive_rates";
+
     /// <summary>One table per bridge, so that two agents on one machine stay apart.</summary>
     public static string TableFor(string bridge)
     {
@@ -44,6 +47,7 @@ internal static class Ruleset
     public static string Replace(RulesetInput input)
     {
         var bridge = $"\"{input.Bridge}\"";
+        var limits = input.Attachments.SelectMany(Limits).ToList();
         var confinement = input.ConfinesForwarding
             ? string.Create(CultureInfo.InvariantCulture, $"meta nfproto ipv4 iifgroup != {Networking.Bridge.Group} oifgroup != {Networking.Bridge.Group} drop")
             : "";
@@ -116,18 +120,25 @@ internal static class Ruleset
               set askers {
                 typeof iifname . ether saddr . @th,288,48
             {{Elements(input.Attachments.Where(IsAsker).Select(Asker))}}  }
-            {{Limits(input.Attachments)}}  map rates {
+            {{string.Concat(limits.Select(limit => $"  limit {limit.Name} {{ {limit.Rate} }}\n"))}}  map transmit_rates {
                 type ifname : limit
-            {{Elements(input.Attachments.Where(IsLimited).Select(Limited))}}  }
+            {{Elements(limits.Where(limit => limit.Map == TransmitRates).Select(limit => limit.Element))}}  }
+              map receive_rates {
+                type ifname : limit
+            {{Elements(limits.Where(limit => limit.Map == ReceiveRates).Select(limit => limit.Element))}}  }
               chain guard {
                 type filter hook prerouting priority -300; policy accept;
                 iifname != @ports accept
-                limit name iifname map @rates drop
+                limit name iifname map @transmit_rates drop
                 ip protocol udp udp dport { 67, 68 } jump dhcp
                 arp operation request arp saddr ip 0.0.0.0 iifname . ether saddr . arp daddr ip @senders iifname . arp saddr ether . arp daddr ip @senders accept
                 iifname . ether saddr . arp saddr ip @senders iifname . arp saddr ether . arp saddr ip @senders accept
                 iifname . ether saddr . ip saddr @senders accept
                 drop
+              }
+              chain deliver {
+                type filter hook postrouting priority 0; policy accept;
+                limit name oifname map @receive_rates drop
               }
               chain dhcp {
                 udp dport 68 drop
@@ -164,20 +175,17 @@ internal static class Ruleset
             script.AppendLine(CultureInfo.InvariantCulture, $"{(asks ? "add" : "delete")} element bridge {table} askers {{ {Asker((asks ? after : before)!)} }}");
         }
 
-        if (before?.Rate.Transmit != after?.Rate.Transmit)
+        // A limit cannot be changed, so that another rate is another limit.
+        foreach (var gone in Limits(before).Except(Limits(after)))
         {
-            // A limit cannot be changed, so that another rate is another limit.
-            if (before is not null && IsLimited(before))
-            {
-                script.AppendLine(CultureInfo.InvariantCulture, $"delete element bridge {table} rates {{ {Port(before)} }}");
-                script.AppendLine(CultureInfo.InvariantCulture, $"delete limit bridge {table} {LimitName(before)}");
-            }
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete element bridge {table} {gone.Map} {{ {gone.Port} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"delete limit bridge {table} {gone.Name}");
+        }
 
-            if (after is not null && IsLimited(after))
-            {
-                script.AppendLine(CultureInfo.InvariantCulture, $"add limit bridge {table} {LimitName(after)} {{ {LimitOf(after)} }}");
-                script.AppendLine(CultureInfo.InvariantCulture, $"add element bridge {table} rates {{ {Limited(after)} }}");
-            }
+        foreach (var added in Limits(after).Except(Limits(before)))
+        {
+            script.AppendLine(CultureInfo.InvariantCulture, $"add limit bridge {table} {added.Name} {{ {added.Rate} }}");
+            script.AppendLine(CultureInfo.InvariantCulture, $"add element bridge {table} {added.Map} {{ {added.Element} }}");
         }
 
         foreach (var everywhere in (ReadOnlySpan<bool>)[true, false])
@@ -211,18 +219,10 @@ internal static class Ruleset
         return $"{Port(attachment)} . {attachment.Address.ToHardwareAddressText()} . 0x{number}";
     }
 
-    private static bool IsLimited(Attachment attachment) => attachment.Rate.Transmit > 0;
-
-    private static string LimitName(Attachment attachment) => string.Create(CultureInfo.InvariantCulture, $"{attachment.LinkName}-{attachment.Rate.Transmit}");
-
-    /// <summary>A bucket of one second's bytes and the burst (net/netfilter/nft_limit.c): what is more than is in it matches, and is dropped.</summary>
-    private static string LimitOf(Attachment attachment) =>
-        string.Create(CultureInfo.InvariantCulture, $"rate over {attachment.Rate.Transmit} bytes/second burst {NetworkLimits.SmallestBurst} bytes");
-
-    private static string Limited(Attachment attachment) => $"{Port(attachment)} : \"{LimitName(attachment)}\"";
-
-    private static string Limits(IEnumerable<Attachment> attachments) =>
-        string.Concat(attachments.Where(IsLimited).Select(attachment => $"  limit {LimitName(attachment)} {{ {LimitOf(attachment)} }}\n"));
+    private static IEnumerable<Limit> Limits(Attachment? attachment) => attachment is null ? [] : new[]
+    {
+        (Map: TransmitRates, Bytes: attachment.Rate.Transmit), (Map: ReceiveRates, Bytes: attachment.Rate.Receive),
+    }.Where(rate => rate.Bytes > 0).Select(rate => new Limit(rate.Map, Port(attachment), $"{attachment.LinkName}-{rate.Map[0]}", rate.Bytes));
 
     private static IEnumerable<string> Published(RulesetInput input, bool everywhere) =>
         input.Attachments.SelectMany(attachment => Elements(attachment, everywhere)).Select(element => $"{element.Key} : {element.Target}");
@@ -250,4 +250,15 @@ internal static class Ruleset
     }
 
     private static string MapName(bool everywhere) => everywhere ? "published" : "published_at";
+
+    /// <summary>How much may pass a port in one direction.</summary>
+    private readonly record struct Limit(string Map, string Port, string Prefix, long Bytes)
+    {
+        public string Name => string.Create(CultureInfo.InvariantCulture, $"{Prefix}-{Bytes}");
+
+        public string Element => $"{Port} : \"{Name}\"";
+
+        /// <summary>A bucket of one second's bytes and the burst (net/netfilter/nft_limit.c): what is more than is in it matches, and is dropped.</summary>
+        public string Rate => string.Create(CultureInfo.InvariantCulture, $"rate over {Bytes} bytes/second burst {NetworkLimits.SmallestBurst} bytes");
+    }
 }

@@ -50,23 +50,6 @@ public sealed class NetlinkTests
     }
 
     [Fact]
-    public void A_rate_is_asked_for_as_tc_does()
-    {
-        var message = Qdiscs.RateLimitation(5, 64 << 10).Seal(1);
-
-        // Header, tcmsg (interface, handle 1:, root), TCA_KIND, TCA_OPTIONS { TCA_TBF_PARMS (Ethernet, rate, twice 128 KiB of queue), TCA_TBF_BURST, TCA_TBF_RATE64 }.
-        Assert.Equal(
-            "6C000000" + "2400" + "0505" + "01000000" + "00000000"
-            + "00000000" + "05000000" + "00000100" + "FFFFFFFF" + "00000000"
-            + "08000100" + "74626600"
-            + "40000200"
-            + "28000100" + "000100000000000000000100" + "000000000000000000000000" + "00000400" + "00000000" + "00000000"
-            + "08000600" + "00000200"
-            + "0C000400" + "0000010000000000",
-            Convert.ToHexString(message));
-    }
-
-    [Fact]
     public void A_finished_message_takes_no_second_number()
     {
         var request = Links.BridgeCreation("hv0", PhysicalAddress.None, 0);

@@ -74,28 +74,27 @@ public sealed class RulesetTests
     }
 
     [Fact]
-    public void What_an_instance_sends_too_fast_is_dropped_by_a_limit_of_its_own()
+    public void What_passes_too_fast_is_dropped_by_a_limit_of_the_instances_own()
     {
-        var (fast, slow) = (Instance(2), Instance(2) with { Rate = new(Receive: 0, Transmit: 65536) });
+        var (fast, slow) = (Instance(2), Instance(2) with { Rate = new(Receive: 1 << 20, Transmit: 65536) });
         var slower = slow with { Rate = new(Receive: 1 << 20, Transmit: 70000) };
 
         var rules = Ruleset.Replace(new("t", "hv0", [Subnet], [slow, Instance(3)]));
 
-        Assert.Contains("  limit hv-0a420002-65536 { rate over 65536 bytes/second burst 131072 bytes }\n", rules, StringComparison.Ordinal);
-        Assert.Contains("elements = { \"hv-0a420002\" : \"hv-0a420002-65536\" }", rules, StringComparison.Ordinal);
+        Assert.Contains("  limit hv-0a420002-t-65536 { rate over 65536 bytes/second burst 131072 bytes }\n", rules, StringComparison.Ordinal);
+        Assert.Contains("  limit hv-0a420002-r-1048576 { rate over 1048576 bytes/second burst 131072 bytes }\n", rules, StringComparison.Ordinal);
+        Assert.Contains("elements = { \"hv-0a420002\" : \"hv-0a420002-t-65536\" }", rules, StringComparison.Ordinal);
+        Assert.Contains("elements = { \"hv-0a420002\" : \"hv-0a420002-r-1048576\" }", rules, StringComparison.Ordinal);
         Assert.Equal(
             [
-                "delete element bridge t rates { \"hv-0a420002\" }", "delete limit bridge t hv-0a420002-65536",
-                "add limit bridge t hv-0a420002-70000 { rate over 70000 bytes/second burst 131072 bytes }",
-                "add element bridge t rates { \"hv-0a420002\" : \"hv-0a420002-70000\" }",
+                "delete element bridge t transmit_rates { \"hv-0a420002\" }", "delete limit bridge t hv-0a420002-t-65536",
+                "add limit bridge t hv-0a420002-t-70000 { rate over 70000 bytes/second burst 131072 bytes }",
+                "add element bridge t transmit_rates { \"hv-0a420002\" : \"hv-0a420002-t-70000\" }",
             ],
             Ruleset.Change("t", slow, slower).Split('\n', StringSplitOptions.RemoveEmptyEntries));
-        Assert.StartsWith("add limit", Ruleset.Change("t", fast, slow), StringComparison.Ordinal);
-        Assert.Equal(2, Ruleset.Change("t", slow, fast).Split("delete ")[1..].Length);
-        Assert.Contains("delete limit", Ruleset.Change("t", slow, null), StringComparison.Ordinal);
-
-        // What it receives is not the packet filter's.
-        Assert.Equal("", Ruleset.Change("t", fast, fast with { Rate = new(Receive: 65536, Transmit: 0) }));
+        Assert.Equal(4, Ruleset.Change("t", fast, slow).Split("add ")[1..].Length);
+        Assert.Equal(4, Ruleset.Change("t", slow, fast).Split("delete ")[1..].Length);
+        Assert.Contains("delete limit bridge t hv-0a420002-r-1048576", Ruleset.Change("t", slow, null), StringComparison.Ordinal);
     }
 
     [Theory]
