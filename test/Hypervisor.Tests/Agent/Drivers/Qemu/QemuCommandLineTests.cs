@@ -69,7 +69,7 @@ public sealed class QemuCommandLineTests
     }
 
     [Theory]
-    [InlineData(Accelerator.Tcg, "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1")]
+    [InlineData(Accelerator.Tcg, "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.top_pad=4194304")]
     [InlineData(Accelerator.Kvm, "")]
     public void A_warm_start_announces_no_address_and_has_another_heap_under_emulation(Accelerator accelerator, string tunables)
     {
