@@ -49,7 +49,9 @@ static void put(enum file which) {
     int file = opened[which].descriptor;
     bool first = file <= 0;
     if (first) file = opened[which].descriptor = openat(files_dir, files[which].name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (file < 0 || (length < opened[which].length && ftruncate(file, 0) != 0) || pwrite(file, text, length, 0) < 0) say("%s: %s", target, strerror(errno));
+    if (file < 0 || pwrite(file, text, length, 0) < 0 || (length < opened[which].length && ftruncate(file, (off_t)length) != 0)) {
+        say("%s: %s", target, strerror(errno));
+    }
     opened[which].length = length;
     if (first && file >= 0) bind_over(file, target, files[which].make);
 }
@@ -108,8 +110,10 @@ void identity_set_up(void) {
     add_text("\n");
     put(FILE_HOSTNAME);
 
+    // Not empty, so that the file of a guest that is nobody yet has its page already.
     length = 0;
     if (network) add_resolvers();
+    if (!length) add_text("\n");
     put(FILE_RESOLVER);
 
     if (records_text(config, TAG_MACHINE_ID, machine, sizeof machine) == 32) {

@@ -77,22 +77,26 @@ static void settle(void) {
     for (int attempt = 0; attempt < SETTLE_MS / SETTLE_POLL_MS && !settled(); attempt++) poll(NULL, 0, SETTLE_POLL_MS);
 }
 
+// Not again when it is the one in force: most guests of a template have the same.
+static void limit_processes(void) {
+    static uint64_t in_force;
+    char limit[32] = "max";
+    uint64_t pids = records_number(config, TAG_PIDS);
+    if (pids == in_force) return;
+    in_force = pids;
+    if (pids) snprintf(limit, sizeof limit, "%llu", (unsigned long long)pids);
+    int file = openat(cgroup_dir, "pids.max", O_WRONLY | O_CLOEXEC);
+    if (file < 0 || write(file, limit, strlen(limit)) < 0) say("the limit of processes is not in force: %s", strerror(errno));
+    if (file >= 0) close(file);
+}
+
 void main_prepare(void) {
     read_program_ahead();
+    limit_processes();
     kills_before = out_of_memory_kills();
     int problem = spawn_waiting(&prepared);
     if (problem) say("nothing waits to become the main process: %s", strerror(problem));
     settle();
-}
-
-static void limit_processes(void) {
-    char limit[32];
-    uint64_t pids = records_number(config, TAG_PIDS);
-    if (!pids) return;
-    snprintf(limit, sizeof limit, "%llu", (unsigned long long)pids);
-    int file = openat(cgroup_dir, "pids.max", O_WRONLY | O_CLOEXEC);
-    if (file < 0 || write(file, limit, strlen(limit)) < 0) say("the limit of processes is not in force: %s", strerror(errno));
-    if (file >= 0) close(file);
 }
 
 static void start_anew(void) {

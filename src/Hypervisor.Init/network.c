@@ -60,6 +60,8 @@ void network_open(void) {
     char name[IFNAMSIZ];
     kernel = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     route = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    // Else the first message would get it its name.
+    bind(route, (struct sockaddr *)&(struct sockaddr_nl){ .nl_family = AF_NETLINK }, sizeof(struct sockaddr_nl));
     set_flags("lo", true);
     if (!find(records_find(config, TAG_NETWORK, &record) ? record.value + 9 : NULL, name)) return;
     if (strcmp(name, "eth0")) {

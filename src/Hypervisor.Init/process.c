@@ -104,6 +104,19 @@ static void enter(int failure, const char *directory) {
     }
 }
 
+static void become(int failure, const struct account *account, bool terminal) {
+    // So that a user other than root may open /dev/stdout again.
+    for (int i = 0; i < 3; i++) {
+        struct stat status;
+        if (fstat(i, &status) == 0 && (S_ISFIFO(status.st_mode) || terminal)) {
+            if (fchown(i, account->user, terminal ? (gid_t)-1 : account->group) != 0) continue;
+        }
+    }
+    if (setgroups(account->group_count, account->groups) != 0 || setgid(account->group) != 0 || setuid(account->user) != 0) {
+        fail(failure, REASON_START_FAILED, errno, "the user cannot be taken on: %s", strerror(errno));
+    }
+}
+
 static void run(int failure, char **arguments, char **variables) {
     const char *program = arguments[0], *path = value_of(variables, "PATH");
     int worst = ENOENT;
@@ -168,17 +181,9 @@ static void child(struct records request, bool main_process, const struct wait *
     if (!records_text(request, TAG_USER, user, sizeof user)) records_text(config, TAG_USER, user, sizeof user);
     if (!records_text(request, TAG_DIRECTORY, directory, sizeof directory)) records_text(config, TAG_DIRECTORY, directory, sizeof directory);
     if (!account_find(user, &account, message)) fail(failure, REASON_USER_NOT_FOUND, 0, "%s", message);
-    enter(failure, directory[0] ? directory : "/");
-    // So that a user other than root may open /dev/stdout again.
-    for (int i = 0; i < 3; i++) {
-        struct stat status;
-        if (fstat(i, &status) == 0 && (S_ISFIFO(status.st_mode) || terminal)) {
-            if (fchown(i, account.user, terminal ? (gid_t)-1 : account.group) != 0) continue;
-        }
-    }
-    if (setgroups(account.group_count, account.groups) != 0 || setgid(account.group) != 0 || setuid(account.user) != 0) {
-        fail(failure, REASON_START_FAILED, errno, "the user cannot be taken on: %s", strerror(errno));
-    }
+    // Process 1 is in the root folder, and root without further groups, as its children are: of that nothing need be said to the kernel.
+    if (directory[0] && strcmp(directory, "/")) enter(failure, directory);
+    if (account.user || account.group || account.group_count) become(failure, &account, terminal);
     run(failure, arguments, environment(request, main_process, terminal, account.home));
     _exit(125);
 }

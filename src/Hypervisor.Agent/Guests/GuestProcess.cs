@@ -14,8 +14,9 @@ internal readonly record struct ProcessMark(int Id, long StartTicks);
 /// <param name="Input">A named pipe or file that becomes its standard input; opened for both directions, so that it never ends.</param>
 /// <param name="Output">A file that its standard output is appended to; likewise <paramref name="Error"/>.</param>
 /// <param name="Group">Of <see cref="GuestCgroups.Make"/>: the control group that it runs in; null for the agent's own.</param>
+/// <param name="Tunables">What the C library is told for it (GLIBC_TUNABLES); empty for nothing.</param>
 internal sealed record GuestCommand(
-    string Program, IReadOnlyList<string> Arguments, string WorkingDirectory, string Input, string Output, string Error, string? Group = null);
+    string Program, IReadOnlyList<string> Arguments, string WorkingDirectory, string Input, string Output, string Error, string? Group = null, string Tunables = "");
 
 /// <summary>What /proc tells of a process.</summary>
 /// <param name="CpuTime">Of all its threads.</param>
@@ -53,6 +54,11 @@ internal static class GuestProcess
         start.Environment.Clear();
         start.Environment["PATH"] = SearchPath;
         start.Environment["LANG"] = "C.UTF-8";
+        if (command.Tunables.Length > 0)
+        {
+            start.Environment["GLIBC_TUNABLES"] = command.Tunables;
+        }
+
         try
         {
             using var process = Process.Start(start) ?? throw new Win32Exception();

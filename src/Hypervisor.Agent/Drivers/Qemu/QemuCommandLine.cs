@@ -113,8 +113,24 @@ internal static class QemuCommandLine
             arguments.AddRange(["-incoming", machine.Memory is null ? "fd:0" : "defer"]);
         }
 
+        if (IsWarm(machine))
+        {
+            // Its address is another guest's, or none: there is nobody to tell on the network where it is now.
+            arguments.AddRange(["-global", "migration.announce-rounds=0"]);
+        }
+
         return arguments;
     }
+
+    /// <summary>
+    /// What QEMU's C library is told: a heap of large pages, for all threads, where a guest that goes on under emulation waits for the 2,300 page faults and
+    /// 300 mprotect(2) that it would cost otherwise. It takes two megabytes more, so others, which start slower anyway, do without.
+    /// </summary>
+    public static string Tunables(GuestMachine machine) =>
+        IsWarm(machine) && machine.Accelerator == Accelerator.Tcg ? "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.top_pad=4194304" : "";
+
+    /// <summary>Whether it goes on from memory that lies in a file.</summary>
+    public static bool IsWarm(GuestMachine machine) => machine is { RestoreFrom: not null, Memory: not null };
 
     private static string NameOf(string uid) => $"zixiao-{uid}";
 

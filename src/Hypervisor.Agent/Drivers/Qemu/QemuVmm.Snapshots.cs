@@ -61,12 +61,10 @@ internal sealed partial class QemuVmm
     }
 
     /// <summary>Likewise, where the memory lies in a file: the rest is read in a moment, for which nobody else need be let in.</summary>
-    private async Task<bool> GoOnFromFileAsync(QmpClient client, GuestMachine machine, CancellationToken cancellationToken)
+    /// <remarks>QEMU reads its monitor byte by byte, with half a dozen system calls for each: what can wait is said while the guest runs.</remarks>
+    private async Task GoOnFromFileAsync(QmpClient client, GuestMachine machine, CancellationToken cancellationToken)
     {
         await LeaveSharedMemoryOutAsync(client, true, cancellationToken);
-
-        // Its address is another guest's, or none: there is nobody to tell on the network where it is now.
-        (await client.CallAsync("migrate-set-parameters", json => json.WriteNumber("announce-rounds", 0), cancellationToken)).Dispose();
         (await client.CallAsync("migrate-incoming", json => json.WriteString("uri", "fd:0"), cancellationToken)).Dispose();
         using (var deadline = new CancellationTokenSource(QemuLimits.Transfer, time))
         {
@@ -77,13 +75,12 @@ internal sealed partial class QemuVmm
             }
         }
 
-        await LeaveSharedMemoryOutAsync(client, false, cancellationToken);
         if (!machine.StayPaused)
         {
             (await client.CallAsync("cont", null, cancellationToken)).Dispose();
         }
 
-        return true;
+        await LeaveSharedMemoryOutAsync(client, false, cancellationToken);
     }
 
     /// <summary>Both sides of a file have to be told; whoever writes one that is whole must not be.</summary>

@@ -52,18 +52,15 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         {
             var log = Path.Combine(machine.RunDirectory, LogName);
             var group = machine.Limits.CpuMillicores > 0 ? cgroups.Make(record.Uid, machine.Limits.CpuMillicores) : null;
-            var command = new GuestCommand(options.Program, arguments, machine.RunDirectory, machine.RestoreFrom ?? "/dev/null", log, log, group);
+            var command = new GuestCommand(options.Program, arguments, machine.RunDirectory, machine.RestoreFrom ?? "/dev/null", log, log, group, QemuCommandLine.Tunables(machine));
             await GuestProcess.StartAsync(command, mark =>
             {
                 record = record with { ProcessId = mark.Id, StartTicks = mark.StartTicks };
                 records.Write(record);
             });
-            await AwaitMonitorAsync(record, cancellationToken);
-            if (machine is { RestoreFrom: not null, Memory: not null })
-            {
-                await CallAsync(record, client => GoOnFromFileAsync(client, machine, cancellationToken), cancellationToken);
-            }
-            else if (machine.RestoreFrom is not null)
+            var warm = QemuCommandLine.IsWarm(machine);
+            await FirstCallAsync(record, client => warm ? GoOnFromFileAsync(client, machine, cancellationToken) : Task.CompletedTask, cancellationToken);
+            if (machine.RestoreFrom is not null && !warm)
             {
                 await GoOnAsync(record, machine, cancellationToken);
             }
@@ -241,9 +238,11 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
         return await work(client);
     }
 
-    private async Task AwaitMonitorAsync(QemuRecord record, CancellationToken cancellationToken)
+    /// <summary>The first call to a QEMU that was just started, once its monitor answers.</summary>
+    private async Task FirstCallAsync(QemuRecord record, Func<QmpClient, Task> work, CancellationToken cancellationToken)
     {
         var monitor = QemuCommandLine.MonitorOf(record.RunDirectory);
+        var answered = false;
         using var deadline = new CancellationTokenSource(QemuLimits.Start, time);
         for (var attempt = 1; ; attempt++)
         {
@@ -257,11 +256,16 @@ internal sealed partial class QemuVmm(QemuOptions options, QemuRecords records, 
             {
                 if (File.Exists(monitor))
                 {
-                    _ = await StateAsync(record, cancellationToken);
+                    await CallAsync(record, async client =>
+                    {
+                        answered = true;
+                        await work(client);
+                        return true;
+                    }, cancellationToken);
                     return;
                 }
             }
-            catch (Exception failure) when (failure is SocketException or DriverException)
+            catch (Exception failure) when (!answered && failure is (SocketException or DriverException))
             {
                 why = failure.Message;
             }

@@ -103,8 +103,8 @@ internal sealed partial class WarmStarts(
     {
         var template = templates.Begin(key, machine.Limits.MemoryBytes);
 
-        // Its program only, which is read ahead: others may have another one.
-        drives.Write(configDrive, Nobody with { Arguments = [config.Arguments[0]] });
+        // Its program only, which is read ahead, and its limit, which is put in force: others may have other ones.
+        drives.Write(configDrive, Nobody with { Arguments = [config.Arguments[0]], PidsLimit = config.PidsLimit });
         try
         {
             await vmm.StartAsync(machine with { Memory = new GuestMemoryFile(template.Memory, IsPrivate: false) }, cancellationToken);

@@ -71,6 +71,30 @@ public sealed class QemuCommandLineTests
         Assert.Equal(("kvm", "host", "fd:0"), (After(arguments, "-accel"), After(arguments, "-cpu"), After(arguments, "-incoming")));
     }
 
+    [Theory]
+    [InlineData(Accelerator.Tcg, "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.top_pad=4194304")]
+    [InlineData(Accelerator.Kvm, "")]
+    public void A_warm_start_announces_no_address_and_has_another_heap_under_emulation(Accelerator accelerator, string tunables)
+    {
+        var cold = Machine() with { Accelerator = accelerator };
+        var warm = cold with { RestoreFrom = "/data/state", Memory = new GuestMemoryFile("/data/memory", IsPrivate: true) };
+
+        var arguments = QemuCommandLine.Render(warm);
+
+        Assert.Equal(("defer", "migration.announce-rounds=0"), (After(arguments, "-incoming"), After(arguments, "-global")));
+        Assert.Equal(tunables, QemuCommandLine.Tunables(warm));
+    }
+
+    [Fact]
+    public void A_cold_start_a_template_and_a_restore_have_the_ordinary_heap()
+    {
+        var cold = Machine() with { Accelerator = Accelerator.Tcg };
+
+        Assert.Equal("", QemuCommandLine.Tunables(cold));
+        Assert.Equal("", QemuCommandLine.Tunables(cold with { Memory = new GuestMemoryFile("/data/memory", IsPrivate: false) }));
+        Assert.Equal("", QemuCommandLine.Tunables(cold with { RestoreFrom = "/data/state" }));
+    }
+
     [Fact]
     public void Without_our_init_the_machine_stays_until_its_end_was_seen()
     {
