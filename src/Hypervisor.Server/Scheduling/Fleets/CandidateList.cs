@@ -72,6 +72,23 @@ internal sealed class CandidateList(Fleet fleet, RowStates states, int kept)
         }
     }
 
+    /// <summary>Lists nothing until it is made again.</summary>
+    public void Drop()
+    {
+        for (; _next < _end; _next++)
+        {
+            var row = _sorted[_next].Row;
+            states[row] = states[row] == RowStates.Sorted ? RowStates.Unlisted : states[row];
+        }
+
+        for (var position = 0; position < _changedCount; position++)
+        {
+            states[_changed[position].Row] = RowStates.Unlisted;
+        }
+
+        (_next, _end, _changedCount, BestLeftOut, IsMade) = (0, 0, 0, null, false);
+    }
+
     /// <summary>Begins anew with these, of which the best are kept.</summary>
     /// <param name="fitting">Its order is not kept.</param>
     /// <param name="bestLeftOut">The best of those that fit and are not among them, which are all worse; null when there are none.</param>
@@ -192,22 +209,6 @@ internal sealed class CandidateList(Fleet fleet, RowStates states, int kept)
     /// <summary>Whether some row that is listed is no worse.</summary>
     private bool IsWorse(in Candidate leftOut) =>
         (_changedCount > 0 && !IsBetter(leftOut, _changed[0])) || (_next < _end && !IsBetter(leftOut, _sorted[_next]));
-
-    private void Drop()
-    {
-        for (; _next < _end; _next++)
-        {
-            var row = _sorted[_next].Row;
-            states[row] = states[row] == RowStates.Sorted ? RowStates.Unlisted : states[row];
-        }
-
-        for (var position = 0; position < _changedCount; position++)
-        {
-            states[_changed[position].Row] = RowStates.Unlisted;
-        }
-
-        (_next, _end, _changedCount, BestLeftOut, IsMade) = (0, 0, 0, null, false);
-    }
 
     /// <summary>Puts the best in front of all others, neither part in any order: Hoare's selection.</summary>
     private void Select(Span<Candidate> all, int best)

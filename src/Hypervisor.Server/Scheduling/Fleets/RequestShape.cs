@@ -117,7 +117,8 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         var part = partition.PartOf(row);
         if (_parts.Length > 0 && _parts[row] != part)
         {
-            _lists[_parts[row]].Remove(row);
+            // Not only the row: what is sorted in one list may not be in another as well, for a row has one state.
+            _lists[_parts[row]].Drop();
             _parts[row] = part;
         }
 
@@ -232,6 +233,10 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         if (partition.Topologies.Count > 0)
         {
             Array.Resize(ref _parts, length);
+            for (var row = _rows; row < fleet.RowCount; row++)
+            {
+                _parts[row] = partition.PartOf(row);
+            }
         }
 
         _counts[Verdicts.NoNode] += fleet.RowCount - _rows;

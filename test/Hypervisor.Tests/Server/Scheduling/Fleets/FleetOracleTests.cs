@@ -1,5 +1,6 @@
 using CsCheck;
 using Hypervisor.Protocol;
+using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Scheduling;
 using Hypervisor.Server.Scheduling.Fleets;
 using Xunit;
@@ -38,6 +39,43 @@ public sealed class FleetOracleTests
                 }
             },
             iter: 400);
+    }
+
+    /// <summary>A row has one state for the lists of all places: what left one list is not found in it again when another has it.</summary>
+    [Fact]
+    public void A_node_that_moved_to_another_zone_is_not_taken_for_one_of_its_former()
+    {
+        var request = Nodes.Request() with
+        {
+            Project = "p",
+            Labels = new Dictionary<string, string> { ["app"] = "web" },
+            Affinity = [NeighbourTerm.Of(new() { Selector = "app=web", Topology = "zone", Preferred = true })],
+        };
+        var scene = new Scene();
+        string[] others = ["b1", "b2", "b3", "a1"];
+        foreach (var name in others)
+        {
+            scene.Describe(Of(name, NodeScheduling.Schedulable));
+        }
+
+        // Nobody looks at it in the list of its zone while there are three better ones elsewhere, and one in it.
+        scene.Describe(Nodes.Node("moved", zone: "a", capacity: new(1000, Nodes.GiB, 0)));
+        scene.Place(0, request with { Zone = "a" });
+        scene.Place(1, request with { Zone = "b" });
+        scene.Compare(request);
+
+        scene.Describe(Nodes.Node("moved", zone: "c", capacity: new(1000, Nodes.GiB, 0)));
+        scene.Compare(request);
+
+        foreach (var name in others)
+        {
+            scene.Describe(Of(name, NodeScheduling.Cordoned));
+        }
+
+        scene.Compare(request);
+
+        static CandidateNode Of(string name, NodeScheduling scheduling) =>
+            Nodes.Node(name, scheduling, zone: name[..1], capacity: new(name == "a1" ? 2000 : 4000, 4 * Nodes.GiB, 0));
     }
 
     private sealed class Scene
