@@ -33,6 +33,14 @@ internal static partial class Linux
         }
     }
 
+    /// <summary>By SIGSTOP, all of its threads.</summary>
+    public static bool IsStopped(int processId)
+    {
+        var states = Directory.EnumerateFiles($"/proc/{processId}/task", "stat", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 })
+            .Select(File.ReadAllText).Select(stat => stat[stat.LastIndexOf(')') + 2]);
+        return states.All(state => state == 'T');
+    }
+
     public static void Signal(int processId, int signal)
     {
         if (Kill(processId, signal) != 0 && Marshal.GetLastPInvokeError() != 3 /* ESRCH */)

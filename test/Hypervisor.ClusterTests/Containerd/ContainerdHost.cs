@@ -10,6 +10,7 @@ using Hypervisor.Agent.Images;
 using Hypervisor.Agent.Instances;
 using Hypervisor.Agent.Logs;
 using Hypervisor.Hosting.Randomness;
+using Hypervisor.TestCluster;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Hosting.Internal;
@@ -144,6 +145,13 @@ public sealed class ContainerdHost : IAsyncLifetime
     }
 
     internal static void Signal(int pid, int signal) => NativeMethods.Kill(pid, signal);
+
+    /// <summary>Stops a process for good: on a busy machine one of its threads may go on, and answer, for a while after the signal.</summary>
+    internal static Task FreezeAsync(int pid)
+    {
+        Signal(pid, 19);
+        return UntilAsync(() => Task.FromResult(Linux.IsStopped(pid)), "every thread is stopped");
+    }
 
     /// <summary>Shims of this containerd, by their command line.</summary>
     internal IReadOnlyList<int> Shims() =>

@@ -44,7 +44,7 @@ public sealed class FaultTests : IAsyncLifetime
     {
         var definition = _host.Define();
         var running = await _host.StartAsync(definition);
-        ContainerdHost.Signal(_host.ProcessId, 19);
+        await ContainerdHost.FreezeAsync(_host.ProcessId);
         try
         {
             var info = await _host.Driver.ProbeAsync(Cancel);
@@ -68,7 +68,7 @@ public sealed class FaultTests : IAsyncLifetime
         var running = await _host.StartAsync(definition);
         foreach (var shim in _host.Shims())
         {
-            ContainerdHost.Signal(shim, 19);
+            await ContainerdHost.FreezeAsync(shim);
         }
 
         try

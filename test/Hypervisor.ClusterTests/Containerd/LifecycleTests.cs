@@ -90,9 +90,11 @@ public sealed class LifecycleTests(ContainerdHost host) : IClassFixture<Containe
     [Fact]
     public async Task A_process_that_ignores_its_signal_is_killed_after_the_grace_period()
     {
-        // Process 1 of a pid namespace ignores signals it has no handler for.
+        // Process 1 of a pid namespace ignores signals it has no handler for; what runc is until then does not.
         var definition = host.Define();
-        await host.StartAsync(definition);
+        var running = await host.StartAsync(definition);
+        await ContainerdHost.UntilAsync(
+            () => Task.FromResult(!File.ReadAllText($"/proc/{running.ProcessId}/comm").StartsWith("runc", StringComparison.Ordinal)), "its program runs");
         await host.Driver.StopAsync(definition.Id, First, new StopPolicy(15, TimeSpan.FromMilliseconds(200)), Cancel);
         var stopped = await host.Driver.GetAsync(definition.Id, Cancel);
         Assert.Equal((DriverState.Stopped, 9), (stopped!.State, stopped.Exit!.Signal));
