@@ -22,7 +22,7 @@ internal static class Limits
     public const int HealthOutputBytes = 256;
 
     /// <summary>How long output may lag behind the end of a health check's command; its own children may hold it for ever.</summary>
-    public static readonly TimeSpan HealthOutputWait = TimeSpan.FromMilliseconds(200);
+    public static readonly TimeSpan HealthOutputWait = TimeSpan.FromSeconds(1);
 
     /// <summary>Between two statuses that differ only in what a failing check said: some say the time.</summary>
     public static readonly TimeSpan HealthMessageInterval = TimeSpan.FromMinutes(1);

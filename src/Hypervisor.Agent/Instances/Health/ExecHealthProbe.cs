@@ -43,10 +43,11 @@ internal sealed class ExecHealthProbe(TimeProvider time) : IHealthProbe
 
     private async Task<HealthResult?> WaitAsync(IInstanceProcess process, HealthCheck check, CancellationToken cancellationToken)
     {
-        var tail = new OutputTail(Limits.HealthOutputBytes);
+        // Which of two pipes was written to first cannot be known: the errors come last, so that the same failure reads the same each time.
+        var (output, errors) = (new OutputTail(Limits.HealthOutputBytes), new OutputTail(Limits.HealthOutputBytes));
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var reading = Task.WhenAll(
-            ReadAsync(process, LogStream.Stdout, tail, stop.Token), ReadAsync(process, LogStream.Stderr, tail, stop.Token));
+            ReadAsync(process, LogStream.Stdout, output, stop.Token), ReadAsync(process, LogStream.Stderr, errors, stop.Token));
         var program = check.Exec.Command[0];
         try
         {
@@ -57,11 +58,11 @@ internal sealed class ExecHealthProbe(TimeProvider time) : IHealthProbe
             }
 
             await Task.WhenAny(reading, Task.Delay(Limits.HealthOutputWait, time, stop.Token));
-            return new HealthResult(false, $"{program} ended with {exit.Code}{tail}");
+            return new HealthResult(false, $"{program} ended with {exit.Code}{output.Then(errors)}");
         }
         catch (Exception ended) when (ended is OperationCanceledException or RpcException { StatusCode: StatusCode.Cancelled })
         {
-            return new HealthResult(false, $"{program} did not end within {check.Timeout.ToTimeSpan().TotalSeconds:0.###} s{tail}");
+            return new HealthResult(false, $"{program} did not end within {check.Timeout.ToTimeSpan().TotalSeconds:0.###} s{output.Then(errors)}");
         }
         catch (RpcException)
         {

@@ -24,6 +24,25 @@ internal sealed class OutputTail(int bytes)
         }
     }
 
+    /// <summary>The end of both, the other's last.</summary>
+    public OutputTail Then(OutputTail other)
+    {
+        var both = new OutputTail(_kept.Length);
+        lock (_gate)
+        {
+            both.Add(_kept.AsSpan(0, _length));
+            both._cut |= _cut;
+        }
+
+        lock (other._gate)
+        {
+            both.Add(other._kept.AsSpan(0, other._length));
+            both._cut |= other._cut;
+        }
+
+        return both;
+    }
+
     /// <summary>": " and the text; empty when there is none.</summary>
     public override string ToString()
     {

@@ -36,6 +36,22 @@ public sealed class OutputTailTests
         Assert.Equal(": …€ end", tail.ToString());
     }
 
+    [Theory]
+    [InlineData("", "", "")]
+    [InlineData("out", "", ": out")]
+    [InlineData("", "err", ": err")]
+    [InlineData("out\n", "err\n", ": out err")]
+    [InlineData("a longer output\n", "err", ": …tput err")]
+    [InlineData("out", "a longer error", ": …er error")]
+    [InlineData("out", "8 errors", ": …8 errors")]
+    public void Of_two_the_second_is_the_end_whichever_came_first(string output, string errors, string shown)
+    {
+        var (first, second) = (new OutputTail(8), new OutputTail(8));
+        second.Add(Encoding.UTF8.GetBytes(errors));
+        first.Add(Encoding.UTF8.GetBytes(output));
+        Assert.Equal(shown, first.Then(second).ToString());
+    }
+
     [Fact]
     public void What_is_no_text_is_shown_as_such()
     {
