@@ -95,11 +95,11 @@ internal static class DecisionBench
         {
             var each = known[order[index]];
             var ranking = each.Decide(fleet, classes);
-            receipts[index] = new(fleet.Clock, each.Id, ranking);
+            receipts[index] = new(fleet.Order.Clock, each.Id, ranking);
             if (ranking.First >= 0)
             {
                 placed++;
-                fleet.Reserve(ids[index], new(fleet.NodeAt(ranking.First)!.Id, each.Request.Reserve, each.Kind, each.Request.Ports));
+                fleet.Reserve(ids[index], new(fleet.NodeAt(ranking.First)!.Id, each.Request.Reserve, each.Kind, each.Request.Ports), ranking.First);
             }
 
             if (index % between == between - 1)

@@ -164,7 +164,7 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
         var receipt = Receipts.Of(ledger.Fleet, asked, best, view.ResourceVersion.Value, now);
         if (reserve)
         {
-            ledger.Reserve(request.Instance, StayOf(node.Id, request, asked.Kind));
+            ledger.Reserve(request.Instance, StayOf(node.Id, request, asked.Kind), best.First);
         }
 
         var epoch = Epoch.After(last, view.Incarnation);
@@ -221,10 +221,10 @@ internal sealed partial class Placer(ClusterState state, PlacementStrategy clust
     {
         var now = time.GetUtcNow();
         if (asked.Refusal is not { } known
-            || (known.Clock != ledger.Fleet.Clock && (ledger.Fleet.NodeCount <= Limits.Control.NodesOfSmallFleet || now - known.At >= Limits.Control.ReasonsKept)))
+            || (known.Clock != ledger.Fleet.Order.Clock && (ledger.Fleet.NodeCount <= Limits.Control.NodesOfSmallFleet || now - known.At >= Limits.Control.ReasonsKept)))
         {
             var seen = ledger.View(request, view.ResourceVersion);
-            asked.Refusal = known = (ledger.Fleet.Clock, now, Scheduler.Decide(request, seen, now));
+            asked.Refusal = known = (ledger.Fleet.Order.Clock, now, Scheduler.Decide(request, seen, now));
             known.Decision.Receipt.Remedies.AddRange(RemedyFinder.Find(request, seen));
         }
 

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Hypervisor.Protocol;
 
 namespace Hypervisor.Server.Scheduling.Fleets;
@@ -37,10 +38,13 @@ internal sealed partial class Fleet
     }
 
     /// <summary>What is decided and not yet seen in the store. Of an instance that is there already, how much it will have.</summary>
-    public void Reserve(InstanceId id, Stay stay)
+    /// <param name="row">Of the stay's node, from whoever has just chosen it; -1 to look for it, which in a large fleet takes as long as everything else here.</param>
+    public void Reserve(InstanceId id, Stay stay, int row = -1)
     {
-        var entry = _entries.GetValueOrDefault(id.Value);
-        Change(id, entry, entry.Confirmed, stay);
+        ref var entry = ref CollectionsMarshal.GetValueRefOrAddDefault(_entries, id.Value, out _);
+        var before = entry;
+        entry = new(before.Confirmed, stay);
+        Changed(before, entry, row);
     }
 
     /// <summary>Only what the store says counts from now on.</summary>
@@ -160,12 +164,6 @@ internal sealed partial class Fleet
 
     private void Change(InstanceId id, Entry entry, Stay? confirmed, Stay? reserved)
     {
-        var before = entry.Counted();
-        foreach (var stay in before)
-        {
-            Take(stay, -1);
-        }
-
         var now = new Entry(confirmed, reserved);
         if (confirmed is null && reserved is null)
         {
@@ -176,10 +174,22 @@ internal sealed partial class Fleet
             _entries[id.Value] = now;
         }
 
+        Changed(entry, now, -1);
+    }
+
+    /// <param name="reservedRow">Of the node that is reserved now; -1 to look for it.</param>
+    private void Changed(Entry entry, Entry now, int reservedRow)
+    {
+        var before = entry.Counted();
+        foreach (var stay in before)
+        {
+            Take(stay, RowOf(stay.Node), -1);
+        }
+
         var after = now.Counted();
         foreach (var stay in after)
         {
-            Take(stay, 1);
+            Take(stay, reservedRow >= 0 && stay.Node == now.Reserved!.Node ? reservedRow : RowOf(stay.Node), 1);
         }
 
         if (News is { } news)
@@ -234,9 +244,8 @@ internal sealed partial class Fleet
         }
     }
 
-    private void Take(Stay stay, int sign)
+    private void Take(Stay stay, int row, int sign)
     {
-        var row = RowOf(stay.Node);
         ref var at = ref _rows[row];
         at.FreeCpu -= sign * stay.Amount.CpuMillicores;
         at.FreeMemory -= sign * stay.Amount.MemoryBytes;
@@ -276,7 +285,7 @@ internal sealed partial class Fleet
             keeper.Add(row, sign);
         }
 
-        Touch(row);
+        Order.Touch(row);
     }
 
     private readonly record struct Entry(Stay? Confirmed, Stay? Reserved)

@@ -31,11 +31,8 @@ internal sealed partial class Fleet
     /// <summary>What may be placed on all nodes together.</summary>
     public ResourceAmount Capacity { get; private set; }
 
-    /// <summary>Counts changes of rows.</summary>
-    public long Clock { get; private set; }
-
-    /// <summary>The row that changed last; -1 before any did.</summary>
-    public int Newest { get; private set; } = -1;
+    /// <summary>When rows last changed.</summary>
+    public RowOrder Order { get; } = new();
 
     /// <summary>Counts changes of descriptions.</summary>
     public long DescriptionClock { get; private set; }
@@ -174,13 +171,12 @@ internal sealed partial class Fleet
                 Array.Resize(ref _nodes, length);
                 Array.Resize(ref _ports, length);
                 Array.Resize(ref _freeDevices, length);
+                Order.Grow(length);
             }
-
-            (_rows[row].Newer, _rows[row].Older) = (-1, -1);
         }
 
         _rowOf.Add(id.Value, row);
-        Touch(row);
+        Order.Touch(row);
         return row;
     }
 
@@ -211,7 +207,7 @@ internal sealed partial class Fleet
 
         _described.Add(row);
         DescriptionClock++;
-        Touch(row);
+        Order.Touch(row);
     }
 
     /// <summary>Counts what makes a node better or worse than others for whoever asks.</summary>
@@ -222,33 +218,5 @@ internal sealed partial class Fleet
             _avoided += node.Taints.Any(taint => taint.Effect == TaintEffect.PreferNoSchedule) ? change : 0;
             _withDevices += node.Devices.IsNone ? 0 : change;
         }
-    }
-
-    /// <summary>The row has changed: it goes in front of all others.</summary>
-    private void Touch(int row)
-    {
-        ref var at = ref _rows[row];
-        at.Stamp = ++Clock;
-        if (Newest == row)
-        {
-            return;
-        }
-
-        if (at.Newer >= 0)
-        {
-            _rows[at.Newer].Older = at.Older;
-            if (at.Older >= 0)
-            {
-                _rows[at.Older].Newer = at.Newer;
-            }
-        }
-
-        (at.Newer, at.Older) = (-1, Newest);
-        if (Newest >= 0)
-        {
-            _rows[Newest].Newer = row;
-        }
-
-        Newest = row;
     }
 }

@@ -33,8 +33,9 @@ internal sealed class FleetLedger
     /// <summary>True when a decision about this instance is being committed or not yet seen.</summary>
     public bool Holds(InstanceId instance) => _held.ContainsKey(instance);
 
+    /// <param name="row">As <see cref="Fleets.Fleet.Reserve"/> has it.</param>
     /// <exception cref="InvalidOperationException">There is one for the instance already.</exception>
-    public void Reserve(InstanceId instance, Stay stay)
+    public void Reserve(InstanceId instance, Stay stay, int row = -1)
     {
         if (!_held.TryAdd(instance, new()))
         {
@@ -42,7 +43,7 @@ internal sealed class FleetLedger
         }
 
         Forget(instance);
-        Fleet.Reserve(instance, stay);
+        Fleet.Reserve(instance, stay, row);
     }
 
     /// <summary>
@@ -72,7 +73,7 @@ internal sealed class FleetLedger
     public IReadOnlyList<Claim>? Lesser(Claim claim)
     {
         var row = claim.Row;
-        if (row < 0 || Fleet.NodeAt(row) is null || Fleet.Row(row).Stamp == claim.NotFreeOfLesserAt)
+        if (row < 0 || Fleet.NodeAt(row) is null || Fleet.Order.StampOf(row) == claim.NotFreeOfLesserAt)
         {
             return null;
         }
@@ -81,7 +82,7 @@ internal sealed class FleetLedger
         var free = lesser.Count > 0 && IsFreeWithout(0);
 
         // To have asked changes the stamp too.
-        claim.NotFreeOfLesserAt = free ? -1 : Fleet.Row(row).Stamp;
+        claim.NotFreeOfLesserAt = free ? -1 : Fleet.Order.StampOf(row);
         return free ? lesser : null;
 
         bool IsFreeWithout(int index) => index == lesser.Count ? IsFree(claim) : Fleet.Without(lesser[index].Instance, () => IsFreeWithout(index + 1));
@@ -98,7 +99,7 @@ internal sealed class FleetLedger
     public bool IsFree(Claim claim)
     {
         var row = claim.Row;
-        if (row < 0 || Fleet.NodeAt(row) is null || Fleet.Row(row).Stamp == claim.NotFreeAt)
+        if (row < 0 || Fleet.NodeAt(row) is null || Fleet.Order.StampOf(row) == claim.NotFreeAt)
         {
             return false;
         }
@@ -110,7 +111,7 @@ internal sealed class FleetLedger
             && (asked.DiskBytes == 0 || at.FreeDisk >= 0)
             && IsLeft(claim.Stay.Devices, Fleet.FreeDevicesAt(row))
             && claim.Stay.Ports.All(port => Fleet.PortsAt(row).Count(port.ConflictsWith) == 1);
-        claim.NotFreeAt = free ? -1 : at.Stamp;
+        claim.NotFreeAt = free ? -1 : Fleet.Order.StampOf(row);
         return free;
     }
 

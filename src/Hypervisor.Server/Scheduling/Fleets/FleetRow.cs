@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Hypervisor.Server.Scheduling.Fleets;
 
 /// <summary>
-/// What a decision needs of a node once it is known to be able: one cache line, since decisions look at rows in the order in which they changed.
-/// Everything else about nodes is in arrays of its own, which only a new kind of request reads.
+/// What a decision needs of a node once it is known to be able, side by side, since decisions look at rows in the order in which they changed. Everything
+/// else about nodes is in arrays of its own: when they changed in <see cref="RowOrder"/>, what only a new kind of request reads in the fleet.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct FleetRow
@@ -17,13 +17,6 @@ internal struct FleetRow
     /// <summary>One by what may be placed in all; 0 where that is nothing.</summary>
     public double ShareOfCpu;
     public double ShareOfMemory;
-
-    /// <summary>The fleet's clock when anything of the row last changed.</summary>
-    public long Stamp;
-
-    /// <summary>The rows that changed just after and just before this one did; none: -1.</summary>
-    public int Newer;
-    public int Older;
 
     public int Instances;
 }

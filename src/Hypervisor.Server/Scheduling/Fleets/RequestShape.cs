@@ -16,7 +16,7 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
 
     private readonly PlacementStrategy _strategy = request.Strategy;
     private readonly ResourceAmount _amount = request.Reserve;
-    private readonly IReadOnlyList<PortClaim> _ports = request.Ports;
+    private readonly PortClaim[] _ports = [.. request.Ports];
     private readonly DeviceAmounts _devices = request.Devices;
     private readonly List<CandidateList> _lists = [];
     private readonly int[] _counts = new int[Verdicts.Count];
@@ -55,12 +55,16 @@ internal sealed class RequestShape(Fleet fleet, PlacementRequest request, AbleNo
         }
 
         var verdicts = able.OfRows;
-        for (var row = fleet.Newest; row >= 0 && fleet.Row(row).Stamp > _stamp; row = fleet.Row(row).Older)
+        Span<int> changed = stackalloc int[64];
+        for (var from = fleet.Order.Newest; from >= 0;)
         {
-            Look(row, ref fleet.Row(row), verdicts[row]);
+            foreach (var row in changed[..fleet.Order.ChangedSince(_stamp, from, changed, out from)])
+            {
+                Look(row, ref fleet.Row(row), verdicts[row]);
+            }
         }
 
-        _stamp = fleet.Clock;
+        _stamp = fleet.Order.Clock;
     }
 
     /// <summary>Offers the best rows of one part that are not kept out, with a bonus for being there.</summary>

@@ -68,7 +68,7 @@ internal sealed class RoomSearch(FleetLedger ledger, RequestClass asked, Placeme
 
     private Look At(int row)
     {
-        if (!_looks.TryGetValue(row, out var known) || known.Stamp != ledger.Fleet.Row(row).Stamp)
+        if (!_looks.TryGetValue(row, out var known) || known.Stamp != ledger.Fleet.Order.StampOf(row))
         {
             _looks[row] = known = LookAt(row);
         }
@@ -79,7 +79,7 @@ internal sealed class RoomSearch(FleetLedger ledger, RequestClass asked, Placeme
     private Look LookAt(int row)
     {
         var victims = view.Node(ledger.Fleet.NodeAt(row)!.Id) is { } node ? RoomMakers.On(ledger, row, node.InstanceUids, request, view) : null;
-        return new(ledger.Fleet.Row(row).Stamp, ledger.Leaving.Count, victims, victims is null ? default : Victims.CostOf(victims));
+        return new(ledger.Fleet.Order.StampOf(row), ledger.Leaving.Count, victims, victims is null ? default : Victims.CostOf(victims));
     }
 
     /// <param name="Stamp">The row's, then.</param>

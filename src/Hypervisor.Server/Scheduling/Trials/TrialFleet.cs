@@ -58,7 +58,7 @@ internal sealed class TrialFleet
         var best = asked.Decide(_ledger.Fleet, _ledger.Classes);
         if (best.First >= 0 && _ledger.Fleet.NodeAt(best.First) is { } found)
         {
-            _ledger.Reserve(request.Instance, new(found.Id, request.Reserve, asked.Kind, request.Ports) { Devices = request.Devices });
+            _ledger.Reserve(request.Instance, new(found.Id, request.Reserve, asked.Kind, request.Ports) { Devices = request.Devices }, best.First);
             node = found.Node.Name;
             return null;
         }
@@ -109,7 +109,7 @@ internal sealed class TrialFleet
             var seen = _ledger.View(request, _view.ResourceVersion);
             var decision = Scheduler.Decide(request, seen, default);
             decision.Receipt.Remedies.AddRange(RemedyFinder.Find(request, seen));
-            asked.Refusal = (_ledger.Fleet.Clock, default, decision);
+            asked.Refusal = (_ledger.Fleet.Order.Clock, default, decision);
         }
 
         var known = asked.Refusal.Value.Decision;
