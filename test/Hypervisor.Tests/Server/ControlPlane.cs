@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Hypervisor.Hosting.Randomness;
@@ -138,7 +139,7 @@ internal sealed class ControlPlane : IAsyncDisposable
         DiskKind disk = DiskKind.Ephemeral,
         Action<InstanceSpecRecord>? change = null)
     {
-        var id = new InstanceId(Random.NewUid());
+        var id = new InstanceId(Random.NewOrderedUid(Time.GetUtcNow()));
         var record = new InstanceSpecRecord
         {
             Metadata = new() { Name = name, Project = "default", Uid = id.Value, Generation = 1, CreatedAt = Time.GetUtcNow().ToTimestamp() },
@@ -205,7 +206,11 @@ internal sealed class CountingRandom : IRandomSource
 
     public void Fill(Span<byte> buffer)
     {
+        // At the end: the beginning of a uid may be the time.
         buffer.Clear();
-        BitConverter.TryWriteBytes(buffer[..Math.Min(8, buffer.Length)], ++_next);
+        Span<byte> number = stackalloc byte[8];
+        BinaryPrimitives.WriteInt64BigEndian(number, ++_next);
+        var digits = Math.Min(number.Length, buffer.Length);
+        number[^digits..].CopyTo(buffer[^digits..]);
     }
 }

@@ -1,6 +1,4 @@
 using Grpc.Core;
-using Hypervisor.Hosting.Randomness;
-using Hypervisor.Protocol;
 using Hypervisor.Protocol.V1;
 using Hypervisor.Server.Api.Errors;
 using Hypervisor.Server.Api.Instances.Updates;
@@ -14,7 +12,7 @@ namespace Hypervisor.Server.Api.Instances;
 /// front joins batches into few commits.
 /// </summary>
 internal sealed class BulkCreation(
-    ViewReads reads, StoreWriter writer, IRandomSource random, ErrorTranslation errors, InstanceCreation creation, IFirstPlacement? placement = null)
+    ViewReads reads, StoreWriter writer, ErrorTranslation errors, InstanceCreation creation, IFirstPlacement? placement = null)
 {
     /// <exception cref="NotLeadingException">One wants no waiting, and the leader is another replica, or nobody. Nothing was created.</exception>
     public async Task<CreateInstancesResponse> CreateAsync(CreateInstancesRequest request, CancellationToken cancellationToken)
@@ -131,7 +129,7 @@ internal sealed class BulkCreation(
                     throw ApiErrors.AlreadyExists("Instance", request.Name, $"Instance '{request.Name}' is asked for twice in this batch; take another name.");
                 }
 
-                var id = new InstanceId(random.NewUid());
+                var id = creation.NewId();
                 var record = creation.NewRecord(request, request.Spec, project, id, view, key);
                 ImageValidation.Check(record.Spec, view.Image(project, record.Spec.Image));
                 drafts.Add((index, new(id, record, InstanceBirths.PinnedBy(record, view), null)));

@@ -51,7 +51,7 @@ internal sealed class InstanceCreation(
                 return known;
             }
 
-            var id = new InstanceId(random.NewUid());
+            var id = NewId();
             var (spec, guards) = from(view, request.Spec);
             var record = NewRecord(request, spec, project, id, view, key);
             ImageValidation.Check(record.Spec, view.Image(project, record.Spec.Image));
@@ -112,6 +112,9 @@ internal sealed class InstanceCreation(
             (request.RequestId, request.DryRun, request.Project) = said;
         }
     }
+
+    /// <summary>A name for an instance that is none other's. Those made about the same time lie together in the view and in the store's index.</summary>
+    public InstanceId NewId() => new(random.NewOrderedUid(time.GetUtcNow()));
 
     /// <summary>What the request makes of an instance.</summary>
     public InstanceSpecRecord NewRecord(CreateInstanceRequest request, InstanceSpec asked, string project, InstanceId id, ClusterView view, RequestKey key)

@@ -23,7 +23,6 @@ internal static class InstanceServices
         services.AddSingleton(provider => new BulkCreation(
             provider.GetRequiredService<ViewReads>(),
             provider.GetRequiredService<StoreWriter>(),
-            provider.GetRequiredService<IRandomSource>(),
             provider.GetRequiredService<ErrorTranslation>(),
             provider.GetRequiredService<InstanceCreation>(),
             provider.GetService<IFirstPlacement>()));

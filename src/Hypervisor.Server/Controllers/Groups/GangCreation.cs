@@ -66,7 +66,7 @@ internal sealed partial class GangCreation(
         }
 
         Placer.Unclaim(term, known?.Members ?? []);
-        var ids = Enumerable.Range(0, count).Select(_ => new InstanceId(random.NewUid()));
+        var ids = Enumerable.Range(0, count).Select(_ => new InstanceId(random.NewOrderedUid(time.GetUtcNow())));
         var gang = new PendingGang(group.SpecRevision, [.. ids], known?.Asked ?? time.GetUtcNow());
         term.Gangs.Set(group, gang);
         return gang;

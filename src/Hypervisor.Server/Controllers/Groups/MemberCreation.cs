@@ -20,6 +20,7 @@ internal readonly record struct MembersMade(long Revision, bool Refused = false,
 /// <param name="aliases">Null means that every image is called as it is written.</param>
 internal sealed class MemberCreation(Placer placer, StoreWriter writer, IRandomSource random, TimeProvider time, ImageAliases? aliases = null)
 {
+    /// <summary>Of the uid's end: its beginning is the time.</summary>
     private const int SuffixLength = 8;
 
     /// <summary>So many are made in one transaction.</summary>
@@ -29,7 +30,8 @@ internal sealed class MemberCreation(Placer placer, StoreWriter writer, IRandomS
     /// <summary>Each gets a node if there is one, and waits for one otherwise.</summary>
     public Task<MembersMade> CreateAsync(LeaderTerm term, ClusterView view, GroupEntry group, int count, CancellationToken cancellationToken)
     {
-        var drafts = Drafts(view, group, Enumerable.Range(0, count).Select(_ => new InstanceId(random.NewUid())), time.GetUtcNow());
+        var now = time.GetUtcNow();
+        var drafts = Drafts(view, group, Enumerable.Range(0, count).Select(_ => new InstanceId(random.NewOrderedUid(now))), now);
         return WriteAsync(group, drafts.ConvertAll(draft => draft with { Proposal = placer.Plan(term, draft.Id, draft.Record, Epoch.None) }), term, cancellationToken);
     }
 
@@ -42,7 +44,7 @@ internal sealed class MemberCreation(Placer placer, StoreWriter writer, IRandomS
             var template = group.Spec.Template;
             var metadata = new ObjectMeta
             {
-                Name = $"{group.Name}-{id.Value[..SuffixLength]}",
+                Name = $"{group.Name}-{id.Value[^SuffixLength..]}",
                 Project = group.Project,
                 Labels = { template.Labels },
                 Annotations = { template.Annotations },

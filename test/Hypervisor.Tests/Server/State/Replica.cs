@@ -37,7 +37,7 @@ internal sealed class Replica : IAsyncDisposable
             new(creation),
             new(Reads, new(Reads, Time), Store),
             new(State, Reads, Time),
-            new(Reads, Writer, Random, Errors, creation, placement));
+            new(Reads, Writer, Errors, creation, placement));
         _following = State.RunAsync(_stop.Token);
     }
 
