@@ -110,7 +110,8 @@ fi
 rm -rf "$probe"
 
 if [ "$STORE" = etcd ] && ! running etcd > /dev/null; then
-  start etcd etcd --name run --data-dir "$RUN_DIR/etcd" --logger zap --log-outputs stderr \
+  # The batch limit and the collector's setting: docs/operations.md, "Settings of etcd".
+  start etcd env GOGC=400 etcd --backend-batch-limit 1000 --name run --data-dir "$RUN_DIR/etcd" --logger zap --log-outputs stderr \
     --listen-client-urls "http://127.0.0.1:$ETCD_PORT" --advertise-client-urls "http://127.0.0.1:$ETCD_PORT" \
     --listen-peer-urls "http://127.0.0.1:$ETCD_PEER_PORT" --initial-advertise-peer-urls "http://127.0.0.1:$ETCD_PEER_PORT" \
     --initial-cluster "run=http://127.0.0.1:$ETCD_PEER_PORT"

@@ -16,6 +16,9 @@ internal sealed record EtcdOptions
     /// <summary>null is etcd's own default.</summary>
     public long? QuotaBytes { get; init; }
 
+    /// <summary>As docs/operations.md advises, which `make run` does too; otherwise etcd's own defaults.</summary>
+    public bool AsAdvised { get; init; }
+
     public EtcdCertificates? Certificates { get; init; }
 
     /// <summary>null makes a scratch folder, which is removed afterwards.</summary>
@@ -180,7 +183,8 @@ internal sealed class EtcdCluster : IAsyncDisposable
         var client = Endpoints[index].ToString().TrimEnd('/');
         List<string> arguments =
         [
-            "etcd", "--name", name, "--data-dir", $"{Folder}/{name}", "--logger", "zap", "--log-outputs", "stderr",
+            .. _options.AsAdvised ? (string[])["env", "GOGC=400", "etcd", "--backend-batch-limit", "1000"] : ["etcd"],
+            "--name", name, "--data-dir", $"{Folder}/{name}", "--logger", "zap", "--log-outputs", "stderr",
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", Peer(index), "--initial-advertise-peer-urls", Peer(index),
             "--initial-cluster", string.Join(',', _addresses.Select((_, member) => $"etcd-{member + 1}={Peer(member)}")),

@@ -2,7 +2,7 @@ using Hypervisor.TestCluster;
 
 namespace Hypervisor.Bench.Scheduling;
 
-/// <summary>The shipped server on a single-member etcd of its own: same cores, ordinary file system, no unsafe flag.</summary>
+/// <summary>The shipped server on a single-member etcd of its own: same cores, ordinary file system, no unsafe flag, set as docs/operations.md advises.</summary>
 internal sealed class EtcdServer : IAsyncDisposable
 {
     private readonly EtcdCluster _etcd;
@@ -23,7 +23,7 @@ internal sealed class EtcdServer : IAsyncDisposable
 
     public static async Task<EtcdServer> StartAsync(long? quotaBytes = null)
     {
-        var etcd = await EtcdCluster.StartAsync(new EtcdOptions { QuotaBytes = quotaBytes });
+        var etcd = await EtcdCluster.StartAsync(new EtcdOptions { AsAdvised = true, QuotaBytes = quotaBytes });
         try
         {
             // One heartbeat a minute: that nodes live is not what is measured here.

@@ -50,7 +50,7 @@ internal sealed class PlacementScene : IAsyncDisposable
     {
         var folder = $"/tmp/hvt-{Environment.ProcessId:x}-durable";
         Directory.CreateDirectory(folder);
-        var etcd = durable ? await EtcdCluster.StartAsync(new EtcdOptions { Folder = $"{folder}/etcd" }) : null;
+        var etcd = durable ? await EtcdCluster.StartAsync(new EtcdOptions { AsAdvised = true, Folder = $"{folder}/etcd" }) : null;
         IClusterStore store = etcd is null
             ? new MemoryStore(RealTime.Clock)
             : await EtcdStore.OpenAsync(new EtcdConfiguration { Endpoints = etcd.Endpoints }, RealTime.Clock);

@@ -5,6 +5,7 @@ using Hypervisor.Hosting.Randomness;
 using Hypervisor.Server.Api.Instances.Updates;
 using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
+using Microsoft.AspNetCore.Connections;
 
 namespace Hypervisor.Server.Api.Errors;
 
@@ -25,6 +26,10 @@ internal sealed partial class ErrorTranslation(IRandomSource random, ILogger<Err
         // The last is what a stream of gRPC throws that is written to after its client has gone.
         OperationCanceledException or IOException or InvalidOperationException when cancelled =>
             ApiErrors.Error(Code.Cancelled, "The call was cancelled or its deadline passed; what it asked for may still take effect."),
+
+        // The client is gone, and its stream is told before its call is.
+        IOException { InnerException: ConnectionAbortedException or ConnectionResetException } =>
+            ApiErrors.Error(Code.Cancelled, "The connection of the call is gone; what it asked for may still take effect."),
 
         // Of a stream: what records of the store throw is a CorruptRecordException.
         InvalidProtocolBufferException => ApiErrors.Error(

@@ -6,6 +6,7 @@ using Hypervisor.Server.State;
 using Hypervisor.Server.Stores;
 using Hypervisor.Server.Stores.Memory;
 using Hypervisor.Tests.Server.State;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Time.Testing;
 using Xunit;
 using InstanceDetail = Hypervisor.Protocol.V1.InstanceView;
@@ -107,6 +108,8 @@ public sealed class InstanceListTests
         Assert.Equal(StatusCode.Unavailable, Of(new StoreUnavailableException("secret path")).StatusCode);
         Assert.DoesNotContain("secret", Of(new StoreUnavailableException("secret path")).Status.Detail, StringComparison.Ordinal);
         Assert.NotNull(Of(new StoreUnavailableException("x")).GetRpcStatus()!.GetDetail<Google.Rpc.RetryInfo>());
+        Assert.Equal(StatusCode.Cancelled, Of(new IOException("The request stream was aborted.", new ConnectionAbortedException("faulted"))).StatusCode);
+        Assert.Equal(StatusCode.Internal, Of(new IOException("No space left on device")).StatusCode);
         var busy = Of(new StoreBusyException("busy", TimeSpan.FromMilliseconds(250)));
         Assert.Equal(StatusCode.ResourceExhausted, busy.StatusCode);
         Assert.Equal(250_000_000, busy.GetRpcStatus()!.GetDetail<Google.Rpc.RetryInfo>()!.RetryDelay.Nanos);
