@@ -104,6 +104,9 @@ public sealed class InitTests(InitTests.RootFileSystem root) : IClassFixture<Ini
         var (output, errors, exit) = await guest.RunAsync(Script("cat; echo $MINE >&2; exit 7"), "line one\nline two\n");
         Assert.Equal(("line one\nline two\n", "yours\n", 7), (output, errors, exit.Code));
         Assert.Equal(137, (await guest.RunAsync(Script("kill -9 $$"))).Exit.Code);
+
+        // Where memory runs out they end before the main process does.
+        Assert.Equal("500\n0\n", (await guest.RunAsync(Script("cat /proc/self/oom_score_adj /proc/$(cat /dev/shm/main)/oom_score_adj"))).Output);
         var asWorker = Script("id -u; pwd; touch /tmp/x || echo read-only");
         (asWorker.User, asWorker.WorkingDir) = ("worker", "/etc");
         Assert.Equal("1000\n/etc\nread-only\n", (await guest.RunAsync(asWorker)).Output);

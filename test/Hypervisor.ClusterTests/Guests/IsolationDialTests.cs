@@ -78,6 +78,8 @@ public sealed class IsolationDialTests
         var (code, output) = await ExecAsync(cluster, name, "sh", "-c", "id -u; exit 5");
         // More than it has: the kernel ends whoever took it, and the instance stays.
         var (killed, _) = await ExecAsync(cluster, name, "sh", "-c", "head -c 400m /dev/zero | tail > /dev/null");
+        var after = await cluster.Compute.GetInstanceAsync(new GetInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(10));
+        Assert.True(after.Status.Exit is null, $"As a {NameOf(type)} it ended as well: {after.Status}");
         var stats = await cluster.Compute.GetInstanceStatsAsync(new GetInstanceStatsRequest { Instance = name }, deadline: LocalCluster.Deadline(10));
         await cluster.Compute.StopInstanceAsync(new StopInstanceRequest { Instance = name }, deadline: LocalCluster.Deadline(10));
         var stopped = await cluster.InstanceAsync(name, "stops", instance => instance.Status.Exit is not null, seconds: 40);
